@@ -1,0 +1,214 @@
+//! The line protocol between supervisor and worker: one request line on the worker's stdin, JSON lines on its stdout.
+//! Both sides import this file; it imports neither.
+
+use crate::trial::{CheckFacts, DeviceChoice, LoadFacts, MemoryReading, Phase, Repetition, Trial};
+use crate::units::{Bytes, Nanos};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Raised whenever a message changes its meaning.
+pub const PROTOCOL: u32 = 1;
+
+/// What runs the graph.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// ONNX Runtime, loaded from this library.
+    Onnx {
+        /// Path of `libonnxruntime.so`.
+        library: PathBuf,
+        /// Folders to look for CUDA libraries in before the usual places.
+        cuda_dirs: Vec<PathBuf>,
+    },
+    /// A script of outcomes, for tests without hardware.
+    Scripted {
+        /// JSON file: a list of steps, see `engine::scripted`.
+        script: PathBuf,
+    },
+}
+
+/// How the decoder's inputs and outputs are laid out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecoderIo {
+    /// One entry for each `past_key_values.N`: shape is `[batch, kv_heads, length, head_dim]`.
+    pub caches: Vec<CacheShape>,
+    /// Vocabulary size: last dimension of `logits`.
+    pub vocab: u32,
+    /// `true`: one KV buffer of full length for past and present, with `seqlens_k` and `total_sequence_length`.
+    /// `false`: past grows by concatenation, with `attention_mask`.
+    pub shared_kv: bool,
+    /// Whether the graph has a `position_ids` input.
+    pub position_ids: bool,
+    /// Experts of the mixture-of-specialists router, whose weights over the sequence are a cache of their own.
+    pub router_width: Option<u32>,
+}
+
+/// Shape of one layer's key (and value) cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CacheShape {
+    /// Key/value heads.
+    pub kv_heads: u32,
+    /// Size of one head.
+    pub head_dim: u32,
+}
+
+/// A committed reference to hold a model to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Prompt ids.
+    pub prompt: Vec<i64>,
+    /// Logits after the prompt, then after each greedy token: `ids.len()` rows of `vocab`.
+    pub logits: Vec<Vec<f32>>,
+    /// Greedy ids, the first one from the prompt.
+    pub ids: Vec<i64>,
+}
+
+/// Supervisor to worker: the one line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// What is there to run on?
+    Probe {
+        /// What to load.
+        engine: EngineKind,
+        /// Which device to look at.
+        device: DeviceChoice,
+    },
+    /// Run one trial.
+    Trial(Box<TrialRequest>),
+}
+
+/// A trial with everything the worker needs to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRequest {
+    /// The trial.
+    pub trial: Trial,
+    /// What runs it.
+    pub engine: EngineKind,
+    /// The ONNX file.
+    pub graph: PathBuf,
+    /// Its inputs and outputs.
+    pub io: DecoderIo,
+    /// Bytes of weights the graph refers to.
+    pub weights: Bytes,
+    /// The largest weight tensor.
+    pub largest_tensor: Bytes,
+    /// Prompt ids, one row for each sequence, all of the trial's prompt length.
+    pub prompts: Vec<Vec<i64>>,
+    /// Reference to check against before timing.
+    pub golden: Option<Golden>,
+    /// Largest allowed relative difference from the reference.
+    pub tolerance: f64,
+    /// Pause between memory readings.
+    pub sample_interval: Nanos,
+}
+
+/// What a probing worker found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbeFacts {
+    /// Version of ONNX Runtime, for example `1.31.1`.
+    pub runtime_version: String,
+    /// Build information string, when the library tells it.
+    pub runtime_build: Option<String>,
+    /// Providers compiled into the library.
+    pub providers: Vec<String>,
+    /// The GPU, when CUDA can be used.
+    pub gpu: Option<GpuFacts>,
+    /// Why CUDA cannot be used, when it was asked for or looked for and cannot.
+    pub cuda_unavailable: Option<String>,
+}
+
+/// A GPU that can be used, as the CUDA runtime and NVML describe it. `None` is "not told", never 0.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GpuFacts {
+    /// Index among the visible devices.
+    pub index: u32,
+    /// Marketing name.
+    pub name: String,
+    /// Compute capability, for example `9.0`.
+    pub compute_capability: String,
+    /// Total memory.
+    pub memory_total: Bytes,
+    /// Free memory when probed.
+    pub memory_free: Bytes,
+    /// One pool for CPU and GPU (Jetson, GB10).
+    pub unified_memory: bool,
+    /// Driver version.
+    pub driver_version: Option<String>,
+    /// CUDA runtime version.
+    pub cuda_version: Option<String>,
+    /// Power limit.
+    pub power_limit_mw: Option<u64>,
+    /// SM clock when probed.
+    pub sm_clock_mhz: Option<u32>,
+    /// Memory clock when probed.
+    pub memory_clock_mhz: Option<u32>,
+    /// Temperature when probed.
+    pub temperature_c: Option<u32>,
+    /// CUDA libraries in use, by path.
+    pub libraries: Vec<String>,
+}
+
+/// Why a worker gave up, so that the supervisor need not read prose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// ONNX Runtime is missing, broken or of the wrong version.
+    Runtime,
+    /// The device cannot be used.
+    Device,
+    /// An allocation was refused.
+    OutOfMemory,
+    /// The model cannot be loaded or run.
+    Model,
+    /// Anything else.
+    Other,
+}
+
+/// Worker to supervisor: one line each.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "message", rename_all = "snake_case")]
+pub enum Message {
+    /// First line: who is speaking.
+    Hello {
+        /// [`PROTOCOL`] of the worker.
+        protocol: u32,
+        /// Version of the worker's program.
+        version: String,
+        /// Process id.
+        pid: u32,
+    },
+    /// A phase begins.
+    Phase {
+        /// Which.
+        phase: Phase,
+        /// Time since the worker started.
+        at: Nanos,
+    },
+    /// Memory, when a phase begins or ends and whenever it reached a new peak.
+    Memory(MemoryReading),
+    /// Answer to [`Request::Probe`].
+    Probed(Box<ProbeFacts>),
+    /// The model is loaded.
+    Loaded(LoadFacts),
+    /// The reference was compared.
+    Checked(CheckFacts),
+    /// An untimed repetition is finished.
+    WarmedUp(Repetition),
+    /// A timed repetition is finished.
+    Repetition {
+        /// Its timing.
+        timing: Repetition,
+        /// First generated ids of row 0.
+        first_ids: Vec<i64>,
+    },
+    /// Everything was sent; the worker leaves with exit code 0.
+    Done,
+    /// The worker gives up.
+    Failed {
+        /// Why, for the supervisor.
+        kind: FailureKind,
+        /// Why, for people: one sentence.
+        reason: String,
+    },
+}

@@ -1,0 +1,300 @@
+//! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
+//! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the schema. A reader refuses another major number.
+pub const SCHEMA_VERSION: &str = "1.0";
+
+/// A whole result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: String,
+    /// The program that wrote it.
+    pub tool: Tool,
+    /// The command line, as typed.
+    pub command_line: Vec<String>,
+    /// Start, RFC 3339 in UTC.
+    pub started_utc: String,
+    /// `false` while trials remain: a run that was stopped keeps this.
+    pub finished: bool,
+    /// The machine.
+    pub environment: Environment,
+    /// Memory budget of the run.
+    pub budget_bytes: u64,
+    /// Seed of the built-in weights.
+    pub seed: u64,
+    /// Tokenizer in use.
+    pub tokenizer: String,
+    /// One row for each trial, in the order of the plan.
+    pub trials: Vec<Row>,
+    /// The conclusion in words, computed from the rows.
+    pub verdict: Option<String>,
+}
+
+/// The program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tool {
+    /// `edgebench`.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: Option<String>,
+}
+
+/// The machine and the runtime.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Host name.
+    pub host: Option<String>,
+    /// Operating system, with version.
+    pub os: Option<String>,
+    /// Kernel version.
+    pub kernel: Option<String>,
+    /// CPU architecture, as Rust names it.
+    pub arch: String,
+    /// CPU model name.
+    pub cpu_info: Option<String>,
+    /// Physical cores.
+    pub cpu_cores: Option<u32>,
+    /// Logical processors.
+    pub cpu_threads: Option<u32>,
+    /// Main memory.
+    pub memory_total_bytes: Option<u64>,
+    /// Main memory available at the start.
+    pub memory_available_bytes: Option<u64>,
+    /// Name of the GPU.
+    pub gpu_info: Option<String>,
+    /// Everything known of the GPU.
+    pub gpu: Option<crate::protocol::GpuFacts>,
+    /// Version of ONNX Runtime.
+    pub runtime_version: Option<String>,
+    /// Its build information.
+    pub runtime_build: Option<String>,
+    /// Providers compiled into it.
+    pub runtime_providers: Vec<String>,
+    /// The provider the trials ran on, for example `CPUExecutionProvider`.
+    pub provider_in_use: Option<String>,
+    /// Why CUDA was not used, when `--device auto` chose the CPU.
+    pub cuda_unavailable: Option<String>,
+    /// Power mode (`nvpmodel`, CPU governor), where known.
+    pub power_mode: Option<String>,
+    /// CPU clock at the start, where known.
+    pub cpu_clock_mhz: Option<u32>,
+}
+
+/// One trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Stable id of the trial; `compare` matches on it.
+    pub id: String,
+    /// Model name.
+    pub model: String,
+    /// Graph form.
+    pub form: String,
+    /// Element type.
+    pub precision: String,
+    /// Device.
+    pub device: String,
+    /// Sequences decoded together.
+    pub batch: u32,
+    /// Prompt length.
+    pub prompt_tokens: u32,
+    /// Tokens generated.
+    pub gen_tokens: u32,
+    /// Timed repetitions asked for.
+    pub repetitions: u32,
+    /// `ok | does_not_fit | out_of_memory | timed_out | crashed | failed`, or `pending` before it ran.
+    pub status: String,
+    /// Why it is not `ok`.
+    pub reason: Option<String>,
+    /// Phase in which it ended, when not `ok`.
+    pub failed_phase: Option<String>,
+    /// Last lines of the worker's stderr, when it crashed.
+    pub stderr_tail: Option<String>,
+    /// Parameter counts.
+    pub params: Params,
+    /// Session creation, milliseconds.
+    pub load_ms: Option<Metric>,
+    /// Time to first token, milliseconds: prefill and the first id on the host.
+    pub ttft_ms: Option<Metric>,
+    /// Prompt tokens of all sequences per second of prefill.
+    pub prefill_tok_s: Option<Metric>,
+    /// Generated tokens of all sequences per second: batch / inter-token latency, first token excluded.
+    pub decode_tok_s: Option<Metric>,
+    /// Inter-token latency, milliseconds, over all steps of all repetitions.
+    pub itl_ms: Option<Metric>,
+    /// Share of the decode time spent outside the runtime's run call, 0 to 1.
+    pub outside_run_share: Option<f64>,
+    /// Memory.
+    pub memory: MemoryRow,
+    /// Cost of generated tokens.
+    pub cost: Option<Cost>,
+    /// Comparison with the committed reference.
+    pub check: Option<Check>,
+    /// First generated ids of row 0.
+    pub first_ids: Vec<i64>,
+    /// Things a reader must know: outliers, slow first run, spread.
+    pub warnings: Vec<String>,
+    /// Reason for every `null` above, by field name.
+    pub not_measured: BTreeMap<String, String>,
+    /// Wall time of the trial, seconds.
+    pub wall_s: Option<f64>,
+    /// llama-bench's names for the same facts.
+    #[serde(flatten)]
+    pub llama_bench: LlamaBench,
+}
+
+/// Parameter counts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Params {
+    /// Every stored parameter, a tied embedding once.
+    pub total: u64,
+    /// Parameters that take part for one token: k experts instead of all.
+    pub active: u64,
+    /// Parameters actually read per decoded token: `active` less the rows of lookup tables that are not read.
+    pub active_read: u64,
+}
+
+/// A measured quantity with its spread.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    /// Median of the samples.
+    pub median: f64,
+    /// Mean of the samples.
+    pub mean: f64,
+    /// Sample standard deviation (n - 1); null for one sample.
+    pub sd: Option<f64>,
+    /// 95 % bootstrap interval of the mean; null for one sample.
+    pub ci95: Option<[f64; 2]>,
+    /// Number of samples.
+    pub n: u64,
+    /// The samples, in order, where there are few.
+    pub samples: Option<Vec<f64>>,
+    /// Quantiles, where there are many samples.
+    pub quantiles: Option<Quantiles>,
+}
+
+/// Tail quantiles; null where n is too small for one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50: f64,
+    /// 90th percentile, from 64 samples.
+    pub p90: Option<f64>,
+    /// 99th percentile, from 662 samples.
+    pub p99: Option<f64>,
+    /// Smallest.
+    pub min: f64,
+    /// Largest.
+    pub max: f64,
+}
+
+/// Memory of one trial, in bytes. `peak = weights + kv + activations + runtime + unaccounted`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MemoryRow {
+    /// Largest use, as `method` says, above the empty worker's on the CPU.
+    pub peak_bytes: Option<u64>,
+    /// Weights.
+    pub weights_bytes: Option<u64>,
+    /// KV cache buffers.
+    pub kv_bytes: Option<u64>,
+    /// Activations and workspace.
+    pub activations_bytes: Option<u64>,
+    /// The runtime itself: library, context, modules.
+    pub runtime_bytes: Option<u64>,
+    /// What is left to reach the peak.
+    pub unaccounted_bytes: Option<i64>,
+    /// The budget.
+    pub budget_bytes: u64,
+    /// Predicted peak, before the trial; an estimate.
+    pub predicted_peak_bytes: Option<u64>,
+    /// Peak of host memory while loading, anonymous part, above the empty worker's.
+    pub load_peak_anon_bytes: Option<u64>,
+    /// Peak of host memory while loading, file-backed part, above the empty worker's.
+    pub load_peak_file_bytes: Option<u64>,
+    /// The largest weight tensor, for judging the two above.
+    pub largest_tensor_bytes: Option<u64>,
+    /// Where each figure comes from.
+    pub method: String,
+}
+
+/// Cost of one million generated tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Cost per 1,000,000 generated tokens.
+    pub per_million_tokens: f64,
+    /// Cost of one hour.
+    pub per_hour: f64,
+    /// Currency, a label.
+    pub currency: String,
+    /// The formula in words.
+    pub formula: String,
+    /// Price of the hardware, when amortised.
+    pub hardware_price: Option<f64>,
+    /// Life of the hardware in hours, when amortised.
+    pub hardware_life_hours: Option<f64>,
+    /// Flat price of an hour, when given.
+    pub flat_price_per_hour: Option<f64>,
+    /// Price of a kilowatt-hour.
+    pub electricity_price_per_kwh: Option<f64>,
+    /// Mean power in watts, as given or measured.
+    pub watts: Option<f64>,
+    /// Where the watts come from, or why there are none.
+    pub watts_source: String,
+}
+
+/// Comparison with the committed reference logits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Whether it passed.
+    pub passed: bool,
+    /// Largest allowed relative difference.
+    pub tolerance: f64,
+    /// Largest difference found over prefill, pieces, stepwise and decode.
+    pub worst_error: f64,
+    /// Whether the greedy ids were the reference's.
+    pub ids_equal: bool,
+}
+
+/// llama-bench's field names, where they mean the same.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LlamaBench {
+    /// Test name: `pp256+tg128`.
+    pub test: String,
+    /// Model name.
+    pub model_type: String,
+    /// Bytes of weights.
+    pub model_size: u64,
+    /// Parameters.
+    pub model_n_params: u64,
+    /// Prompt tokens.
+    pub n_prompt: u32,
+    /// Generated tokens.
+    pub n_gen: u32,
+    /// Tokens in the cache before the test.
+    pub n_depth: u32,
+    /// Threads.
+    pub n_threads: u32,
+    /// Key cache type: `f16`, `f32`.
+    pub type_k: String,
+    /// Value cache type.
+    pub type_v: String,
+    /// Start of the trial, RFC 3339 in UTC.
+    pub test_time: Option<String>,
+    /// Mean time of one repetition's decode (its `gen_tokens - 1` steps), nanoseconds.
+    pub avg_ns: Option<u64>,
+    /// Its standard deviation.
+    pub stddev_ns: Option<u64>,
+    /// Mean decode speed in tokens/s.
+    pub avg_ts: Option<f64>,
+    /// Its standard deviation.
+    pub stddev_ts: Option<f64>,
+    /// Decode time of each repetition.
+    pub samples_ns: Vec<u64>,
+    /// Decode speed of each repetition.
+    pub samples_ts: Vec<f64>,
+}

@@ -1,0 +1,315 @@
+//! Plain data that crosses rooms: what a trial is, and the raw facts that come back from one.
+//! No behaviour beyond names, no I/O.
+
+use crate::units::{Bytes, Nanos};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// How a model's graph is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Standard ONNX operators only; the KV cache grows by concatenation.
+    Plain,
+    /// ONNX Runtime's contributed operators; the KV cache is one buffer updated in place.
+    Fused,
+}
+
+/// Element type of weights, activations and KV cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// IEEE 754 binary32.
+    Fp32,
+    /// IEEE 754 binary16.
+    Fp16,
+}
+
+impl Precision {
+    /// Size of one element in bytes.
+    pub fn element_bytes(self) -> u64 {
+        match self {
+            Precision::Fp32 => 4,
+            Precision::Fp16 => 2,
+        }
+    }
+}
+
+/// The device a trial runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Device {
+    /// ONNX Runtime's CPU provider.
+    Cpu,
+    /// ONNX Runtime's CUDA provider on the GPU with this index.
+    Cuda(u32),
+}
+
+/// The device the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceChoice {
+    /// CUDA where a GPU and a provider that runs on it are present, else the CPU, with one line that says why.
+    Auto,
+    /// The CPU provider.
+    Cpu,
+    /// The CUDA provider on this GPU; never falls back.
+    Cuda(u32),
+}
+
+macro_rules! display_lowercase {
+    ($type:ty, $($variant:pat => $name:expr),+ $(,)?) => {
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self { $($variant => f.pad($name)),+ }
+            }
+        }
+    };
+}
+display_lowercase!(Form, Form::Plain => "plain", Form::Fused => "fused");
+display_lowercase!(Precision, Precision::Fp32 => "fp32", Precision::Fp16 => "fp16");
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Device::Cpu => f.pad("cpu"),
+            Device::Cuda(index) => f.pad(&format!("cuda:{index}")),
+        }
+    }
+}
+
+/// One cell of the plan: a model in one form, precision and shape, run in a process of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Stable name, equal on every machine: `dense-120m/fused/fp32/b1/pp256/tg128`.
+    pub id: String,
+    /// Model name.
+    pub model: String,
+    /// Graph form.
+    pub form: Form,
+    /// Element type.
+    pub precision: Precision,
+    /// Device.
+    pub device: Device,
+    /// Sequences decoded together.
+    pub batch: u32,
+    /// Prompt length of each sequence, in tokens.
+    pub prompt_tokens: u32,
+    /// Tokens generated for each sequence; the first comes out of prefill.
+    pub gen_tokens: u32,
+    /// Timed repetitions.
+    pub repetitions: u32,
+    /// Untimed repetitions before them.
+    pub warmup: u32,
+    /// Intra-op threads of ONNX Runtime (CPU provider).
+    pub threads: u32,
+    /// Capture decode into a CUDA graph (CUDA provider, fused form).
+    pub cuda_graph: bool,
+    /// Seed of the built-in weights.
+    pub seed: u64,
+    /// Memory budget.
+    pub budget: Bytes,
+}
+
+impl Trial {
+    /// Longest sequence of the trial: prompt and generated tokens.
+    pub fn context(&self) -> u32 {
+        self.prompt_tokens.saturating_add(self.gen_tokens)
+    }
+}
+
+/// Where in a trial a worker is. Deadlines, peaks and failures are reported by phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// The process started; ONNX Runtime is not loaded.
+    Start,
+    /// ONNX Runtime's library is loaded; no session yet.
+    Runtime,
+    /// The session is being created: graph, weights, KV cache.
+    Load,
+    /// Logits are compared with the committed reference.
+    Check,
+    /// Untimed repetitions.
+    Warmup,
+    /// Timed prompt processing.
+    Prefill,
+    /// Timed token generation.
+    Decode,
+}
+display_lowercase!(Phase, Phase::Start => "start", Phase::Runtime => "runtime", Phase::Load => "load", Phase::Check => "check",
+    Phase::Warmup => "warmup", Phase::Prefill => "prefill", Phase::Decode => "decode");
+
+/// One look at a worker's memory. A field the machine does not offer is `None`, never 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemoryReading {
+    /// Time since the worker started.
+    pub at: Nanos,
+    /// Phase at that time.
+    pub phase: Phase,
+    /// Resident anonymous memory of the worker (`RssAnon` + `RssShmem`).
+    pub rss_anon: Option<Bytes>,
+    /// Resident file-backed memory of the worker (`RssFile`): mapped weights and libraries.
+    pub rss_file: Option<Bytes>,
+    /// Device memory in use by this process as NVML tells it.
+    pub device_process: Option<Bytes>,
+    /// Device memory in use by everybody: total minus free (`cudaMemGetInfo`).
+    pub device_used: Option<Bytes>,
+}
+
+impl MemoryReading {
+    /// Resident memory of the worker, anonymous and file-backed.
+    pub fn rss(&self) -> Option<Bytes> {
+        Some(self.rss_anon? + self.rss_file?)
+    }
+}
+
+/// What loading a model took and left behind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoadFacts {
+    /// Time to create the session, weights in place.
+    pub session: Nanos,
+    /// The execution provider that holds the compute nodes, for example `CUDAExecutionProvider`.
+    pub provider: String,
+    /// Bytes of weights the graph refers to.
+    pub weights: Bytes,
+    /// Bytes of the KV cache buffers, all of them (a growing cache has two).
+    pub kv_cache: Bytes,
+    /// Bytes of the other input and output buffers edgebench allocated.
+    pub io_buffers: Bytes,
+    /// The largest single weight tensor.
+    pub largest_tensor: Bytes,
+    /// How the KV cache is held: `in place` or `concatenated`.
+    pub kv_mode: String,
+}
+
+/// Raw timing of one repetition.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repetition {
+    /// The runtime's run call for the prompt, synchronised.
+    pub prefill: Nanos,
+    /// From handing over the prompt's ids to having the first new id on the host.
+    pub ttft: Nanos,
+    /// From one new id to the next, synchronised: `gen_tokens - 1` values.
+    pub itl: Vec<Nanos>,
+    /// Part of the sum of `itl` spent outside the runtime's run call.
+    pub outside_run: Nanos,
+}
+
+/// Difference between a worker's logits and the committed reference, relative to the reference's largest magnitude.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckFacts {
+    /// Largest allowed difference.
+    pub tolerance: f64,
+    /// Prompt in one go.
+    pub prefill_error: f64,
+    /// Prompt in pieces.
+    pub pieces_error: f64,
+    /// Prompt token by token.
+    pub stepwise_error: f64,
+    /// Greedy decode: worst step.
+    pub decode_error: f64,
+    /// Whether the greedy ids were the reference's.
+    pub ids_equal: bool,
+}
+
+impl CheckFacts {
+    /// Whether every difference is inside the tolerance and the ids agree.
+    pub fn passed(&self) -> bool {
+        let worst = [self.prefill_error, self.pieces_error, self.stepwise_error, self.decode_error];
+        // Written so that NaN fails.
+        self.ids_equal && worst.iter().all(|error| *error <= self.tolerance)
+    }
+}
+
+/// How a trial ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything was measured.
+    Ok,
+    /// Predicted or measured to need more than the budget.
+    DoesNotFit {
+        /// One sentence: what is needed, what there is, what would fit.
+        reason: String,
+    },
+    /// The runtime or the system refused an allocation.
+    OutOfMemory {
+        /// Phase in which it happened.
+        phase: Phase,
+        /// One sentence.
+        reason: String,
+    },
+    /// A phase outlasted the deadline.
+    TimedOut {
+        /// Phase that was running.
+        phase: Phase,
+        /// One sentence.
+        reason: String,
+    },
+    /// The worker died.
+    Crashed {
+        /// Phase that was running.
+        phase: Phase,
+        /// One sentence with the signal or exit status.
+        reason: String,
+        /// Last lines of its stderr.
+        stderr_tail: String,
+    },
+    /// The worker said it could not, or said something that is not the protocol.
+    Failed {
+        /// Phase that was running.
+        phase: Phase,
+        /// One sentence.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The word used in results: `ok`, `does_not_fit`, `out_of_memory`, `timed_out`, `crashed`, `failed`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::DoesNotFit { .. } => "does_not_fit",
+            Outcome::OutOfMemory { .. } => "out_of_memory",
+            Outcome::TimedOut { .. } => "timed_out",
+            Outcome::Crashed { .. } => "crashed",
+            Outcome::Failed { .. } => "failed",
+        }
+    }
+
+    /// Why it is not `ok`.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Outcome::Ok => None,
+            Outcome::DoesNotFit { reason }
+            | Outcome::OutOfMemory { reason, .. }
+            | Outcome::TimedOut { reason, .. }
+            | Outcome::Crashed { reason, .. }
+            | Outcome::Failed { reason, .. } => Some(reason),
+        }
+    }
+}
+
+/// Everything that came back from one trial, as measured. Analysis happens in `stats` and `report`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialResult {
+    /// What was run.
+    pub trial: Trial,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Facts of the load, when it got that far.
+    pub load: Option<LoadFacts>,
+    /// Timed repetitions that were finished.
+    pub repetitions: Vec<Repetition>,
+    /// The untimed first repetition, kept to warn about a slow first run.
+    pub first_run: Option<Repetition>,
+    /// Comparison with the committed reference, for models that have one.
+    pub check: Option<CheckFacts>,
+    /// Memory readings: the first, the last and the largest of each phase.
+    pub memory: Vec<MemoryReading>,
+    /// First generated ids of row 0, to tell equal runs from different ones.
+    pub first_ids: Vec<i64>,
+    /// Wall time of the whole trial, process start to exit.
+    pub wall: Nanos,
+}
