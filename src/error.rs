@@ -72,6 +72,10 @@ impl Error {
 
     /// An [`Error::Output`] for `path`; `hint` names the flag or variable that moves it.
     pub fn output(path: &Path, source: std::io::Error, hint: &'static str) -> Error {
-        Error::Output { path: path.to_owned(), source, hint }
+        Error::Output {
+            path: path.to_owned(),
+            source,
+            hint,
+        }
     }
 }

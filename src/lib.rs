@@ -12,9 +12,16 @@
 //! `error, units` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` → `report`
 //! → `export, progress` → `cli` → `app` → `lib`.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should"))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that unwraps fails where it should"
+    )
+)]
 
 mod error;
+mod model;
 mod protocol;
 mod report;
 mod trial;

@@ -216,7 +216,12 @@ pub struct CheckFacts {
 impl CheckFacts {
     /// Whether every difference is inside the tolerance and the ids agree.
     pub fn passed(&self) -> bool {
-        let worst = [self.prefill_error, self.pieces_error, self.stepwise_error, self.decode_error];
+        let worst = [
+            self.prefill_error,
+            self.pieces_error,
+            self.stepwise_error,
+            self.decode_error,
+        ];
         // Written so that NaN fails.
         self.ids_equal && worst.iter().all(|error| *error <= self.tolerance)
     }
