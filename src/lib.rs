@@ -14,7 +14,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should"))]
 
+mod cachedir;
 mod error;
+mod payload;
 mod protocol;
 mod report;
 mod trial;
