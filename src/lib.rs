@@ -20,8 +20,10 @@
     )
 )]
 
+mod cachedir;
 mod error;
 mod model;
+mod payload;
 mod protocol;
 mod report;
 mod trial;

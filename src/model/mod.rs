@@ -1,7 +1,13 @@
 //! Door of the model room: built-in specs, their counts, graphs and weights.
 
 mod census;
+mod emit;
+mod graph;
+mod proto;
 mod spec;
+mod store;
+mod weights;
 
 pub use census::{Census, census, kv_bytes_per_token, weight_bytes};
+pub use store::{Entry, Prepared, Preparing, Store, export};
 pub use spec::{Ffn, ModelSpec, Norm, NormKind, Position, Specialists, builtin, find};

@@ -1,0 +1,147 @@
+//! From a spec to an ONNX graph with a KV cache, in either form. Deterministic: the same arguments give the same bytes.
+//!
+//! Both forms refer to the same weight file. Shapes: `B` batch, `S` new tokens, `P` tokens in the cache, `T = P + S`,
+//! `C` capacity of a shared cache, `V` vocabulary, `d` width, `H` query heads, `K` key/value heads, `h` head size.
+//!
+//! | input | plain | fused |
+//! |---|---|---|
+//! | `input_ids` | int64 `[B, S]` | int64 `[B, S]` |
+//! | `attention_mask` | int64 `[B, T]`, all ones | - |
+//! | `position_ids` | int64 `[B, S]` | int32 `[B, S]`, learned positions only |
+//! | `seqlens_k`, `total_sequence_length` | - | int32 `[B]` = T - 1, int32 `[1]` = T |
+//! | `past_key_values.N.key`, `.value` | `[B, K, P, h]` | `[B, K, C, h]` |
+//!
+//! Outputs: `logits` `[B, 1, V]` of the last position, `next_ids` int64 `[B, 1]` (greedy), `present.N.key`, `.value`.
+
+mod body;
+mod experts;
+mod fused;
+mod plain;
+mod specialists;
+
+use super::graph::{Dim, GraphBuilder};
+use super::proto::DataType;
+use super::spec::{ModelSpec, Position};
+use super::weights::Layout;
+use crate::protocol::{CacheShape, DecoderIo};
+use crate::trial::{Form, Precision};
+
+/// Writes the graph of `spec` for sequences up to `context` tokens. `layout` is the weight file it refers to.
+pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> (Vec<u8>, DecoderIo) {
+    let float = match layout.precision {
+        Precision::Fp32 => DataType::Float,
+        Precision::Fp16 => DataType::Float16,
+    };
+    let mut emitter = Emitter { g: GraphBuilder::new(&spec.name, float), spec, layout, form, float, context };
+    let shared = emitter.inputs();
+    let logits = match spec.specialists {
+        Some(specialists) => emitter.mixture(&shared, specialists),
+        None => emitter.body(&shared, "", 0),
+    };
+    emitter.outputs(&logits);
+    let io = DecoderIo {
+        caches: vec![
+            CacheShape { kv_heads: spec.n_kv_heads, head_dim: spec.head_dim };
+            (spec.bodies() * spec.n_layers) as usize
+        ],
+        vocab: spec.vocab,
+        shared_kv: form == Form::Fused,
+        position_ids: form == Form::Plain || spec.position == Position::Learned,
+        router_width: spec.specialists.map(|specialists| specialists.count),
+    };
+    let metadata = [("edgebench.model", spec.name.clone()), ("edgebench.form", form.to_string()), ("edgebench.context", context.to_string())];
+    (emitter.g.finish(&metadata), io)
+}
+
+struct Emitter<'a> {
+    g: GraphBuilder,
+    spec: &'a ModelSpec,
+    layout: &'a Layout,
+    form: Form,
+    float: DataType,
+    context: u32,
+}
+
+/// Values that every layer reads, computed once.
+struct Shared {
+    input_ids: String,
+    /// `position_ids`, where the graph has it.
+    positions: Option<String>,
+    /// `seqlens_k` and `total_sequence_length` of the fused form.
+    lengths: Option<(String, String)>,
+    /// Additive mask `[B, 1, S, T]` of the plain form.
+    mask: Option<String>,
+    /// Cosine and sine `[B, 1, S, h / 2]` at the positions: plain form, rotary models.
+    rotation: Option<(String, String)>,
+}
+
+impl Emitter<'_> {
+    fn inputs(&mut self) -> Shared {
+        let tokens = [Dim::Named("batch"), Dim::Named("sequence")];
+        let input_ids = self.g.input("input_ids", DataType::Int64, &tokens);
+        let mut shared = Shared { input_ids, positions: None, lengths: None, mask: None, rotation: None };
+        match self.form {
+            Form::Plain => {
+                let attended = self.g.input("attention_mask", DataType::Int64, &[Dim::Named("batch"), Dim::Named("total")]);
+                let positions = self.g.input("position_ids", DataType::Int64, &tokens);
+                self.g.scope("/mask/");
+                shared.mask = Some(self.causal_mask(&attended, &positions));
+                if matches!(self.spec.position, Position::Rotary { .. }) {
+                    self.g.scope("/rotation/");
+                    shared.rotation = Some(self.rotation(&positions));
+                }
+                shared.positions = Some(positions);
+            }
+            Form::Fused => {
+                let seqlens = self.g.input("seqlens_k", DataType::Int32, &[Dim::Named("batch")]);
+                let total = self.g.input("total_sequence_length", DataType::Int32, &[Dim::Fixed(1)]);
+                shared.lengths = Some((seqlens, total));
+                if self.spec.position == Position::Learned {
+                    shared.positions = Some(self.g.input("position_ids", DataType::Int32, &tokens));
+                }
+            }
+        }
+        shared
+    }
+
+    fn outputs(&mut self, logits: &str) {
+        self.g.scope("/head/");
+        let next = self.g.op("ArgMax", &[logits], &[("axis", super::graph::Attr::Int(-1)), ("keepdims", super::graph::Attr::Int(1))]);
+        let axes = self.g.ints(&[1]);
+        let logits = self.g.op("Unsqueeze", &[logits, &axes], &[]);
+        let batch = Dim::Named("batch");
+        self.g.output(&logits, "logits", self.float, &[batch, Dim::Fixed(1), Dim::Fixed(self.spec.vocab)]);
+        self.g.output(&next, "next_ids", DataType::Int64, &[batch, Dim::Fixed(1)]);
+    }
+
+    /// Declares a weight of the layout and returns its name.
+    fn weight(&mut self, name: &str) -> String {
+        let tensor = self.layout.get(name).unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        self.g.weight(name, &tensor.dims, tensor.offset, tensor.bytes)
+    }
+
+    /// Declares the first `rows` rows of a weight, under the same name.
+    fn weight_rows(&mut self, name: &str, rows: u64) -> String {
+        let tensor = self.layout.get(name).unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        let mut dims = tensor.dims.clone();
+        let bytes = tensor.bytes / dims[0] * rows;
+        dims[0] = rows;
+        self.g.weight(name, &dims, tensor.offset, bytes)
+    }
+
+    /// Declares slice `index` along the first dimension of a weight, as a weight of its own.
+    fn weight_slice(&mut self, name: &str, index: u64) -> String {
+        let tensor = self.layout.get(name).unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        let bytes = tensor.bytes / tensor.dims[0];
+        self.g.weight(&format!("{name}.{index}"), &tensor.dims[1..], tensor.offset + index * bytes, bytes)
+    }
+
+    /// Declares one cache as input and output: `past_key_values.N.key` and the like. Returns the input's name.
+    fn cache_dims(&self, length: &'static str) -> [Dim; 4] {
+        let length = match self.form {
+            Form::Plain => Dim::Named(length),
+            Form::Fused => Dim::Fixed(self.context),
+        };
+        [Dim::Named("batch"), Dim::Fixed(self.spec.n_kv_heads), length, Dim::Fixed(self.spec.head_dim)]
+    }
+}
