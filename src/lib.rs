@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod protocol;
 mod report;
+mod supervisor;
 mod trial;
 mod units;
 mod worker;

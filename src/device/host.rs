@@ -35,8 +35,12 @@ pub fn host(sys_root: &Path) -> HostFacts {
         name: System::host_name().ok().filter(|name| !name.is_empty()),
         os: System::long_os_version().ok(),
         kernel: System::kernel_version().ok(),
-        cores: System::physical_core_count().ok().and_then(|count| u32::try_from(count).ok()),
-        threads: std::thread::available_parallelism().ok().and_then(|count| u32::try_from(count.get()).ok()),
+        cores: System::physical_core_count()
+            .ok()
+            .and_then(|count| u32::try_from(count).ok()),
+        threads: std::thread::available_parallelism()
+            .ok()
+            .and_then(|count| u32::try_from(count.get()).ok()),
         governor: line(&sys_root.join("devices/system/cpu/cpu0/cpufreq/scaling_governor")),
         clock_mhz: line(&sys_root.join("devices/system/cpu/cpu0/cpufreq/scaling_cur_freq"))
             .and_then(|text| Some(text.parse::<u32>().ok()? / 1000)),
@@ -46,11 +50,19 @@ pub fn host(sys_root: &Path) -> HostFacts {
         system.refresh_memory();
         system.refresh_cpu_list(CpuRefreshKind::nothing());
         let limits = system.cgroup_limits();
-        let total = limits.as_ref().map_or(u64::MAX, |limits| limits.total_memory);
-        let free = limits.as_ref().map_or(u64::MAX, |limits| limits.free_memory);
+        let total = limits
+            .as_ref()
+            .map_or(u64::MAX, |limits| limits.total_memory);
+        let free = limits
+            .as_ref()
+            .map_or(u64::MAX, |limits| limits.free_memory);
         facts.memory_total = told(system.total_memory().min(total));
         facts.memory_available = told(system.available_memory().min(free));
-        facts.cpu = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned()).filter(|brand| !brand.is_empty());
+        facts.cpu = system
+            .cpus()
+            .first()
+            .map(|cpu| cpu.brand().trim().to_owned())
+            .filter(|brand| !brand.is_empty());
     }
     facts
 }

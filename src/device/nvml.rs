@@ -37,16 +37,29 @@ impl Gpu {
     /// Fills in what the facts do not say yet.
     pub fn complete(&self, facts: &mut GpuFacts) {
         let version = &mut facts.driver_version;
-        *version = version.take().or_else(|| self.nvml.sys_driver_version().ok());
+        *version = version
+            .take()
+            .or_else(|| self.nvml.sys_driver_version().ok());
         let Some(device) = self.device() else { return };
         if facts.name.is_empty() {
             facts.name = device.name().unwrap_or_default();
         }
-        let limit = || device.enforced_power_limit().or_else(|_| device.power_management_limit()).ok();
+        let limit = || {
+            device
+                .enforced_power_limit()
+                .or_else(|_| device.power_management_limit())
+                .ok()
+        };
         facts.power_limit_mw = facts.power_limit_mw.or_else(|| limit().map(u64::from));
-        facts.sm_clock_mhz = facts.sm_clock_mhz.or_else(|| device.clock_info(Clock::SM).ok());
-        facts.memory_clock_mhz = facts.memory_clock_mhz.or_else(|| device.clock_info(Clock::Memory).ok());
-        facts.temperature_c = facts.temperature_c.or_else(|| device.temperature(TemperatureSensor::Gpu).ok());
+        facts.sm_clock_mhz = facts
+            .sm_clock_mhz
+            .or_else(|| device.clock_info(Clock::SM).ok());
+        facts.memory_clock_mhz = facts
+            .memory_clock_mhz
+            .or_else(|| device.clock_info(Clock::Memory).ok());
+        facts.temperature_c = facts
+            .temperature_c
+            .or_else(|| device.temperature(TemperatureSensor::Gpu).ok());
     }
 }
 
@@ -66,7 +79,12 @@ mod tests {
     use super::*;
 
     fn process(pid: u32, used_gpu_memory: UsedGpuMemory) -> ProcessInfo {
-        ProcessInfo { pid, used_gpu_memory, gpu_instance_id: None, compute_instance_id: None }
+        ProcessInfo {
+            pid,
+            used_gpu_memory,
+            gpu_instance_id: None,
+            compute_instance_id: None,
+        }
     }
 
     #[test]

@@ -94,22 +94,36 @@ mod tests {
 
     #[test]
     fn status_fields_are_kibibytes_and_shared_memory_is_not_file_backed() {
-        let (_root, memory) =
-            machine("VmHWM:\t  100 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\nRssShmem:\t   5 kB\n", "9 3 2 0 0 0 0\n");
-        let expected =
-            Status { anon: Some(Bytes(15 << 10)), file: Some(Bytes(20 << 10)), peak: Some(Bytes(100 << 10)) };
+        let (_root, memory) = machine(
+            "VmHWM:\t  100 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\nRssShmem:\t   5 kB\n",
+            "9 3 2 0 0 0 0\n",
+        );
+        let expected = Status {
+            anon: Some(Bytes(15 << 10)),
+            file: Some(Bytes(20 << 10)),
+            peak: Some(Bytes(100 << 10)),
+        };
         assert_eq!(memory.status(), expected);
-        assert_eq!(memory.quick(), Some((Bytes(3 * memory.page), Bytes(2 * memory.page))));
+        assert_eq!(
+            memory.quick(),
+            Some((Bytes(3 * memory.page), Bytes(2 * memory.page)))
+        );
         assert!(!memory.reset_peak());
     }
 
     #[test]
     fn what_is_not_told_or_not_readable_is_none() {
-        let (_root, memory) = machine("RssAnon: 10\nRssFile: -1 kB\nVmHWM: 99999999999999999999 kB\n", "7\n");
+        let (_root, memory) = machine(
+            "RssAnon: 10\nRssFile: -1 kB\nVmHWM: 99999999999999999999 kB\n",
+            "7\n",
+        );
         assert_eq!(memory.status(), Status::default());
         assert_eq!(memory.quick(), None);
         let nowhere = ProcessMemory::open(Path::new("/nonexistent"));
-        assert_eq!((nowhere.status(), nowhere.quick()), (Status::default(), None));
+        assert_eq!(
+            (nowhere.status(), nowhere.quick()),
+            (Status::default(), None)
+        );
     }
 
     #[test]

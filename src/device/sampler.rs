@@ -10,8 +10,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const PHASES: [Phase; 7] =
-    [Phase::Start, Phase::Runtime, Phase::Load, Phase::Check, Phase::Warmup, Phase::Prefill, Phase::Decode];
+const PHASES: [Phase; 7] = [
+    Phase::Start,
+    Phase::Runtime,
+    Phase::Load,
+    Phase::Check,
+    Phase::Warmup,
+    Phase::Prefill,
+    Phase::Decode,
+];
 
 /// The largest readings so far of each phase, and the phase that runs now. Shared by the sampler and the boundaries.
 #[derive(Debug, Default)]
@@ -83,12 +90,22 @@ impl Sampler {
     ) -> Sampler {
         let memory = ProcessMemory::open(proc_root);
         let (stop, stopped) = channel();
-        let look = Look { memory, device, started, peaks };
+        let look = Look {
+            memory,
+            device,
+            started,
+            peaks,
+        };
         // A pause of nothing would take a core away from the runtime.
         let pause = pause.max(Duration::from_millis(1));
-        let thread = std::thread::Builder::new().name("sampler".into()).spawn(move || watch(look, pause, stopped, on_peak));
+        let thread = std::thread::Builder::new()
+            .name("sampler".into())
+            .spawn(move || watch(look, pause, stopped, on_peak));
         // Without the thread the boundary readings remain.
-        Sampler { stop: Some(stop), thread: thread.ok() }
+        Sampler {
+            stop: Some(stop),
+            thread: thread.ok(),
+        }
     }
 }
 
@@ -127,7 +144,12 @@ impl Look {
     }
 }
 
-fn watch(look: Look, pause: Duration, stopped: Receiver<()>, mut on_peak: impl FnMut(MemoryReading)) {
+fn watch(
+    look: Look,
+    pause: Duration,
+    stopped: Receiver<()>,
+    mut on_peak: impl FnMut(MemoryReading),
+) {
     while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
         let reading = look.read();
         if look.peaks.raise(&reading, Bytes::MIB) {
@@ -187,7 +209,10 @@ mod tests {
             move |reading| drop(send.send(reading)),
         );
         let first = heard.recv_timeout(Duration::from_secs(20)).unwrap();
-        assert_eq!((first.phase, first.device_process), (Phase::Load, Some(Bytes(5 << 20))));
+        assert_eq!(
+            (first.phase, first.device_process),
+            (Phase::Load, Some(Bytes(5 << 20)))
+        );
         let big = std::hint::black_box(vec![1u8; 256 << 20]);
         let grown = heard.recv_timeout(Duration::from_secs(20)).unwrap();
         assert!(grown.rss() > first.rss());

@@ -109,7 +109,9 @@ impl What {
     /// Lets it happen. Comes back only where the process is meant to go on.
     fn happen(&self) -> Result<(), EngineError> {
         match self {
-            What::OutOfMemory => Err(EngineError::OutOfMemory("the script refused an allocation".into())),
+            What::OutOfMemory => Err(EngineError::OutOfMemory(
+                "the script refused an allocation".into(),
+            )),
             What::Runtime(reason) => Err(EngineError::Runtime(reason.clone())),
             What::Device(reason) => Err(EngineError::Device(reason.clone())),
             What::Model(reason) => Err(EngineError::Model(reason.clone())),
@@ -120,15 +122,22 @@ impl What {
                 stdout
                     .write_all(line.as_bytes())
                     .and_then(|()| stdout.flush())
-                    .map_err(|error| EngineError::Other(format!("could not write the script's line: {error}")))
+                    .map_err(|error| {
+                        EngineError::Other(format!("could not write the script's line: {error}"))
+                    })
             }
             What::Hang => hang(),
             What::Crash => std::process::abort(),
             // A library that ends the process from inside is what this plays.
             What::Exit(code) => std::process::exit(*code),
             What::Kill => {
-                rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL)
-                    .map_err(|error| EngineError::Other(format!("could not kill the worker: {error}")))?;
+                rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                )
+                .map_err(|error| {
+                    EngineError::Other(format!("could not kill the worker: {error}"))
+                })?;
                 hang()
             }
         }
@@ -142,10 +151,15 @@ fn hang() -> ! {
 }
 
 fn read(path: &Path) -> Result<Script, EngineError> {
-    let text = std::fs::read(path)
-        .map_err(|error| EngineError::Other(format!("could not read the script {}: {error}", path.display())))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| EngineError::Other(format!("the script {} is not one: {error}", path.display())))
+    let text = std::fs::read(path).map_err(|error| {
+        EngineError::Other(format!(
+            "could not read the script {}: {error}",
+            path.display()
+        ))
+    })?;
+    serde_json::from_slice(&text).map_err(|error| {
+        EngineError::Other(format!("the script {} is not one: {error}", path.display()))
+    })
 }
 
 fn behaviour(script: Script, model: &str) -> Behaviour {
@@ -213,7 +227,10 @@ impl Scripted {
         self.length += ids;
         let room = self.request.trial.context() as usize;
         if self.length > room {
-            return Err(EngineError::Model(format!("a sequence of {} ids does not fit a cache of {room}", self.length)));
+            return Err(EngineError::Model(format!(
+                "a sequence of {} ids does not fit a cache of {room}",
+                self.length
+            )));
         }
         let next = (self.length % self.vocab()) as i64;
         self.next.fill(next);
@@ -258,7 +275,12 @@ impl Engine for Scripted {
             kv_cache: Bytes(per_position * positions * trial.precision.element_bytes()),
             io_buffers: Bytes(0),
             largest_tensor: self.request.largest_tensor,
-            kv_mode: if self.request.io.shared_kv { "in place" } else { "concatenated" }.into(),
+            kv_mode: if self.request.io.shared_kv {
+                "in place"
+            } else {
+                "concatenated"
+            }
+            .into(),
         })
     }
 
@@ -275,7 +297,11 @@ impl Engine for Scripted {
             return Err(EngineError::Other("the rows do not match the batch".into()));
         }
         self.extend(ids)?;
-        let first_run = if self.appends == 1 { self.behaviour.first_run_ms } else { 0.0 };
+        let first_run = if self.appends == 1 {
+            self.behaviour.first_run_ms
+        } else {
+            0.0
+        };
         Ok(pass(self.behaviour.prefill_ms + first_run))
     }
 

@@ -24,7 +24,11 @@ pub struct Meter {
 
 impl Meter {
     /// Begins [`Phase::Start`]: the reading everything later is held against.
-    pub fn start(request: &TrialRequest, speaker: &Speaker, started: Instant) -> Result<Meter, Stop> {
+    pub fn start(
+        request: &TrialRequest,
+        speaker: &Speaker,
+        started: Instant,
+    ) -> Result<Meter, Stop> {
         let proc_root = Path::new("/proc");
         let peaks = Arc::new(Peaks::default());
         // Opened before the first reading, so that NVML's own memory is not counted as the model's.
@@ -32,15 +36,23 @@ impl Meter {
             Device::Cpu => None,
             Device::Cuda(index) => Gpu::open(index).map(Arc::new),
         };
-        let probe = gpu.clone().map(|gpu| Box::new(move || gpu.own_bytes()) as Box<dyn Fn() -> Option<Bytes> + Send>);
-        let (loud, pause) = (speaker.clone(), Duration::from_nanos(request.sample_interval.0));
+        let probe = gpu
+            .clone()
+            .map(|gpu| Box::new(move || gpu.own_bytes()) as Box<dyn Fn() -> Option<Bytes> + Send>);
+        let (loud, pause) = (
+            speaker.clone(),
+            Duration::from_nanos(request.sample_interval.0),
+        );
         let say = move |reading| {
             // The main thread notices at its next word when nobody listens.
             let _ = loud.say(&Message::Memory(reading));
         };
         let memory = ProcessMemory::open(proc_root);
         let at = started.elapsed().into();
-        speaker.say(&Message::Phase { phase: Phase::Start, at })?;
+        speaker.say(&Message::Phase {
+            phase: Phase::Start,
+            at,
+        })?;
         let meter = Meter {
             speaker: speaker.clone(),
             peak_is_fresh: true,
@@ -50,7 +62,12 @@ impl Meter {
             started,
             peaks,
         };
-        meter.tell(Phase::Start, &meter.memory.status(), meter.own_bytes(), None)?;
+        meter.tell(
+            Phase::Start,
+            &meter.memory.status(),
+            meter.own_bytes(),
+            None,
+        )?;
         Ok(meter)
     }
 
@@ -59,7 +76,10 @@ impl Meter {
         let (status, own) = self.end(device_used)?;
         self.peaks.enter(next);
         self.peak_is_fresh = self.memory.reset_peak();
-        self.speaker.say(&Message::Phase { phase: next, at: self.started.elapsed().into() })?;
+        self.speaker.say(&Message::Phase {
+            phase: next,
+            at: self.started.elapsed().into(),
+        })?;
         self.tell(next, &status, own, device_used)
     }
 
@@ -73,9 +93,16 @@ impl Meter {
         let (status, own) = (self.memory.status(), self.own_bytes());
         self.tell(phase, &status, own, device_used)?;
         let (most, file) = self.peaks.resident(phase);
-        if let Some(peak) = status.peak.filter(|peak| self.peak_is_fresh && *peak > most) {
+        if let Some(peak) = status
+            .peak
+            .filter(|peak| self.peak_is_fresh && *peak > most)
+        {
             // The kernel keeps the sum only: the file-backed part is that of the largest reading, the rest is anonymous.
-            let split = Status { anon: Some(peak.saturating_sub(file)), file: Some(file), peak: None };
+            let split = Status {
+                anon: Some(peak.saturating_sub(file)),
+                file: Some(file),
+                peak: None,
+            };
             self.tell(phase, &split, own, device_used)?;
         }
         Ok((status, own))
@@ -85,7 +112,13 @@ impl Meter {
         self.gpu.as_ref()?.own_bytes()
     }
 
-    fn tell(&self, phase: Phase, status: &Status, own: Option<Bytes>, used: Option<Bytes>) -> Result<(), Stop> {
+    fn tell(
+        &self,
+        phase: Phase,
+        status: &Status,
+        own: Option<Bytes>,
+        used: Option<Bytes>,
+    ) -> Result<(), Stop> {
         let reading = MemoryReading {
             at: self.started.elapsed().into(),
             phase,

@@ -5,11 +5,11 @@ mod phases;
 mod reference;
 mod speaker;
 
+use crate::device;
 use crate::engine::{self, EngineError};
 use crate::error::exit;
 use crate::protocol::{EngineKind, FailureKind, Message, ProbeFacts, Request};
 use crate::trial::DeviceChoice;
-use crate::device;
 use speaker::Speaker;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, channel};
@@ -44,7 +44,10 @@ pub fn serve(stdin: impl Read + Send + 'static, stdout: impl Write + Send + 'sta
         Ok(()) => exit::OK,
         Err(Stop::Unheard) => exit::OUTPUT,
         Err(Stop::GaveUp(error)) => {
-            let failed = Message::Failed { kind: error.kind(), reason: error.to_string() };
+            let failed = Message::Failed {
+                kind: error.kind(),
+                reason: error.to_string(),
+            };
             // Nothing is left to do for a worker that is not heard.
             let _ = speaker.say(&failed);
             exit_code(error.kind())
@@ -67,7 +70,10 @@ fn listen(stdin: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     std::thread::spawn(move || {
         let mut stdin = BufReader::new(stdin);
         let mut line = Vec::new();
-        if stdin.read_until(b'\n', &mut line).is_ok() && line.ends_with(b"\n") && send.send(line).is_ok() {
+        if stdin.read_until(b'\n', &mut line).is_ok()
+            && line.ends_with(b"\n")
+            && send.send(line).is_ok()
+        {
             // Whatever else is said is not part of the protocol; only the end counts.
             let _ = std::io::copy(&mut stdin, &mut std::io::sink());
         }
@@ -79,11 +85,20 @@ fn listen(stdin: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 
 fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> {
     let request: Result<Request, _> = serde_json::from_slice(line);
-    let protocol = request.as_ref().map_or(crate::protocol::PROTOCOL, engine::greeting);
+    let protocol = request
+        .as_ref()
+        .map_or(crate::protocol::PROTOCOL, engine::greeting);
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    speaker.say(&Message::Hello { protocol, version, pid: std::process::id() })?;
-    let request =
-        request.map_err(|error| EngineError::Other(format!("the worker does not understand its request: {error}")))?;
+    speaker.say(&Message::Hello {
+        protocol,
+        version,
+        pid: std::process::id(),
+    })?;
+    let request = request.map_err(|error| {
+        EngineError::Other(format!(
+            "the worker does not understand its request: {error}"
+        ))
+    })?;
     match request {
         Request::Probe { engine, device } => {
             let facts = probe(&engine, device)?;

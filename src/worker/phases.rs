@@ -54,8 +54,13 @@ fn measure(
     }
     for _ in 0..trial.repetitions {
         meter.enter(Phase::Prefill, engine.device_used())?;
-        let timing = repeat(engine, request, &mut first_ids, |used| meter.enter(Phase::Decode, used))?;
-        speaker.say(&Message::Repetition { timing, first_ids: first_ids.clone() })?;
+        let timing = repeat(engine, request, &mut first_ids, |used| {
+            meter.enter(Phase::Decode, used)
+        })?;
+        speaker.say(&Message::Repetition {
+            timing,
+            first_ids: first_ids.clone(),
+        })?;
     }
     Ok(())
 }
@@ -80,7 +85,12 @@ fn repeat(
     between(engine.device_used())?;
     let inside = decode(engine, steps, &mut itl, first_ids)?;
     let total: u64 = itl.iter().map(|step| step.0).sum();
-    Ok(Repetition { prefill, ttft, itl, outside_run: Nanos(total.saturating_sub(inside)) })
+    Ok(Repetition {
+        prefill,
+        ttft,
+        itl,
+        outside_run: Nanos(total.saturating_sub(inside)),
+    })
 }
 
 /// The timed loop: from the end of one step to the end of the next. Returns the nanoseconds inside the run call.

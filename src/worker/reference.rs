@@ -16,7 +16,11 @@ pub fn of(request: &TrialRequest) -> Option<&Golden> {
 }
 
 /// Compares. An engine that cannot is an error; one that differs is a fact.
-pub fn check(engine: &mut dyn Engine, golden: &Golden, tolerance: f64) -> Result<CheckFacts, EngineError> {
+pub fn check(
+    engine: &mut dyn Engine,
+    golden: &Golden,
+    tolerance: f64,
+) -> Result<CheckFacts, EngineError> {
     let mut facts = CheckFacts {
         tolerance,
         prefill_error: feed(engine, golden, golden.prompt.len())?,
@@ -28,7 +32,9 @@ pub fn check(engine: &mut dyn Engine, golden: &Golden, tolerance: f64) -> Result
     for (row, id) in golden.ids.iter().enumerate() {
         if row > 0 {
             engine.step()?;
-            facts.decode_error = facts.decode_error.max(difference(&engine.logits()?, &golden.logits[row]));
+            facts.decode_error = facts
+                .decode_error
+                .max(difference(&engine.logits()?, &golden.logits[row]));
         }
         facts.ids_equal &= engine.next_ids() == [*id];
     }
@@ -49,8 +55,16 @@ pub fn verdict(facts: &CheckFacts) -> Result<(), EngineError> {
         ("token by token", facts.stepwise_error),
         ("decode", facts.decode_error),
     ];
-    let (name, error) = parts.into_iter().fold(parts[0], |worst, part| if part.1 > worst.1 { part } else { worst });
-    let ids = if facts.ids_equal { "" } else { ", and the generated ids are others" };
+    let (name, error) =
+        parts.into_iter().fold(
+            parts[0],
+            |worst, part| if part.1 > worst.1 { part } else { worst },
+        );
+    let ids = if facts.ids_equal {
+        ""
+    } else {
+        ", and the generated ids are others"
+    };
     let allowed = facts.tolerance;
     Err(EngineError::Model(format!(
         "the logits are not the reference's: {name} differs by {error:.1e} of the largest logit where {allowed:.1e} is allowed{ids}"
@@ -75,9 +89,13 @@ fn difference(got: &[f32], expected: &[f32]) -> f64 {
     if got.len() != expected.len() || got.iter().chain(expected).any(|value| !value.is_finite()) {
         return f64::MAX;
     }
-    let scale = expected.iter().fold(0.0, |most: f64, value| most.max(f64::from(*value).abs()));
+    let scale = expected
+        .iter()
+        .fold(0.0, |most: f64, value| most.max(f64::from(*value).abs()));
     let pairs = got.iter().zip(expected);
-    let worst = pairs.fold(0.0, |most: f64, (a, b)| most.max((f64::from(*a) - f64::from(*b)).abs()));
+    let worst = pairs.fold(0.0, |most: f64, (a, b)| {
+        most.max((f64::from(*a) - f64::from(*b)).abs())
+    });
     let ratio = if worst == 0.0 { 0.0 } else { worst / scale };
     if ratio.is_finite() { ratio } else { f64::MAX }
 }
@@ -117,7 +135,18 @@ mod tests {
             ids_equal: false,
         };
         let reason = verdict(&facts).unwrap_err().to_string();
-        assert!(reason.contains("in pieces differs by 5.0e-1") && reason.contains("ids are others"), "{reason}");
-        assert!(verdict(&CheckFacts { pieces_error: 0.0, stepwise_error: 0.0, ids_equal: true, ..facts }).is_ok());
+        assert!(
+            reason.contains("in pieces differs by 5.0e-1") && reason.contains("ids are others"),
+            "{reason}"
+        );
+        assert!(
+            verdict(&CheckFacts {
+                pieces_error: 0.0,
+                stepwise_error: 0.0,
+                ids_equal: true,
+                ..facts
+            })
+            .is_ok()
+        );
     }
 }

@@ -20,6 +20,9 @@ impl Speaker {
         let mut line = serde_json::to_vec(message).map_err(|_| Stop::Unheard)?;
         line.push(b'\n');
         let mut output = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        output.write_all(&line).and_then(|()| output.flush()).map_err(|_| Stop::Unheard)
+        output
+            .write_all(&line)
+            .and_then(|()| output.flush())
+            .map_err(|_| Stop::Unheard)
     }
 }
