@@ -21,17 +21,24 @@
 )]
 
 mod cachedir;
+mod device;
+mod engine;
 mod error;
 mod model;
 mod payload;
 mod protocol;
 mod report;
+mod supervisor;
 mod trial;
 mod units;
+mod worker;
 
 use std::process::ExitCode;
 
 /// Runs the program: parses the command line, runs the command, prints the one error there may be.
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "__worker") {
+        return ExitCode::from(worker::serve(std::io::stdin(), std::io::stdout()));
+    }
     ExitCode::from(error::exit::OK)
 }

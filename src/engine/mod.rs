@@ -1,0 +1,88 @@
+//! Door of the engine room: what runs a graph, behind one trait. No process, pipe or clock policy here.
+
+mod onnx;
+mod scripted;
+
+use crate::protocol::{EngineKind, FailureKind, PROTOCOL, ProbeFacts, Request, TrialRequest};
+use crate::trial::{DeviceChoice, LoadFacts};
+use crate::units::{Bytes, Nanos};
+
+/// Why an engine gave up. Each holds one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// An allocation was refused.
+    #[error("{0}")]
+    OutOfMemory(String),
+    /// The library is missing, broken or of the wrong version.
+    #[error("{0}")]
+    Runtime(String),
+    /// The device cannot be used.
+    #[error("{0}")]
+    Device(String),
+    /// The model cannot be loaded or run.
+    #[error("{0}")]
+    Model(String),
+    /// Anything else.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl EngineError {
+    /// The word for it on the wire.
+    pub fn kind(&self) -> FailureKind {
+        match self {
+            EngineError::OutOfMemory(_) => FailureKind::OutOfMemory,
+            EngineError::Runtime(_) => FailureKind::Runtime,
+            EngineError::Device(_) => FailureKind::Device,
+            EngineError::Model(_) => FailureKind::Model,
+            EngineError::Other(_) => FailureKind::Other,
+        }
+    }
+}
+
+/// A decoder that can be fed and stepped. The KV cache and the next ids stay inside.
+pub trait Engine {
+    /// Creates the session, weights and KV cache in place.
+    fn load(&mut self) -> Result<LoadFacts, EngineError>;
+    /// Forgets the sequences.
+    fn reset(&mut self) -> Result<(), EngineError>;
+    /// Appends ids (one row per sequence, equal lengths) and leaves the greedy next ids on the host;
+    /// returns the time inside the runtime's run call.
+    fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError>;
+    /// Appends the previous next ids: one decode step, synchronised; returns the time inside the run call.
+    fn step(&mut self) -> Result<Nanos, EngineError>;
+    /// The greedy next id of each row after the last append or step.
+    fn next_ids(&self) -> &[i64];
+    /// Logits of the last position, `[batch * vocab]`, as f32.
+    fn logits(&mut self) -> Result<Vec<f32>, EngineError>;
+    /// Device memory used by everybody now (total - free), where the device tells.
+    fn device_used(&self) -> Option<Bytes>;
+}
+
+/// Loads the engine's library; no session yet.
+pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
+    match &request.engine {
+        EngineKind::Onnx { .. } => onnx::open(request),
+        EngineKind::Scripted { script } => scripted::open(script, request),
+    }
+}
+
+/// What the engine has to run on.
+pub fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, EngineError> {
+    match engine {
+        EngineKind::Onnx { .. } => onnx::probe(engine, device),
+        EngineKind::Scripted { script } => scripted::probe(script),
+    }
+}
+
+/// The protocol number a worker greets with: [`PROTOCOL`], unless a script plays a worker of another build.
+pub fn greeting(request: &Request) -> u32 {
+    let (engine, model) = match request {
+        Request::Probe { engine, .. } => (engine, ""),
+        Request::Trial(request) => (&request.engine, request.trial.model.as_str()),
+    };
+    match engine {
+        EngineKind::Onnx { .. } => PROTOCOL,
+        EngineKind::Scripted { script } => scripted::greeting(script, model).unwrap_or(PROTOCOL),
+    }
+}

@@ -1,0 +1,334 @@
+//! An engine that follows a JSON script: every outcome of a trial, for tests without hardware. It computes nothing.
+//!
+//! ```json
+//! {
+//!   "probe":       { "runtime_version": "0.0.0", "providers": ["CPUExecutionProvider"], "gpu": null, "cuda_unavailable": null },
+//!   "probe_fault": "hang",
+//!   "default":     { "step_ms": [2.0, 3.0] },
+//!   "models":      { "dense-120m": { "fault": { "at": "step", "nth": 3, "what": "out_of_memory" } } }
+//! }
+//! ```
+//! Every field may be left out, an unknown one is refused. A model without an entry of its own follows `default`.
+//! - `session_ms`, `prefill_ms`, `step_ms` (a list, cycled): time that really passes, 1 ms each unless told.
+//! - `grow_mib`: anonymous memory touched at load and kept.
+//! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
+//! - `device_used_mib`: what the device tells. `first_run_ms`: what the first append takes on top.
+//! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
+//!   `what` is `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
+//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`.
+//!
+//! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
+
+use super::{Engine, EngineError};
+use crate::protocol::{ProbeFacts, TrialRequest};
+use crate::trial::LoadFacts;
+use crate::units::{Bytes, Nanos};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Script {
+    probe: Option<ProbeFacts>,
+    probe_fault: Option<What>,
+    default: Behaviour,
+    models: BTreeMap<String, Behaviour>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Behaviour {
+    session_ms: f64,
+    prefill_ms: f64,
+    first_run_ms: f64,
+    step_ms: Vec<f64>,
+    grow_mib: usize,
+    hello_protocol: Option<u32>,
+    logit_offset: f32,
+    device_used_mib: Option<u64>,
+    fault: Option<Fault>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Behaviour {
+        Behaviour {
+            session_ms: 1.0,
+            prefill_ms: 1.0,
+            first_run_ms: 0.0,
+            step_ms: vec![1.0],
+            grow_mib: 0,
+            hello_protocol: None,
+            logit_offset: 0.0,
+            device_used_mib: None,
+            fault: None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fault {
+    at: Point,
+    #[serde(default = "first")]
+    nth: usize,
+    what: What,
+}
+
+fn first() -> usize {
+    1
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Point {
+    Open,
+    Load,
+    Append,
+    Step,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum What {
+    OutOfMemory,
+    Hang,
+    Crash,
+    Kill,
+    Exit(i32),
+    Garbage(String),
+    Runtime(String),
+    Device(String),
+    Model(String),
+    Other(String),
+}
+
+impl What {
+    /// Lets it happen. Comes back only where the process is meant to go on.
+    fn happen(&self) -> Result<(), EngineError> {
+        match self {
+            What::OutOfMemory => Err(EngineError::OutOfMemory(
+                "the script refused an allocation".into(),
+            )),
+            What::Runtime(reason) => Err(EngineError::Runtime(reason.clone())),
+            What::Device(reason) => Err(EngineError::Device(reason.clone())),
+            What::Model(reason) => Err(EngineError::Model(reason.clone())),
+            What::Other(reason) => Err(EngineError::Other(reason.clone())),
+            What::Garbage(line) => {
+                let line = format!("{line}\n");
+                let mut stdout = std::io::stdout();
+                stdout
+                    .write_all(line.as_bytes())
+                    .and_then(|()| stdout.flush())
+                    .map_err(|error| {
+                        EngineError::Other(format!("could not write the script's line: {error}"))
+                    })
+            }
+            What::Hang => hang(),
+            What::Crash => std::process::abort(),
+            // A library that ends the process from inside is what this plays.
+            What::Exit(code) => std::process::exit(*code),
+            What::Kill => {
+                rustix::process::kill_process(
+                    rustix::process::getpid(),
+                    rustix::process::Signal::KILL,
+                )
+                .map_err(|error| {
+                    EngineError::Other(format!("could not kill the worker: {error}"))
+                })?;
+                hang()
+            }
+        }
+    }
+}
+
+fn hang() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn read(path: &Path) -> Result<Script, EngineError> {
+    let text = std::fs::read(path).map_err(|error| {
+        EngineError::Other(format!(
+            "could not read the script {}: {error}",
+            path.display()
+        ))
+    })?;
+    serde_json::from_slice(&text).map_err(|error| {
+        EngineError::Other(format!("the script {} is not one: {error}", path.display()))
+    })
+}
+
+fn behaviour(script: Script, model: &str) -> Behaviour {
+    script.models.get(model).cloned().unwrap_or(script.default)
+}
+
+/// The scripted protocol number, where there is one.
+pub fn greeting(script: &Path, model: &str) -> Option<u32> {
+    behaviour(read(script).ok()?, model).hello_protocol
+}
+
+/// The scripted facts, or a CPU-only runtime.
+pub fn probe(script: &Path) -> Result<ProbeFacts, EngineError> {
+    let script = read(script)?;
+    if let Some(fault) = script.probe_fault {
+        fault.happen()?;
+    }
+    Ok(script.probe.unwrap_or_else(|| ProbeFacts {
+        runtime_version: "0.0.0".into(),
+        providers: vec!["CPUExecutionProvider".into()],
+        ..ProbeFacts::default()
+    }))
+}
+
+/// The engine of one trial.
+pub fn open(script: &Path, request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
+    let mut engine = Scripted {
+        behaviour: behaviour(read(script)?, &request.trial.model),
+        request: request.clone(),
+        loads: 0,
+        appends: 0,
+        steps: 0,
+        length: 0,
+        next: vec![0; request.trial.batch as usize],
+        ballast: Vec::new(),
+    };
+    engine.strike(Point::Open, 1)?;
+    Ok(Box::new(engine))
+}
+
+struct Scripted {
+    behaviour: Behaviour,
+    request: TrialRequest,
+    loads: usize,
+    appends: usize,
+    steps: usize,
+    length: usize,
+    next: Vec<i64>,
+    ballast: Vec<u8>,
+}
+
+impl Scripted {
+    fn strike(&mut self, point: Point, count: usize) -> Result<(), EngineError> {
+        match &self.behaviour.fault {
+            Some(fault) if fault.at == point && fault.nth == count => fault.what.happen(),
+            _ => Ok(()),
+        }
+    }
+
+    fn vocab(&self) -> usize {
+        (self.request.io.vocab as usize).max(1)
+    }
+
+    fn extend(&mut self, ids: usize) -> Result<(), EngineError> {
+        self.length += ids;
+        let room = self.request.trial.context() as usize;
+        if self.length > room {
+            return Err(EngineError::Model(format!(
+                "a sequence of {} ids does not fit a cache of {room}",
+                self.length
+            )));
+        }
+        let next = (self.length % self.vocab()) as i64;
+        self.next.fill(next);
+        Ok(())
+    }
+}
+
+/// Lets time pass: asleep while there is plenty, awake for the last stretch.
+fn pass(milliseconds: f64) -> Nanos {
+    let start = Instant::now();
+    let span = Duration::try_from_secs_f64(milliseconds / 1e3).unwrap_or_default();
+    let awake = Duration::from_millis(1);
+    if span > 2 * awake {
+        std::thread::sleep(span - awake);
+    }
+    while start.elapsed() < span {
+        std::hint::spin_loop();
+    }
+    start.elapsed().into()
+}
+
+impl Engine for Scripted {
+    fn load(&mut self) -> Result<LoadFacts, EngineError> {
+        self.loads += 1;
+        // Ones, not zeros: an untouched zero page is not resident.
+        self.ballast = vec![1; self.behaviour.grow_mib << 20];
+        let session = pass(self.behaviour.session_ms);
+        self.strike(Point::Load, self.loads)?;
+        let trial = &self.request.trial;
+        let per_position: u64 = self
+            .request
+            .io
+            .caches
+            .iter()
+            .map(|cache| 2 * u64::from(cache.kv_heads) * u64::from(cache.head_dim))
+            .sum();
+        let positions = u64::from(trial.batch) * u64::from(trial.context());
+        Ok(LoadFacts {
+            session,
+            provider: "ScriptedExecutionProvider".into(),
+            weights: self.request.weights,
+            kv_cache: Bytes(per_position * positions * trial.precision.element_bytes()),
+            io_buffers: Bytes(0),
+            largest_tensor: self.request.largest_tensor,
+            kv_mode: if self.request.io.shared_kv {
+                "in place"
+            } else {
+                "concatenated"
+            }
+            .into(),
+        })
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        self.length = 0;
+        Ok(())
+    }
+
+    fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError> {
+        self.appends += 1;
+        self.strike(Point::Append, self.appends)?;
+        let ids = rows.first().map_or(0, Vec::len);
+        if rows.len() != self.next.len() || ids == 0 || rows.iter().any(|row| row.len() != ids) {
+            return Err(EngineError::Other("the rows do not match the batch".into()));
+        }
+        self.extend(ids)?;
+        let first_run = if self.appends == 1 {
+            self.behaviour.first_run_ms
+        } else {
+            0.0
+        };
+        Ok(pass(self.behaviour.prefill_ms + first_run))
+    }
+
+    fn step(&mut self) -> Result<Nanos, EngineError> {
+        self.steps += 1;
+        self.strike(Point::Step, self.steps)?;
+        self.extend(1)?;
+        let times = &self.behaviour.step_ms;
+        let index = (self.steps - 1) % times.len().max(1);
+        Ok(pass(times.get(index).copied().unwrap_or(0.0)))
+    }
+
+    fn next_ids(&self) -> &[i64] {
+        &self.next
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
+        let vocab = self.vocab();
+        let mut logits = vec![0.0; vocab * self.next.len()];
+        for (row, next) in logits.chunks_mut(vocab).zip(&self.next) {
+            row[*next as usize] = 1.0;
+            row[0] += self.behaviour.logit_offset;
+        }
+        Ok(logits)
+    }
+
+    fn device_used(&self) -> Option<Bytes> {
+        self.behaviour.device_used_mib.map(|mib| Bytes(mib << 20))
+    }
+}

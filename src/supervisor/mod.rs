@@ -1,0 +1,259 @@
+//! Door of the supervisor room: one worker per request, under deadlines, and whatever it said brought home.
+
+mod notes;
+mod process;
+mod verdict;
+
+pub use process::WorkerCommand;
+
+use crate::error::{Error, Result};
+use crate::protocol::{
+    EngineKind, FailureKind, Message, PROTOCOL, ProbeFacts, Request, TrialRequest,
+};
+use crate::trial::{Device, DeviceChoice, MemoryReading, Outcome, Phase, TrialResult};
+use crate::units::Bytes;
+use notes::Notes;
+use process::{Heard, Process};
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+use verdict::{End, Ending};
+
+/// What happens while a trial runs, for whoever shows progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A phase began.
+    Phase(Phase),
+    /// An untimed repetition is finished.
+    WarmedUp,
+    /// A timed repetition is finished.
+    Repetition,
+}
+
+/// What a worker that is done gets to free its memory and leave.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// Runs one trial in a worker of its own. Never fails: whatever goes wrong is the trial's outcome.
+/// `timeout` holds for each phase.
+pub fn run(
+    request: &TrialRequest,
+    worker: &WorkerCommand,
+    timeout: Duration,
+    on_event: &mut dyn FnMut(Event),
+) -> TrialResult {
+    let started = Instant::now();
+    let mut notes = Notes::new();
+    let limit = (request.trial.device == Device::Cpu).then_some(request.trial.budget);
+    let mut over_budget = OverBudget { limit, base: None };
+    let line = Request::Trial(Box::new(request.clone()));
+    let ending = converse(&line, &request.engine, worker, timeout, &mut |message| {
+        if let Message::Memory(reading) = &message
+            && let Some(end) = over_budget.judge(reading)
+        {
+            notes.take(message);
+            return Some(end);
+        }
+        match &message {
+            Message::Phase { phase, .. } => on_event(Event::Phase(*phase)),
+            Message::WarmedUp(_) => on_event(Event::WarmedUp),
+            Message::Repetition { .. } => on_event(Event::Repetition),
+            _ => {}
+        }
+        notes.take(message);
+        None
+    });
+    notes.into_result(
+        request.trial.clone(),
+        verdict::outcome(ending),
+        started.elapsed().into(),
+    )
+}
+
+/// Asks a worker what there is to run on. `timeout` holds for the whole answer.
+pub fn probe(
+    engine: &EngineKind,
+    device: DeviceChoice,
+    worker: &WorkerCommand,
+    timeout: Duration,
+) -> Result<ProbeFacts> {
+    let request = Request::Probe {
+        engine: engine.clone(),
+        device,
+    };
+    let mut facts = None;
+    let ending = converse(&request, engine, worker, timeout, &mut |message| {
+        if let Message::Probed(probed) = message {
+            facts = Some(*probed);
+        }
+        None
+    });
+    if let End::GaveUp { kind, reason } = ending.end {
+        return Err(match kind {
+            FailureKind::Runtime | FailureKind::OutOfMemory | FailureKind::Other => {
+                Error::Runtime(reason)
+            }
+            FailureKind::Device => Error::Device(reason),
+            FailureKind::Model => Error::Model(reason),
+        });
+    }
+    let last_words = ending
+        .stderr_tail
+        .lines()
+        .last()
+        .map(|line| format!(" ({line})"))
+        .unwrap_or_default();
+    let failed = |reason: &str| {
+        Error::Runtime(format!(
+            "could not look at the runtime and the device: {reason}{last_words}"
+        ))
+    };
+    match (verdict::outcome(ending), facts) {
+        (Outcome::Ok, Some(facts)) => Ok(facts),
+        (Outcome::Ok, None) => Err(failed("the worker was done without an answer")),
+        (outcome, _) => Err(failed(
+            outcome
+                .reason()
+                .unwrap_or("the worker was done without an answer"),
+        )),
+    }
+}
+
+/// Ends a CPU trial that outgrows its budget: the system would swap or kill something else first.
+struct OverBudget {
+    limit: Option<Bytes>,
+    base: Option<Bytes>,
+}
+
+impl OverBudget {
+    fn judge(&mut self, reading: &MemoryReading) -> Option<End> {
+        let (budget, resident) = (self.limit?, reading.rss()?);
+        let base = *self.base.get_or_insert(resident);
+        let needed = resident.saturating_sub(base);
+        (needed > budget).then_some(End::OverBudget { needed, budget })
+    }
+}
+
+/// Hands a message on; an answer ends the conversation.
+type OnMessage<'a> = &'a mut dyn FnMut(Message) -> Option<End>;
+
+/// Starts a worker, listens until an end, and sees it out.
+fn converse(
+    request: &Request,
+    engine: &EngineKind,
+    worker: &WorkerCommand,
+    timeout: Duration,
+    on_message: OnMessage<'_>,
+) -> Ending {
+    let library_dirs: &[PathBuf] = match engine {
+        EngineKind::Onnx { cuda_dirs, .. } => cuda_dirs,
+        EngineKind::Scripted { .. } => &[],
+    };
+    let spawned = serde_json::to_vec(request)
+        .map_err(std::io::Error::from)
+        .and_then(|mut line| {
+            line.push(b'\n');
+            Process::spawn(worker, library_dirs, line)
+        });
+    let mut process = match spawned {
+        Ok(process) => process,
+        Err(error) => {
+            let cause = format!("{}: {error}", worker.program.display());
+            let end = End::NotStarted { cause };
+            return Ending {
+                end,
+                phase: Phase::Start,
+                status: None,
+                stderr_tail: String::new(),
+            };
+        }
+    };
+    let (end, phase) = listen(&mut process, timeout, on_message);
+    let status = see_out(&mut process, &end, timeout);
+    Ending {
+        end,
+        phase,
+        status,
+        stderr_tail: process.stderr_tail(),
+    }
+}
+
+/// Far enough for a deadline that cannot be told.
+fn deadline(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout)
+        .unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
+}
+
+fn listen(process: &mut Process, timeout: Duration, on_message: OnMessage<'_>) -> (End, Phase) {
+    let mut phase = Phase::Start;
+    let mut until = deadline(timeout);
+    let mut greeted = false;
+    loop {
+        let line = match process.hear(until) {
+            Heard::Line(line) => line,
+            Heard::TooLong(line) => {
+                return (
+                    End::NotProtocol {
+                        line,
+                        too_long: true,
+                    },
+                    phase,
+                );
+            }
+            Heard::Closed => return (End::Silent, phase),
+            Heard::Nothing => return (End::TimedOut { limit: timeout }, phase),
+        };
+        let end = match serde_json::from_slice(&line) {
+            Ok(Message::Hello {
+                protocol: PROTOCOL, ..
+            }) if !greeted => {
+                greeted = true;
+                None
+            }
+            Ok(Message::Hello { protocol, .. }) if !greeted => Some(End::OtherProtocol {
+                theirs: protocol,
+                ours: PROTOCOL,
+            }),
+            Ok(Message::Hello { .. }) | Err(_) => Some(End::NotProtocol {
+                line,
+                too_long: false,
+            }),
+            Ok(_) if !greeted => Some(End::NotProtocol {
+                line,
+                too_long: false,
+            }),
+            Ok(Message::Done) => Some(End::Done),
+            Ok(Message::Failed { kind, reason }) => Some(End::GaveUp { kind, reason }),
+            Ok(message) => {
+                if let Message::Phase { phase: next, .. } = message {
+                    phase = next;
+                    until = deadline(timeout);
+                }
+                on_message(message)
+            }
+        };
+        if let Some(end) = end {
+            return (end, phase);
+        }
+    }
+}
+
+/// Ends the process. Its status, where it left by itself.
+fn see_out(process: &mut Process, end: &End, timeout: Duration) -> Option<ExitStatus> {
+    let left = match end {
+        End::Done | End::GaveUp { .. } | End::Silent => {
+            process.wait(deadline(timeout.min(FAREWELL)))
+        }
+        _ => None,
+    };
+    match (left, end) {
+        (Some(_), _) => {}
+        // It grows on while it is asked.
+        (None, End::OverBudget { .. }) => process.kill(),
+        (None, _) => process.stop(),
+    }
+    left
+}
+
+#[cfg(test)]
+mod tests;

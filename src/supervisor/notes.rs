@@ -1,0 +1,115 @@
+//! What a worker said about its trial, kept as it comes.
+
+use crate::protocol::Message;
+use crate::trial::{
+    CheckFacts, LoadFacts, MemoryReading, Outcome, Phase, Repetition, Trial, TrialResult,
+};
+use crate::units::{Bytes, Nanos};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Everything said so far. Nothing is lost when the worker dies.
+#[derive(Debug, Default)]
+pub struct Notes {
+    load: Option<LoadFacts>,
+    check: Option<CheckFacts>,
+    first_run: Option<Repetition>,
+    repetitions: Vec<Repetition>,
+    first_ids: Vec<i64>,
+    memory: Vec<MemoryReading>,
+}
+
+impl Notes {
+    /// Nothing yet.
+    pub fn new() -> Notes {
+        Notes::default()
+    }
+
+    /// Writes down what belongs to the result.
+    pub fn take(&mut self, message: Message) {
+        match message {
+            Message::Loaded(facts) => self.load = Some(facts),
+            Message::Checked(facts) => self.check = Some(facts),
+            Message::WarmedUp(timing) => {
+                self.first_run.get_or_insert(timing);
+            }
+            Message::Repetition { timing, first_ids } => {
+                self.repetitions.push(timing);
+                self.first_ids = first_ids;
+            }
+            Message::Memory(reading) => self.memory.push(reading),
+            Message::Hello { .. }
+            | Message::Phase { .. }
+            | Message::Probed(_)
+            | Message::Done
+            | Message::Failed { .. } => {}
+        }
+    }
+
+    /// The trial's result.
+    pub fn into_result(self, trial: Trial, outcome: Outcome, wall: Nanos) -> TrialResult {
+        TrialResult {
+            trial,
+            outcome,
+            load: self.load,
+            repetitions: self.repetitions,
+            first_run: self.first_run,
+            check: self.check,
+            memory: thin(self.memory),
+            first_ids: self.first_ids,
+            wall,
+        }
+    }
+}
+
+/// Keeps the first, the last and the largest of each phase, by each way of measuring, in the order they came.
+fn thin(readings: Vec<MemoryReading>) -> Vec<MemoryReading> {
+    let mut ends: BTreeMap<Phase, (usize, usize)> = BTreeMap::new();
+    let mut largest: BTreeMap<(Phase, usize), (Bytes, usize)> = BTreeMap::new();
+    for (index, reading) in readings.iter().enumerate() {
+        ends.entry(reading.phase).or_insert((index, index)).1 = index;
+        let measures = [reading.rss(), reading.device_process, reading.device_used];
+        for (measure, bytes) in measures.into_iter().enumerate() {
+            let Some(bytes) = bytes else { continue };
+            let most = largest
+                .entry((reading.phase, measure))
+                .or_insert((bytes, index));
+            if bytes > most.0 {
+                *most = (bytes, index);
+            }
+        }
+    }
+    let mut kept: BTreeSet<usize> = largest.into_values().map(|(_, index)| index).collect();
+    kept.extend(ends.into_values().flat_map(|(first, last)| [first, last]));
+    let numbered = readings.into_iter().enumerate();
+    numbered
+        .filter_map(|(index, reading)| kept.contains(&index).then_some(reading))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[test]
+    fn first_last_and_largest_of_each_phase_stay() {
+        let reading = |at, phase, rss: u64, device: Option<u64>| MemoryReading {
+            at: Nanos(at),
+            phase,
+            rss_anon: Some(Bytes(rss)),
+            rss_file: Some(Bytes(0)),
+            device_process: device.map(Bytes),
+            device_used: None,
+        };
+        let all = vec![
+            reading(0, Phase::Start, 1, None),
+            reading(1, Phase::Load, 1, None),
+            reading(2, Phase::Load, 5, Some(1)),
+            reading(3, Phase::Load, 4, Some(9)),
+            reading(4, Phase::Load, 5, None),
+            reading(5, Phase::Load, 3, None),
+            reading(6, Phase::Load, 2, None),
+        ];
+        let kept: Vec<u64> = thin(all).iter().map(|reading| reading.at.0).collect();
+        assert_eq!(kept, [0, 1, 2, 3, 6]);
+        assert!(thin(Vec::new()).is_empty());
+    }
+}

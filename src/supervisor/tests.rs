@@ -1,0 +1,277 @@
+//! The supervisor against workers that are shell scripts: each way a worker can misbehave.
+
+use super::*;
+use crate::protocol::DecoderIo;
+use crate::trial::{Form, Precision, Trial};
+use crate::units::Nanos;
+
+const HELLO: &str = r#"{"message":"hello","protocol":1,"version":"0","pid":1}"#;
+const LOAD: &str = r#"{"message":"phase","phase":"load","at":5}"#;
+const REPETITION: &str = r#"{"message":"repetition","timing":{"prefill":1,"ttft":2,"itl":[3],"outside_run":0},"first_ids":[4]}"#;
+const DONE: &str = r#"{"message":"done"}"#;
+
+fn memory(at: u64, mib: u64) -> String {
+    let bytes = mib << 20;
+    format!(
+        r#"{{"message":"memory","at":{at},"phase":"load","rss_anon":{bytes},"rss_file":0,"device_process":null,"device_used":null}}"#
+    )
+}
+
+fn request() -> TrialRequest {
+    TrialRequest {
+        trial: Trial {
+            id: "m/plain/fp32/b1/pp2/tg2".into(),
+            model: "m".into(),
+            form: Form::Plain,
+            precision: Precision::Fp32,
+            device: Device::Cpu,
+            batch: 1,
+            prompt_tokens: 2,
+            gen_tokens: 2,
+            repetitions: 1,
+            warmup: 0,
+            threads: 1,
+            cuda_graph: false,
+            seed: 0,
+            budget: Bytes(100 << 20),
+        },
+        engine: EngineKind::Scripted {
+            script: "none".into(),
+        },
+        graph: PathBuf::new(),
+        io: DecoderIo {
+            caches: vec![],
+            vocab: 4,
+            shared_kv: false,
+            position_ids: false,
+            router_width: None,
+        },
+        weights: Bytes(0),
+        largest_tensor: Bytes(0),
+        prompts: vec![vec![1, 2]],
+        golden: None,
+        tolerance: 1e-4,
+        sample_interval: Nanos(1_000_000),
+    }
+}
+
+fn shell(script: &str) -> WorkerCommand {
+    WorkerCommand {
+        program: "/bin/sh".into(),
+        args: vec!["-c".into(), script.into()],
+    }
+}
+
+/// Says the lines, then runs the rest of the script.
+fn says(lines: &[&str], then: &str) -> WorkerCommand {
+    let echoes: String = lines
+        .iter()
+        .map(|line| format!("echo '{line}'; "))
+        .collect();
+    shell(&format!("{echoes}{then}"))
+}
+
+fn run_with(worker: &WorkerCommand, timeout: Duration) -> TrialResult {
+    run(&request(), worker, timeout, &mut |_| {})
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(400);
+
+#[test]
+fn a_finished_trial_is_ok_and_its_events_come_in_order() {
+    let worker = says(&[HELLO, LOAD, REPETITION, DONE], "exit 0");
+    let mut events = Vec::new();
+    let result = run(&request(), &worker, LONG, &mut |event| events.push(event));
+    assert_eq!(result.outcome, Outcome::Ok);
+    assert_eq!(events, [Event::Phase(Phase::Load), Event::Repetition]);
+    assert_eq!((result.repetitions.len(), result.first_ids), (1, vec![4]));
+}
+
+#[test]
+fn each_misbehaviour_has_its_word_and_keeps_finished_repetitions() {
+    let table = [
+        (
+            "echo oops; exec sleep 600",
+            "failed",
+            "not the protocol: oops",
+        ),
+        (
+            "echo '{\"message\":\"surprise\"}'",
+            "failed",
+            "not the protocol",
+        ),
+        (&format!("echo '{HELLO}'"), "failed", "not the protocol"),
+        (
+            "head -c 5000000 /dev/zero | tr '\\0' x; exec sleep 600",
+            "failed",
+            "more than 4 MiB",
+        ),
+        ("exit 0", "failed", "exit code 0 and without a result"),
+        (
+            "echo broken >&2; exit 3",
+            "crashed",
+            "in the load phase with exit code 3",
+        ),
+        (
+            "kill -9 $$",
+            "crashed",
+            "SIGKILL in the load phase: usually the system's out-of-memory killer",
+        ),
+        ("kill -11 $$", "crashed", "SIGSEGV"),
+        (
+            "echo '{\"message\":\"failed\",\"kind\":\"out_of_memory\",\"reason\":\"too big\"}'; exit 6",
+            "out_of_memory",
+            "too big",
+        ),
+        (
+            "echo '{\"message\":\"failed\",\"kind\":\"model\",\"reason\":\"bad graph\"}'; exit 3",
+            "failed",
+            "bad graph",
+        ),
+        (
+            "echo '{\"message\":\"done\"}'; kill -6 $$",
+            "crashed",
+            "SIGABRT in the load phase after it had said",
+        ),
+    ];
+    for (then, word, reason) in table {
+        let result = run_with(&says(&[HELLO, LOAD, REPETITION], then), LONG);
+        assert_eq!(
+            result.outcome.status(),
+            word,
+            "{then}: {:?}",
+            result.outcome
+        );
+        assert!(
+            result.outcome.reason().unwrap().contains(reason),
+            "{then}: {:?}",
+            result.outcome
+        );
+        assert_eq!(result.repetitions.len(), 1, "{then}");
+    }
+}
+
+#[test]
+fn the_deadline_holds_for_each_phase_by_itself() {
+    let result = run_with(&says(&[HELLO, LOAD], "exec sleep 600"), SHORT);
+    let Outcome::TimedOut { phase, reason } = result.outcome else {
+        panic!("{:?}", result.outcome)
+    };
+    assert_eq!(phase, Phase::Load);
+    assert!(
+        reason.contains("the load phase did not end within 400ms"),
+        "{reason}"
+    );
+    // Three phases of less than the deadline each, together more than it.
+    let phases = ["load", "warmup", "prefill"].map(|name| {
+        format!(r#"echo '{{"message":"phase","phase":"{name}","at":1}}'; sleep 0.6; "#)
+    });
+    let slow = shell(&format!("echo '{HELLO}'; {}echo '{DONE}'", phases.concat()));
+    assert_eq!(
+        run_with(&slow, Duration::from_millis(1500)).outcome,
+        Outcome::Ok
+    );
+}
+
+#[test]
+fn a_worker_that_outgrows_the_budget_is_ended_with_the_figures() {
+    let readings = [memory(1, 50), memory(2, 150), memory(3, 151)];
+    let lines = [HELLO, LOAD, &readings[0], &readings[1], &readings[2]];
+    let result = run_with(&says(&lines, "exec sleep 600"), LONG);
+    let Outcome::DoesNotFit { reason } = &result.outcome else {
+        panic!("{:?}", result.outcome)
+    };
+    assert!(
+        reason.contains("the load phase took 101.0 MiB") && reason.contains("budget is 100.0 MiB"),
+        "{reason}"
+    );
+    assert_eq!(result.memory.len(), 2);
+}
+
+#[test]
+fn another_protocol_and_a_missing_greeting_are_told_apart() {
+    let other = HELLO.replace("\"protocol\":1", "\"protocol\":99");
+    let result = run_with(&says(&[&other], "exec sleep 600"), LONG);
+    assert!(
+        result.outcome.reason().unwrap().contains("protocol 99"),
+        "{:?}",
+        result.outcome
+    );
+    let result = run_with(&says(&[LOAD], "exec sleep 600"), LONG);
+    assert!(
+        result
+            .outcome
+            .reason()
+            .unwrap()
+            .contains("not the protocol"),
+        "{:?}",
+        result.outcome
+    );
+}
+
+#[test]
+fn a_program_that_is_not_there_is_a_failed_trial_with_the_cause() {
+    let nowhere = WorkerCommand {
+        program: "/nonexistent/worker".into(),
+        args: vec![],
+    };
+    let result = run_with(&nowhere, LONG);
+    assert_eq!(result.outcome.status(), "failed");
+    assert!(
+        result
+            .outcome
+            .reason()
+            .unwrap()
+            .contains("/nonexistent/worker: No such file"),
+        "{:?}",
+        result.outcome
+    );
+}
+
+#[test]
+fn a_crash_keeps_the_last_words_on_stderr() {
+    let result = run_with(&says(&[HELLO], "echo last words >&2; kill -6 $$"), LONG);
+    let Outcome::Crashed { stderr_tail, .. } = result.outcome else {
+        panic!("{:?}", result.outcome)
+    };
+    assert_eq!(stderr_tail, "last words");
+}
+
+#[test]
+fn a_worker_that_is_done_and_stays_is_ok() {
+    let result = run_with(&says(&[HELLO, LOAD, DONE], "exec sleep 600"), SHORT);
+    assert_eq!(result.outcome, Outcome::Ok);
+}
+
+#[test]
+fn a_probe_brings_the_facts_or_an_error_of_the_right_kind() {
+    let ask = |lines: &[&str], then: &str| {
+        let engine = EngineKind::Scripted {
+            script: "none".into(),
+        };
+        probe(&engine, DeviceChoice::Auto, &says(lines, then), LONG)
+    };
+    let probed = r#"{"message":"probed","runtime_version":"1.2.3","providers":[]}"#;
+    assert_eq!(
+        ask(&[HELLO, probed, DONE], "").unwrap().runtime_version,
+        "1.2.3"
+    );
+    let failed = |kind: &str| format!(r#"{{"message":"failed","kind":"{kind}","reason":"no"}}"#);
+    assert!(matches!(
+        ask(&[HELLO, &failed("device")], ""),
+        Err(Error::Device(_))
+    ));
+    assert!(matches!(
+        ask(&[HELLO, &failed("runtime")], ""),
+        Err(Error::Runtime(_))
+    ));
+    assert!(matches!(ask(&[HELLO, DONE], ""), Err(Error::Runtime(_))));
+    let crash = ask(&[HELLO], "echo bad driver >&2; kill -11 $$")
+        .unwrap_err()
+        .to_string();
+    assert!(
+        crash.contains("SIGSEGV") && crash.ends_with("(bad driver)"),
+        "{crash}"
+    );
+}

@@ -1,0 +1,321 @@
+//! How a conversation ended → how the trial ended. Pure: no process, no clock.
+
+use crate::protocol::FailureKind;
+use crate::trial::{Outcome, Phase};
+use crate::units::Bytes;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// What is kept of a line that is not the protocol.
+const LINE_KEPT: usize = 200;
+
+/// What brought the conversation to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// The program could not be started.
+    NotStarted {
+        /// The program and the system's reason.
+        cause: String,
+    },
+    /// The worker said it was done.
+    Done,
+    /// The worker said it gave up.
+    GaveUp {
+        /// Why, as a word.
+        kind: FailureKind,
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// The worker greeted with another protocol.
+    OtherProtocol {
+        /// Its number.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+    /// The worker said something that is not the protocol.
+    NotProtocol {
+        /// What it said, as raw bytes.
+        line: Vec<u8>,
+        /// Whether it was cut off for its length.
+        too_long: bool,
+    },
+    /// A phase outlasted its deadline.
+    TimedOut {
+        /// The deadline.
+        limit: Duration,
+    },
+    /// The worker took more memory than the budget.
+    OverBudget {
+        /// What it took on top of the empty worker.
+        needed: Bytes,
+        /// The budget.
+        budget: Bytes,
+    },
+    /// The worker stopped speaking without a last word.
+    Silent,
+}
+
+/// Everything a verdict needs.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// What ended it.
+    pub end: End,
+    /// The phase that ran.
+    pub phase: Phase,
+    /// How the process left, when it did so by itself.
+    pub status: Option<ExitStatus>,
+    /// The last of its stderr.
+    pub stderr_tail: String,
+}
+
+/// The trial's outcome.
+pub fn outcome(ending: Ending) -> Outcome {
+    let Ending {
+        end,
+        phase,
+        status,
+        stderr_tail,
+    } = ending;
+    let failed = |reason| Outcome::Failed { phase, reason };
+    match end {
+        End::NotStarted { cause } => failed(format!("the worker could not be started: {cause}")),
+        End::GaveUp {
+            kind: FailureKind::OutOfMemory,
+            reason,
+        } => Outcome::OutOfMemory { phase, reason },
+        End::GaveUp { reason, .. } => failed(reason),
+        End::OtherProtocol { theirs, ours } => failed(format!(
+            "the worker speaks protocol {theirs} and this program {ours}: they are of different builds; rebuild both"
+        )),
+        End::NotProtocol { line, too_long } => failed(not_protocol(&line, too_long)),
+        End::TimedOut { limit } => Outcome::TimedOut {
+            phase,
+            reason: format!(
+                "the {phase} phase did not end within {}; allow more with --timeout or measure less",
+                humantime::format_duration(limit)
+            ),
+        },
+        End::OverBudget { needed, budget } => Outcome::DoesNotFit {
+            reason: format!(
+                "the {phase} phase took {} above the empty worker and the budget is {}; \
+                 a larger budget, a smaller model, fp16, a shorter context or a smaller batch may fit",
+                size(needed),
+                size(budget)
+            ),
+        },
+        // A worker that was done and then had to be helped out has measured everything.
+        End::Done if status.is_none_or(|status| status.success()) => Outcome::Ok,
+        End::Done => died(phase, status, stderr_tail, " after it had said it was done"),
+        End::Silent if status.is_some_and(|status| status.success()) => failed(format!(
+            "the worker left in the {phase} phase with exit code 0 and without a result"
+        )),
+        End::Silent => died(phase, status, stderr_tail, ""),
+    }
+}
+
+fn died(phase: Phase, status: Option<ExitStatus>, stderr_tail: String, when: &str) -> Outcome {
+    let reason = match status.map(|status| (status.signal(), status.code())) {
+        Some((Some(signal), _)) => {
+            let (name, hint) = signal_meaning(signal);
+            format!("the worker was killed by {name} in the {phase} phase{when}{hint}")
+        }
+        Some((None, Some(code))) => {
+            format!("the worker left in the {phase} phase{when} with exit code {code}")
+        }
+        _ => format!("the worker closed its output in the {phase} phase{when} and did not leave"),
+    };
+    Outcome::Crashed {
+        phase,
+        reason,
+        stderr_tail,
+    }
+}
+
+/// Name of a signal, and what usually sends it.
+fn signal_meaning(signal: i32) -> (String, &'static str) {
+    let (name, hint) = match signal {
+        4 => (
+            "SIGILL",
+            ": the library uses an instruction this CPU does not have; take another build of it",
+        ),
+        6 => (
+            "SIGABRT",
+            ": the program or a library gave up; its last words on stderr say why",
+        ),
+        7 => (
+            "SIGBUS",
+            ": a mapped file could not be read; look for a full disk or a changed weight file",
+        ),
+        8 => ("SIGFPE", ""),
+        9 => (
+            "SIGKILL",
+            ": usually the system's out-of-memory killer; free memory, or choose a smaller budget, model or batch",
+        ),
+        11 => (
+            "SIGSEGV",
+            ": a fault inside the program or a library; try another version of ONNX Runtime",
+        ),
+        15 => ("SIGTERM", ": somebody asked it to stop"),
+        _ => return (format!("signal {signal}"), ""),
+    };
+    (name.to_owned(), hint)
+}
+
+fn not_protocol(line: &[u8], too_long: bool) -> String {
+    let text = String::from_utf8_lossy(line);
+    // One row of a table: no line feeds, no escape sequences.
+    let mut kept: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LINE_KEPT)
+        .collect();
+    if too_long || text.chars().nth(LINE_KEPT).is_some() {
+        kept.push('…');
+    }
+    let what = if too_long {
+        "a line of more than 4 MiB"
+    } else {
+        "a line"
+    };
+    format!("the worker said {what} that is not the protocol: {kept}")
+}
+
+/// Bytes in a sentence.
+fn size(bytes: Bytes) -> String {
+    if bytes >= Bytes::GIB {
+        format!("{:.2} GiB", bytes.as_f64() / Bytes::GIB.as_f64())
+    } else {
+        format!("{:.1} MiB", bytes.as_f64() / Bytes::MIB.as_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(end: End, status: Option<i32>) -> Outcome {
+        let status = status.map(ExitStatus::from_raw);
+        outcome(Ending {
+            end,
+            phase: Phase::Load,
+            status,
+            stderr_tail: "tail".into(),
+        })
+    }
+
+    fn gave_up(kind: FailureKind) -> End {
+        End::GaveUp {
+            kind,
+            reason: "because".into(),
+        }
+    }
+
+    #[test]
+    fn every_ending_has_its_outcome_and_says_why() {
+        const CODE_3: i32 = 3 << 8;
+        let garbage = |too_long| End::NotProtocol {
+            line: b"oops\x1b[0m".to_vec(),
+            too_long,
+        };
+        let over = End::OverBudget {
+            needed: Bytes(3 << 30),
+            budget: Bytes(512 << 20),
+        };
+        let other = End::OtherProtocol { theirs: 9, ours: 1 };
+        let late = End::TimedOut {
+            limit: Duration::from_secs(90),
+        };
+        let table = [
+            (End::Done, Some(0), "ok", ""),
+            (End::Done, None, "ok", ""),
+            (
+                End::Done,
+                Some(11),
+                "crashed",
+                "killed by SIGSEGV in the load phase after it had said it was done",
+            ),
+            (
+                End::Silent,
+                Some(0),
+                "failed",
+                "exit code 0 and without a result",
+            ),
+            (End::Silent, Some(CODE_3), "crashed", "with exit code 3"),
+            (End::Silent, Some(6), "crashed", "SIGABRT"),
+            (
+                End::Silent,
+                Some(9),
+                "crashed",
+                "usually the system's out-of-memory killer; free memory",
+            ),
+            (End::Silent, Some(64), "crashed", "signal 64"),
+            (End::Silent, None, "crashed", "did not leave"),
+            (
+                gave_up(FailureKind::OutOfMemory),
+                Some(CODE_3),
+                "out_of_memory",
+                "because",
+            ),
+            (gave_up(FailureKind::Model), Some(0), "failed", "because"),
+            (gave_up(FailureKind::Device), Some(9), "failed", "because"),
+            (other, None, "failed", "protocol 9 and this program 1"),
+            (garbage(false), None, "failed", "not the protocol: oops [0m"),
+            (
+                garbage(true),
+                None,
+                "failed",
+                "more than 4 MiB that is not the protocol: oops [0m…",
+            ),
+            (
+                late,
+                None,
+                "timed_out",
+                "the load phase did not end within 1m 30s",
+            ),
+            (
+                over,
+                None,
+                "does_not_fit",
+                "took 3.00 GiB above the empty worker and the budget is 512.0 MiB",
+            ),
+            (
+                End::NotStarted { cause: "no".into() },
+                None,
+                "failed",
+                "could not be started: no",
+            ),
+        ];
+        for (end, status, word, reason) in table {
+            let outcome = judge(end.clone(), status);
+            assert_eq!(outcome.status(), word, "{end:?}");
+            let said = outcome.reason().unwrap_or_default();
+            assert!(said.contains(reason), "{end:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_long_strange_line_is_cut() {
+        let outcome = judge(
+            End::NotProtocol {
+                line: "é".repeat(5000).into_bytes(),
+                too_long: false,
+            },
+            None,
+        );
+        let reason = outcome.reason().unwrap_or_default();
+        assert!(reason.ends_with("é…") && reason.chars().count() < LINE_KEPT + 60);
+    }
+
+    #[test]
+    fn a_crash_keeps_the_last_words() {
+        let Outcome::Crashed {
+            stderr_tail, phase, ..
+        } = judge(End::Silent, Some(6))
+        else {
+            panic!("not crashed")
+        };
+        assert_eq!((stderr_tail.as_str(), phase), ("tail", Phase::Load));
+    }
+}

@@ -1,0 +1,122 @@
+//! Door of the worker room: the process that runs one request and leaves. Stdout carries the protocol and nothing else.
+
+mod meter;
+mod phases;
+mod reference;
+mod speaker;
+
+use crate::device;
+use crate::engine::{self, EngineError};
+use crate::error::exit;
+use crate::protocol::{EngineKind, FailureKind, Message, ProbeFacts, Request};
+use crate::trial::DeviceChoice;
+use speaker::Speaker;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Instant;
+
+/// Why a worker stops before it is done.
+#[derive(Debug)]
+enum Stop {
+    /// Nobody reads what it says.
+    Unheard,
+    /// The engine gave up.
+    GaveUp(EngineError),
+}
+
+impl From<EngineError> for Stop {
+    fn from(error: EngineError) -> Stop {
+        Stop::GaveUp(error)
+    }
+}
+
+/// Reads one request line from `stdin`, answers it on `stdout`, and returns the exit code.
+/// The process ends at once when `stdin` closes: the supervisor is gone then.
+pub fn serve(stdin: impl Read + Send + 'static, stdout: impl Write + Send + 'static) -> u8 {
+    let started = Instant::now();
+    // The supervisor's death by a signal closes stdin too; this only makes it sooner, so a refusal changes nothing.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    let speaker = Speaker::new(stdout);
+    let Ok(line) = listen(stdin).recv() else {
+        return exit::BUG;
+    };
+    match answer(&line, &speaker, started) {
+        Ok(()) => exit::OK,
+        Err(Stop::Unheard) => exit::OUTPUT,
+        Err(Stop::GaveUp(error)) => {
+            let failed = Message::Failed {
+                kind: error.kind(),
+                reason: error.to_string(),
+            };
+            // Nothing is left to do for a worker that is not heard.
+            let _ = speaker.say(&failed);
+            exit_code(error.kind())
+        }
+    }
+}
+
+fn exit_code(kind: FailureKind) -> u8 {
+    match kind {
+        FailureKind::Runtime => exit::RUNTIME,
+        FailureKind::Device => exit::DEVICE,
+        FailureKind::Model => exit::MODEL,
+        FailureKind::OutOfMemory | FailureKind::Other => exit::TRIALS,
+    }
+}
+
+/// Hands on the first line of `stdin` and watches for its end.
+fn listen(stdin: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (send, first) = channel();
+    std::thread::spawn(move || {
+        let mut stdin = BufReader::new(stdin);
+        let mut line = Vec::new();
+        if stdin.read_until(b'\n', &mut line).is_ok()
+            && line.ends_with(b"\n")
+            && send.send(line).is_ok()
+        {
+            // Whatever else is said is not part of the protocol; only the end counts.
+            let _ = std::io::copy(&mut stdin, &mut std::io::sink());
+        }
+        // The main thread may be deep inside the runtime; the process and its memory must go without asking it.
+        std::process::exit(i32::from(exit::OK));
+    });
+    first
+}
+
+fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> {
+    let request: Result<Request, _> = serde_json::from_slice(line);
+    let protocol = request
+        .as_ref()
+        .map_or(crate::protocol::PROTOCOL, engine::greeting);
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    speaker.say(&Message::Hello {
+        protocol,
+        version,
+        pid: std::process::id(),
+    })?;
+    let request = request.map_err(|error| {
+        EngineError::Other(format!(
+            "the worker does not understand its request: {error}"
+        ))
+    })?;
+    match request {
+        Request::Probe { engine, device } => {
+            let facts = probe(&engine, device)?;
+            speaker.say(&Message::Probed(Box::new(facts)))?;
+        }
+        Request::Trial(request) => phases::run(&request, speaker, started)?,
+    }
+    speaker.say(&Message::Done)
+}
+
+/// What the engine found, completed with what the driver tells.
+fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, EngineError> {
+    let mut facts = engine::probe(engine, device)?;
+    if let Some(gpu) = &mut facts.gpu
+        && matches!(engine, EngineKind::Onnx { .. })
+        && let Some(driver) = device::Gpu::open(gpu.index)
+    {
+        driver.complete(gpu);
+    }
+    Ok(facts)
+}

@@ -1,0 +1,152 @@
+//! Holds an engine to committed logits: the prompt in one go, in pieces, token by token, then greedy decode.
+
+use crate::engine::{Engine, EngineError};
+use crate::protocol::{Golden, TrialRequest};
+use crate::trial::CheckFacts;
+
+/// The reference of this trial, where it can be held to it: one sequence, and a cache long enough.
+pub fn of(request: &TrialRequest) -> Option<&Golden> {
+    let golden = request.golden.as_ref()?;
+    let length = golden.prompt.len() + golden.ids.len().saturating_sub(1);
+    let usable = request.trial.batch == 1
+        && length <= request.trial.context() as usize
+        && !golden.prompt.is_empty()
+        && golden.logits.len() == golden.ids.len();
+    usable.then_some(golden)
+}
+
+/// Compares. An engine that cannot is an error; one that differs is a fact.
+pub fn check(
+    engine: &mut dyn Engine,
+    golden: &Golden,
+    tolerance: f64,
+) -> Result<CheckFacts, EngineError> {
+    let mut facts = CheckFacts {
+        tolerance,
+        prefill_error: feed(engine, golden, golden.prompt.len())?,
+        pieces_error: 0.0,
+        stepwise_error: 0.0,
+        decode_error: 0.0,
+        ids_equal: true,
+    };
+    for (row, id) in golden.ids.iter().enumerate() {
+        if row > 0 {
+            engine.step()?;
+            facts.decode_error = facts
+                .decode_error
+                .max(difference(&engine.logits()?, &golden.logits[row]));
+        }
+        facts.ids_equal &= engine.next_ids() == [*id];
+    }
+    facts.pieces_error = feed(engine, golden, golden.prompt.len().div_ceil(3))?;
+    facts.stepwise_error = feed(engine, golden, 1)?;
+    engine.reset()?;
+    Ok(facts)
+}
+
+/// A model that computes something else must not be timed.
+pub fn verdict(facts: &CheckFacts) -> Result<(), EngineError> {
+    if facts.passed() {
+        return Ok(());
+    }
+    let parts = [
+        ("prefill", facts.prefill_error),
+        ("prefill in pieces", facts.pieces_error),
+        ("token by token", facts.stepwise_error),
+        ("decode", facts.decode_error),
+    ];
+    let (name, error) =
+        parts.into_iter().fold(
+            parts[0],
+            |worst, part| if part.1 > worst.1 { part } else { worst },
+        );
+    let ids = if facts.ids_equal {
+        ""
+    } else {
+        ", and the generated ids are others"
+    };
+    let allowed = facts.tolerance;
+    Err(EngineError::Model(format!(
+        "the logits are not the reference's: {name} differs by {error:.1e} of the largest logit where {allowed:.1e} is allowed{ids}"
+    )))
+}
+
+/// Feeds the prompt in pieces of this length; the difference of the last logits from the reference's.
+fn feed(engine: &mut dyn Engine, golden: &Golden, piece: usize) -> Result<f64, EngineError> {
+    engine.reset()?;
+    for ids in golden.prompt.chunks(piece.max(1)) {
+        engine.append(&[ids.to_vec()])?;
+    }
+    match golden.logits.first() {
+        Some(expected) => Ok(difference(&engine.logits()?, expected)),
+        None => Ok(0.0),
+    }
+}
+
+/// Largest absolute difference over the reference's largest magnitude. What cannot be compared is as far as can be said:
+/// JSON knows no infinity.
+fn difference(got: &[f32], expected: &[f32]) -> f64 {
+    if got.len() != expected.len() || got.iter().chain(expected).any(|value| !value.is_finite()) {
+        return f64::MAX;
+    }
+    let scale = expected
+        .iter()
+        .fold(0.0, |most: f64, value| most.max(f64::from(*value).abs()));
+    let pairs = got.iter().zip(expected);
+    let worst = pairs.fold(0.0, |most: f64, (a, b)| {
+        most.max((f64::from(*a) - f64::from(*b)).abs())
+    });
+    let ratio = if worst == 0.0 { 0.0 } else { worst / scale };
+    if ratio.is_finite() { ratio } else { f64::MAX }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn difference_is_relative_to_the_largest_expected_magnitude() {
+        assert_eq!(difference(&[1.0, -4.0], &[1.0, -4.0]), 0.0);
+        assert_eq!(difference(&[2.0, -4.0], &[1.0, -4.0]), 0.25);
+        assert_eq!(difference(&[0.0], &[0.0]), 0.0);
+    }
+
+    #[test]
+    fn what_cannot_be_compared_is_never_close() {
+        for (got, expected) in [
+            (&[f32::NAN, 1.0][..], &[1.0, 1.0][..]),
+            (&[f32::INFINITY], &[1.0]),
+            (&[1.0], &[f32::NAN]),
+            (&[1.0], &[0.0]),
+            (&[1.0], &[1.0, 1.0]),
+        ] {
+            assert_eq!(difference(got, expected), f64::MAX);
+        }
+    }
+
+    #[test]
+    fn a_failed_check_names_its_worst_part() {
+        let facts = CheckFacts {
+            tolerance: 1e-4,
+            prefill_error: 0.0,
+            pieces_error: 0.5,
+            stepwise_error: 0.1,
+            decode_error: 0.0,
+            ids_equal: false,
+        };
+        let reason = verdict(&facts).unwrap_err().to_string();
+        assert!(
+            reason.contains("in pieces differs by 5.0e-1") && reason.contains("ids are others"),
+            "{reason}"
+        );
+        assert!(
+            verdict(&CheckFacts {
+                pieces_error: 0.0,
+                stepwise_error: 0.0,
+                ids_equal: true,
+                ..facts
+            })
+            .is_ok()
+        );
+    }
+}
