@@ -1,5 +1,6 @@
 //! Door of the engine room: what runs a graph, behind one trait. No process, pipe or clock policy here.
 
+mod cuda;
 mod onnx;
 mod scripted;
 

@@ -1,0 +1,106 @@
+//! Loading ONNX Runtime's library, and saying what it says in one sentence.
+#![allow(unsafe_code, reason = "raw ONNX Runtime calls; each block names the rule it keeps")]
+
+use super::super::EngineError;
+use ort::environment::Environment;
+use std::ffi::{CStr, c_char};
+use std::path::Path;
+
+/// Oldest version whose interface edgebench is compiled for.
+const OLDEST: &str = "1.20";
+
+/// Loads the library and creates its environment.
+pub fn load(path: &Path) -> Result<Environment, EngineError> {
+    if !path.exists() {
+        return Err(EngineError::Runtime(format!(
+            "ONNX Runtime's library {} does not exist; build edgebench again or name one with --ort",
+            path.display()
+        )));
+    }
+    let version = version(path)?;
+    let number = |text: &str| text.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    if number(&version) < number(OLDEST) {
+        return Err(EngineError::Runtime(format!(
+            "ONNX Runtime {version} ({}) is too old: {OLDEST} or newer is needed; name another with --ort",
+            path.display()
+        )));
+    }
+    let unusable = |cause: String| {
+        EngineError::Runtime(format!("could not start ONNX Runtime {version} ({}): {cause}; name another with --ort", path.display()))
+    };
+    let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
+    let environment = builder.with_name("edgebench").with_telemetry(false).build().map_err(|error| unusable(first_line(error.message())))?;
+    environment.set_log_level(ort::logging::LogLevel::Error);
+    Ok(environment)
+}
+
+/// Version of the library at `path`, asked before `ort` gets to see it: an old one must give a sentence, not a panic.
+pub fn version(path: &Path) -> Result<String, EngineError> {
+    let unusable = |cause: String| {
+        EngineError::Runtime(format!("{} is not a usable ONNX Runtime library: {cause}; name another with --ort", path.display()))
+    };
+    // SAFETY: loading runs the library's initialisers, as `ort` would a moment later.
+    let library = unsafe { libloading::Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
+    // SAFETY: the signature is that of onnxruntime_c_api.h.
+    let base = unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") };
+    let base = base.map_err(|_| unusable("it has no OrtGetApiBase".into()))?;
+    // SAFETY: OrtGetApiBase returns a static table; its version string is static and terminated.
+    let version: *const c_char = unsafe { base().as_ref().map_or(std::ptr::null(), |base| (base.GetVersionString)()) };
+    if version.is_null() {
+        return Err(unusable("it tells no version".into()));
+    }
+    // SAFETY: not null, static, terminated.
+    let version = unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned();
+    // Kept loaded: unloading ONNX Runtime is not supported.
+    std::mem::forget(library);
+    Ok(version)
+}
+
+/// Build information of the loaded library.
+pub fn build_info() -> String {
+    ort::info().to_owned()
+}
+
+/// Providers compiled into the loaded library.
+pub fn providers() -> Vec<String> {
+    let api = ort::api();
+    let (mut names, mut count): (*mut *mut c_char, i32) = (std::ptr::null_mut(), 0);
+    // SAFETY: two values are written; the status is released by `ort`.
+    let status = unsafe { ort::Error::result_from_status((api.GetAvailableProviders)(&mut names, &mut count)) };
+    if status.is_err() || names.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the array holds `count` terminated strings until it is released below.
+    let listed = unsafe { std::slice::from_raw_parts(names, count.unsigned_abs() as usize) };
+    // SAFETY: as above.
+    let listed = listed.iter().map(|name| unsafe { CStr::from_ptr(*name) }.to_string_lossy().into_owned()).collect();
+    // SAFETY: releases what GetAvailableProviders gave, once.
+    let _ = unsafe { ort::Error::result_from_status((api.ReleaseAvailableProviders)(names, count)) };
+    listed
+}
+
+/// An error of ONNX Runtime as ours: refused allocations apart, everything else a matter of the model.
+pub fn refused(error: &ort::Error) -> EngineError {
+    let message = first_line(error.message());
+    let lower = message.to_lowercase();
+    let memory = ["failed to allocate memory", "out of memory", "bad_alloc", "bad allocation", "not enough memory"];
+    if memory.iter().any(|sign| lower.contains(sign)) {
+        return EngineError::OutOfMemory(format!("ONNX Runtime was refused memory: {message}"));
+    }
+    if lower.contains("no kernel image") {
+        return EngineError::Device(format!(
+            "this build of ONNX Runtime's CUDA provider has no kernels for this GPU: {message}; use one built for its compute capability"
+        ));
+    }
+    EngineError::Model(format!("ONNX Runtime refused: {message}"))
+}
+
+/// ONNX Runtime's messages may run over many lines of source paths; the first says what happened.
+pub fn first_line(message: &str) -> String {
+    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
+    const LONGEST: usize = 600;
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line.to_owned(),
+    }
+}

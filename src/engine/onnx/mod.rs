@@ -1,0 +1,443 @@
+//! Decoders on ONNX Runtime: the only folder that names `ort`.
+//!
+//! All state lives in buffers that are bound once for each shape and updated in place: token ids go from the output
+//! `next_ids` straight into the input `input_ids`. A fused graph has one KV buffer for past and present. A plain graph's
+//! cache grows by concatenation, from one of two buffers into the other, so nothing is allocated while it is timed either.
+
+mod library;
+mod probe;
+mod tensors;
+
+use super::{Engine, EngineError};
+use crate::protocol::{CacheShape, EngineKind, TrialRequest};
+use crate::trial::{Device, LoadFacts, Precision};
+use crate::units::{Bytes, Nanos};
+use ort::ep;
+use ort::environment::Environment;
+use ort::session::{RunOptions, Session};
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Instant;
+use tensors::{Binding, Buffer, Element, Number, Place, Space, Tensor};
+
+pub use probe::probe;
+
+/// Loads the library; no session yet.
+pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
+    let EngineKind::Onnx { library, cuda_dirs } = &request.engine else {
+        return Err(EngineError::Other("the ONNX engine was asked to run a script".into()));
+    };
+    let environment = library::load(library)?;
+    let space = match request.trial.device {
+        Device::Cpu => Space::Host,
+        Device::Cuda(index) => {
+            let cuda = super::cuda::Cuda::load(&cuda_provider(library)?, cuda_dirs)?;
+            cuda.use_device(index)?;
+            Space::Gpu(cuda, index)
+        }
+    };
+    Ok(Box::new(OnnxEngine { request: request.clone(), environment, space, loaded: None, next: Vec::new() }))
+}
+
+/// The CUDA provider's file, which lies beside the library.
+fn cuda_provider(library: &Path) -> Result<std::path::PathBuf, EngineError> {
+    let provider = library.with_file_name("libonnxruntime_providers_cuda.so");
+    if provider.exists() {
+        return Ok(provider);
+    }
+    Err(EngineError::Device(format!(
+        "this ONNX Runtime ({}) has no CUDA provider beside it; name one that has with --ort (the onnxruntime-gpu wheel, or a build for your board)",
+        library.display()
+    )))
+}
+
+struct OnnxEngine {
+    request: TrialRequest,
+    environment: Environment,
+    space: Space,
+    loaded: Option<Loaded>,
+    /// Host copy of the greedy next ids.
+    next: Vec<i64>,
+}
+
+/// Which tensors a run needs: new tokens in each row, and tokens already in a growing cache (0 for a shared one).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Shape {
+    new: usize,
+    past: usize,
+    /// A growing cache's past lies in its second buffer.
+    swapped: bool,
+    /// The new token is the last run's `next_ids`.
+    feedback: bool,
+}
+
+/// A session and its memory. Field order is drop order: bindings, session, buffers.
+struct Loaded {
+    bindings: HashMap<Shape, Binding>,
+    session: Session,
+    io: Io,
+    /// Run options of ordinary runs, and of decode steps inside a CUDA graph.
+    plain_run: RunOptions,
+    graph_run: Option<RunOptions>,
+    /// Tokens in the cache.
+    length: usize,
+    swapped: bool,
+    /// Decode steps since the session was created: the first one warms, later ones may be captured.
+    steps: u64,
+}
+
+/// Every buffer a decoder reads and writes.
+struct Io {
+    place: Place,
+    host_place: Place,
+    batch: usize,
+    capacity: usize,
+    float: Element,
+    ids: Buffer,
+    next: Buffer,
+    logits: Buffer,
+    /// `position_ids`, or what stands in for it in a decode step: `seqlens_k` itself.
+    positions: Buffer,
+    seqlens: Buffer,
+    /// Always in main memory: GroupQueryAttention reads it there.
+    total: Buffer,
+    mask: Option<Buffer>,
+    /// Key and value of each cache; a growing cache has two buffers each.
+    caches: Vec<[CachePart; 2]>,
+    router: Option<CachePart>,
+}
+
+/// One tensor of a cache.
+struct CachePart {
+    buffers: Vec<Buffer>,
+}
+
+impl Engine for OnnxEngine {
+    fn load(&mut self) -> Result<LoadFacts, EngineError> {
+        let started = Instant::now();
+        let session = self.session()?;
+        let session_time = Nanos::from(started.elapsed());
+        let io = Io::new(&self.request, &self.space)?;
+        let kv_cache = io.cache_bytes();
+        let io_buffers = io.other_bytes();
+        let option = |id: &str| -> Result<RunOptions, EngineError> {
+            let mut options = RunOptions::new().map_err(|error| library::refused(&error))?;
+            if self.captures() {
+                options.set("gpu_graph_id", id).map_err(|error| library::refused(&error))?;
+            }
+            Ok(options)
+        };
+        let plain_run = option("-1")?;
+        let graph_run = if self.captures() { Some(option("1")?) } else { None };
+        self.next = vec![0; io.batch];
+        let bindings = HashMap::new();
+        self.loaded = Some(Loaded { bindings, session, io, plain_run, graph_run, length: 0, swapped: false, steps: 0 });
+        self.prime()?;
+        Ok(LoadFacts {
+            session: session_time,
+            provider: match self.space {
+                Space::Host => "CPUExecutionProvider".into(),
+                Space::Gpu(..) => "CUDAExecutionProvider".into(),
+            },
+            weights: self.request.weights,
+            kv_cache,
+            io_buffers,
+            largest_tensor: self.request.largest_tensor,
+            kv_mode: if self.request.io.shared_kv { "in place".into() } else { "concatenated".into() },
+        })
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        let loaded = self.loaded()?;
+        (loaded.length, loaded.swapped) = (0, false);
+        Ok(())
+    }
+
+    fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError> {
+        let new = rows.first().map_or(0, Vec::len);
+        let ids: Vec<i64> = rows.iter().flatten().copied().collect();
+        let (request, shared) = (self.request.io.clone(), self.request.io.shared_kv);
+        let loaded = self.loaded()?;
+        if rows.len() != loaded.io.batch || ids.len() != new * rows.len() || new == 0 {
+            return Err(EngineError::Other(format!("{} rows of ids for a batch of {}", rows.len(), loaded.io.batch)));
+        }
+        loaded.room(new)?;
+        loaded.io.ids.write(&ids)?;
+        loaded.io.write_positions(loaded.length, new, shared, false)?;
+        let past = if shared { 0 } else { loaded.length };
+        let shape = Shape { new, past, swapped: loaded.swapped, feedback: false };
+        let time = loaded.run(&request, shape, false)?;
+        self.fetch_next()?;
+        Ok(time)
+    }
+
+    fn step(&mut self) -> Result<Nanos, EngineError> {
+        let shared = self.request.io.shared_kv;
+        let Some(loaded) = self.loaded.as_mut() else { return Err(not_loaded()) };
+        loaded.room(1)?;
+        let captured = loaded.graph_run.is_some() && loaded.steps > 0;
+        loaded.io.write_positions(loaded.length, 1, shared, captured)?;
+        let past = if shared { 0 } else { loaded.length };
+        let shape = Shape { new: 1, past, swapped: loaded.swapped, feedback: true };
+        let time = loaded.run(&self.request.io, shape, captured)?;
+        loaded.steps += 1;
+        loaded.io.next.read(&mut self.next)?;
+        Ok(time)
+    }
+
+    fn next_ids(&self) -> &[i64] {
+        &self.next
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
+        let count = self.next.len() * self.request.io.vocab as usize;
+        let precision = self.request.trial.precision;
+        let logits = &self.loaded()?.io.logits;
+        match precision {
+            Precision::Fp32 => {
+                let mut values = vec![0.0; count];
+                logits.read(&mut values)?;
+                Ok(values)
+            }
+            Precision::Fp16 => {
+                let mut values = vec![half::f16::ZERO; count];
+                logits.read(&mut values)?;
+                Ok(values.into_iter().map(half::f16::to_f32).collect())
+            }
+        }
+    }
+
+    fn device_used(&self) -> Option<Bytes> {
+        match &self.space {
+            Space::Host => None,
+            Space::Gpu(cuda, _) => cuda.memory_info().ok().map(|(free, total)| total.saturating_sub(free)),
+        }
+    }
+}
+
+fn not_loaded() -> EngineError {
+    EngineError::Other("the model was run before it was loaded".into())
+}
+
+impl OnnxEngine {
+    fn loaded(&mut self) -> Result<&mut Loaded, EngineError> {
+        self.loaded.as_mut().ok_or_else(not_loaded)
+    }
+
+    /// Whether decode steps are captured into a CUDA graph: a growing cache changes shape with every token and cannot be.
+    fn captures(&self) -> bool {
+        matches!(self.space, Space::Gpu(..)) && self.request.trial.cuda_graph && self.request.io.shared_kv
+    }
+
+    fn session(&self) -> Result<Session, EngineError> {
+        let trial = &self.request.trial;
+        let refused = |error: ort::Error| library::refused(&error);
+        let mut builder = Session::builder(&self.environment)
+            .map_err(refused)?
+            .with_intra_threads(trial.threads as usize)
+            .map_err(|error| refused(error.into()))?;
+        if let Space::Gpu(_, index) = self.space {
+            let cuda = ep::CUDA::default()
+                .with_device_id(index as i32)
+                // Doubling growth would take up to twice what is needed: ruinous on a 4 GiB card.
+                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+                .with_cuda_graph(self.captures())
+                .build()
+                // The default is to fall back to the CPU in silence.
+                .error_on_failure();
+            builder = builder.with_execution_providers([cuda]).map_err(|error| match refused(error.into()) {
+                EngineError::Model(message) => EngineError::Device(message),
+                other => other,
+            })?;
+        }
+        builder.commit_from_file(&self.request.graph).map_err(refused)
+    }
+
+    /// With CUDA graphs: one token, one ordinary step and the capturing step, before anybody looks at a clock.
+    fn prime(&mut self) -> Result<(), EngineError> {
+        if self.captures() && self.loaded()?.io.capacity >= 3 {
+            let rows = vec![vec![0]; self.next.len()];
+            self.append(&rows)?;
+            self.step()?;
+            self.step()?;
+            self.reset()?;
+        }
+        Ok(())
+    }
+
+    fn fetch_next(&mut self) -> Result<(), EngineError> {
+        let Some(loaded) = self.loaded.as_ref() else { return Err(not_loaded()) };
+        loaded.io.next.read(&mut self.next)
+    }
+}
+
+impl Loaded {
+    fn room(&self, new: usize) -> Result<(), EngineError> {
+        if self.length + new > self.io.capacity {
+            return Err(EngineError::Other(format!(
+                "{} tokens do not fit a cache of {}",
+                self.length + new,
+                self.io.capacity
+            )));
+        }
+        Ok(())
+    }
+
+    /// One run of the session; only the run call itself is timed. Bindings are made on first use: warm-up makes them all.
+    fn run(&mut self, decoder: &crate::protocol::DecoderIo, shape: Shape, captured: bool) -> Result<Nanos, EngineError> {
+        if !self.bindings.contains_key(&shape) {
+            let binding = self.io.bind(&self.session, decoder, shape)?;
+            self.bindings.insert(shape, binding);
+        }
+        let options = match &self.graph_run {
+            Some(graph) if captured => graph,
+            _ => &self.plain_run,
+        };
+        let binding = &self.bindings[&shape];
+        let started = Instant::now();
+        binding.run(&mut self.session, options)?;
+        let time = started.elapsed();
+        self.length += shape.new;
+        self.swapped = !self.swapped && !decoder.shared_kv;
+        Ok(time.into())
+    }
+}
+
+impl Io {
+    fn new(request: &TrialRequest, space: &Space) -> Result<Io, EngineError> {
+        let (trial, decoder) = (&request.trial, &request.io);
+        let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
+        let float = match trial.precision {
+            Precision::Fp32 => f32::ELEMENT,
+            Precision::Fp16 => half::f16::ELEMENT,
+        };
+        let size = tensors::element_bytes(float);
+        let copies = if decoder.shared_kv { 1 } else { 2 };
+        let part = |bytes: usize| -> Result<CachePart, EngineError> {
+            Ok(CachePart { buffers: (0..copies).map(|_| Buffer::new(space, bytes)).collect::<Result<_, _>>()? })
+        };
+        let cache = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
+            let bytes = batch * capacity * (shape.kv_heads * shape.head_dim) as usize * size;
+            Ok([part(bytes)?, part(bytes)?])
+        };
+        let mask = if decoder.shared_kv {
+            None
+        } else {
+            let mut mask = Buffer::new(space, batch * capacity * 8)?;
+            mask.write(&vec![1i64; batch * capacity])?;
+            Some(mask)
+        };
+        Ok(Io {
+            place: Place::of(space)?,
+            host_place: Place::of(&Space::Host)?,
+            batch,
+            capacity,
+            float,
+            ids: Buffer::new(space, batch * capacity * 8)?,
+            next: Buffer::new(space, batch * 8)?,
+            logits: Buffer::new(space, batch * decoder.vocab as usize * size)?,
+            positions: Buffer::new(space, batch * capacity * 8)?,
+            seqlens: Buffer::new(space, batch * 4)?,
+            total: Buffer::new(&Space::Host, 4)?,
+            mask,
+            caches: decoder.caches.iter().map(cache).collect::<Result<_, _>>()?,
+            router: decoder.router_width.map(|width| part(batch * capacity * width as usize * size)).transpose()?,
+        })
+    }
+
+    fn parts(&self) -> impl Iterator<Item = &Buffer> {
+        self.caches.iter().flatten().chain(&self.router).flat_map(|part| &part.buffers)
+    }
+
+    fn cache_bytes(&self) -> Bytes {
+        Bytes(self.parts().map(|buffer| buffer.bytes as u64).sum())
+    }
+
+    fn other_bytes(&self) -> Bytes {
+        let buffers = [&self.ids, &self.next, &self.logits, &self.positions, &self.seqlens, &self.total];
+        Bytes(buffers.into_iter().chain(&self.mask).map(|buffer| buffer.bytes as u64).sum())
+    }
+
+    /// Tells the graph where the new tokens stand. In a decode step of a fused graph that is one number for each row.
+    fn write_positions(&mut self, length: usize, new: usize, shared: bool, captured: bool) -> Result<(), EngineError> {
+        let total = length + new;
+        if !shared {
+            let row = length as i64..total as i64;
+            if new == 1 && self.batch == 1 {
+                return self.positions.write(&[length as i64]);
+            }
+            return self.positions.write(&(0..self.batch).flat_map(|_| row.clone()).collect::<Vec<_>>());
+        }
+        // A captured graph has frozen this scalar; the largest value is right for every length (`seqlens_k` decides).
+        self.total.write(&[if captured { self.capacity } else { total } as i32])?;
+        let last = total as i32 - 1;
+        if self.batch == 1 {
+            self.seqlens.write(&[last])?;
+        } else {
+            self.seqlens.write(&vec![last; self.batch])?;
+        }
+        if new > 1 {
+            let row = length as i32..total as i32;
+            self.positions.write(&(0..self.batch).flat_map(|_| row.clone()).collect::<Vec<_>>())?;
+        }
+        Ok(())
+    }
+
+    fn bind(&self, session: &Session, decoder: &crate::protocol::DecoderIo, shape: Shape) -> Result<Binding, EngineError> {
+        let mut binding = Binding::new(session)?;
+        let (batch, new) = (self.batch as i64, shape.new as i64);
+        let on = |buffer: &Buffer, element, dims: &[i64]| Tensor::over(buffer, &self.place, element, dims);
+        let source = if shape.feedback { &self.next } else { &self.ids };
+        binding.input("input_ids", on(source, i64::ELEMENT, &[batch, new])?)?;
+        if decoder.shared_kv {
+            binding.input("seqlens_k", on(&self.seqlens, i32::ELEMENT, &[batch])?)?;
+            let total = Tensor::over(&self.total, &self.host_place, i32::ELEMENT, &[1])?;
+            binding.input("total_sequence_length", total)?;
+            if decoder.position_ids {
+                // The position of a single new token is the length before it: `seqlens_k`, read from where it lies.
+                let positions = if shape.new == 1 { &self.seqlens } else { &self.positions };
+                binding.input("position_ids", on(positions, i32::ELEMENT, &[batch, new])?)?;
+            }
+        } else {
+            binding.input("position_ids", on(&self.positions, i64::ELEMENT, &[batch, new])?)?;
+            if let Some(mask) = &self.mask {
+                binding.input("attention_mask", on(mask, i64::ELEMENT, &[batch, (shape.past + shape.new) as i64])?)?;
+            }
+        }
+        binding.output("logits", on(&self.logits, self.float, &[batch, 1, i64::from(decoder.vocab)])?)?;
+        binding.output("next_ids", on(&self.next, i64::ELEMENT, &[batch, 1])?)?;
+        for (index, (cache, dims)) in self.caches.iter().zip(&decoder.caches).enumerate() {
+            for (part, name) in cache.iter().zip(["key", "value"]) {
+                let dims = |length: i64| vec![batch, i64::from(dims.kv_heads), length, i64::from(dims.head_dim)];
+                let names = (format!("past_key_values.{index}.{name}"), format!("present.{index}.{name}"));
+                self.bind_cache(&mut binding, part, names, shape, decoder.shared_kv, dims)?;
+            }
+        }
+        if let (Some(router), Some(width)) = (&self.router, decoder.router_width) {
+            let names = ("past_router.weights".into(), "present_router.weights".into());
+            self.bind_cache(&mut binding, router, names, shape, decoder.shared_kv, |length| vec![batch, length, i64::from(width)])?;
+        }
+        Ok(binding)
+    }
+
+    fn bind_cache(
+        &self,
+        binding: &mut Binding,
+        part: &CachePart,
+        (past_name, present_name): (String, String),
+        shape: Shape,
+        shared: bool,
+        dims: impl Fn(i64) -> Vec<i64>,
+    ) -> Result<(), EngineError> {
+        let (past, present) = if shared {
+            let whole = dims(self.capacity as i64);
+            ((&part.buffers[0], whole.clone()), (&part.buffers[0], whole))
+        } else {
+            let (from, to) = if shape.swapped { (1, 0) } else { (0, 1) };
+            let (past, total) = (shape.past as i64, (shape.past + shape.new) as i64);
+            ((&part.buffers[from], dims(past)), (&part.buffers[to], dims(total)))
+        };
+        binding.input(&past_name, Tensor::over(past.0, &self.place, self.float, &past.1)?)?;
+        binding.output(&present_name, Tensor::over(present.0, &self.place, self.float, &present.1)?)
+    }
+}
