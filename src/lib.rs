@@ -22,8 +22,10 @@
 
 mod error;
 mod model;
+mod plan;
 mod protocol;
 mod report;
+mod text;
 mod trial;
 mod units;
 
