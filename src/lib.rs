@@ -20,6 +20,7 @@
     )
 )]
 
+mod cli;
 mod error;
 mod model;
 mod plan;
