@@ -49,11 +49,18 @@ const COLORS: &[(&str, ColorChoice)] = &[
 const CACHE_ACTIONS: &[(&str, CacheAction)] =
     &[("list", CacheAction::List), ("clear", CacheAction::Clear)];
 
+const AFTER_HELP: &str = "\
+Without a command, edgebench runs the trials and prints a table. The full result
+is always written to a JSON file too.
+
+Examples:
+  edgebench --vram-budget 4G
+  edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
+  edgebench --suite core --dry-run";
+
 /// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
-///
-/// Without a command, runs the trials and prints a table; the full result is always written to a JSON file too.
 #[derive(Debug, Parser)]
-#[command(name = "edgebench", version, max_term_width = 100)]
+#[command(name = "edgebench", version, max_term_width = 100, after_help = AFTER_HELP)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
@@ -129,7 +136,7 @@ pub struct SweepArgs {
     /// Memory each trial may use: 4G, 4.5GiB, 4096M; G and GB mean GiB, all units are binary [default: all of the device's memory]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
     pub vram_budget: Option<Bytes>,
-    /// Models to run, separated by commas; `edgebench models` lists them
+    /// Models to run, separated by commas; `edgebench models` lists them [default: those of --suite]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = models(), hide_possible_values = true)]
     pub model: Vec<String>,
     /// Group of models to run
@@ -186,7 +193,7 @@ pub struct TextArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device and runtime")]
 pub struct MachineArgs {
-    /// auto, cpu, cuda or cuda:N; auto takes CUDA where it works, else the CPU; cuda never falls back
+    /// auto, cpu, cuda (the first GPU) or cuda:N; auto takes CUDA where it works, else the CPU; cuda never falls back
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
     pub device: DeviceChoice,
     /// Threads of the CPU provider [default: the number of physical cores]
@@ -200,7 +207,7 @@ pub struct MachineArgs {
         hide_env_values = true
     )]
     pub ort: Option<PathBuf>,
-    /// Folder to look for CUDA libraries in before the usual places; may be repeated
+    /// Folder to look for CUDA libraries in before the usual places; may be repeated [default: none]
     #[arg(long, value_name = "DIR")]
     pub cuda_dir: Vec<PathBuf>,
     /// Do not capture token generation into a CUDA graph
@@ -233,22 +240,22 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cost per million tokens")]
 pub struct CostArgs {
-    /// Price of the hardware, spread over its life
+    /// Price of the hardware in --currency, spread over its life [default: none, and no cost]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub hardware_price: Option<f64>,
-    /// Life of the hardware: 3y, 18months
+    /// Life of the hardware: 3y, 18months; used in every hour of it
     #[arg(long, value_name = "TIME", default_value = "3y", requires = "hardware_price", allow_hyphen_values = true, value_parser = values::life)]
     pub hardware_life: Duration,
-    /// Flat price of an hour, as for a rented machine, instead of hardware and electricity
+    /// Price of an hour in --currency, as for a rented machine, instead of hardware and electricity [default: none]
     #[arg(long, value_name = "PRICE", conflicts_with_all = ["hardware_price", "electricity_price"], allow_negative_numbers = true, value_parser = values::price)]
     pub price_per_hour: Option<f64>,
-    /// Price of a kilowatt-hour
+    /// Price of a kilowatt-hour in --currency [default: none]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub electricity_price: Option<f64>,
     /// Power in watts while running [default: as measured, where the device tells it]
     #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = values::watts)]
     pub watts: Option<f64>,
-    /// Label of the prices
+    /// Label of the prices, not converted
     #[arg(long, value_name = "LABEL", default_value = "USD", value_parser = values::currency)]
     pub currency: String,
 }

@@ -35,7 +35,12 @@ pub fn size(text: &str) -> Result<Bytes, String> {
         "t" | "tb" | "tib" => 40,
         "" if number > 0.0 => return Err(format!("the unit is missing; {EXAMPLE}")),
         "" => 0,
-        other => return Err(format!("{other:?} is not a unit of size; {EXAMPLE}")),
+        _ => {
+            return Err(format!(
+                "'{}' is not a unit of size; {EXAMPLE}",
+                unit.trim()
+            ));
+        }
     };
     let bytes = (number * (1u64 << shift) as f64).round();
     if bytes < 1.0 {
@@ -178,7 +183,7 @@ mod tests {
             ("0.0000000001G", "zero"),
             ("-1", "negative"),
             ("-4G", "negative"),
-            ("4X", "\"x\" is not a unit"),
+            ("4X", "'X' is not a unit"),
             ("4", "unit is missing"),
             ("G", "not a size"),
             ("1.2.3G", "not a size"),
