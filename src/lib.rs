@@ -21,14 +21,17 @@
 )]
 
 mod cachedir;
+mod cli;
 mod device;
 mod engine;
 mod error;
 mod model;
 mod payload;
+mod plan;
 mod protocol;
 mod report;
 mod supervisor;
+mod text;
 mod trial;
 mod units;
 mod worker;

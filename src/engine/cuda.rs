@@ -205,7 +205,7 @@ fn needed_libraries(path: &Path) -> Result<Vec<String>, EngineError> {
     let dynamic = sections.dynamic(endian, data).map_err(|error| unreadable(&error))?;
     let Some((entries, link)) = dynamic else { return Ok(Vec::new()) };
     let strings = sections.strings(endian, data, link).map_err(|error| unreadable(&error))?;
-    let needed = entries.iter().filter(|entry| entry.d_tag(endian).into() == u64::from(object::elf::DT_NEEDED.unsigned_abs()));
+    let needed = entries.iter().filter(|entry| entry.tag(endian) == object::elf::DT_NEEDED);
     let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
     Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
 }

@@ -1,0 +1,261 @@
+//! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
+
+use super::values;
+use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
+use crate::model::builtin;
+use crate::plan::{PrecisionChoice, SUITES};
+use crate::trial::{DeviceChoice, Form, Precision};
+use crate::units::Bytes;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Parses one of a few names; a wrong one is answered with the list and the nearest match.
+fn named<T: Copy + Send + Sync + 'static>(
+    names: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).try_map(move |given| {
+        let found = names.iter().find(|(name, _)| *name == given);
+        found.map(|(_, value)| *value).ok_or("unknown name")
+    })
+}
+
+fn models() -> PossibleValuesParser {
+    PossibleValuesParser::new(builtin().iter().map(|spec| spec.name.as_str()))
+}
+
+const FORMS: &[(&str, Form)] = &[("plain", Form::Plain), ("fused", Form::Fused)];
+const PRECISIONS: &[(&str, Precision)] = &[("fp32", Precision::Fp32), ("fp16", Precision::Fp16)];
+const PRECISION_CHOICES: &[(&str, PrecisionChoice)] = &[
+    ("auto", PrecisionChoice::Auto),
+    ("fp32", PrecisionChoice::Exactly(Precision::Fp32)),
+    ("fp16", PrecisionChoice::Exactly(Precision::Fp16)),
+];
+const OUTPUT_FORMATS: &[(&str, OutputFormat)] = &[
+    ("table", OutputFormat::Table),
+    ("json", OutputFormat::Json),
+    ("jsonl", OutputFormat::Jsonl),
+    ("csv", OutputFormat::Csv),
+    ("markdown", OutputFormat::Markdown),
+];
+const LIST_FORMATS: &[(&str, ListFormat)] =
+    &[("table", ListFormat::Table), ("json", ListFormat::Json)];
+const COLORS: &[(&str, ColorChoice)] = &[
+    ("auto", ColorChoice::Auto),
+    ("always", ColorChoice::Always),
+    ("never", ColorChoice::Never),
+];
+const CACHE_ACTIONS: &[(&str, CacheAction)] =
+    &[("list", CacheAction::List), ("clear", CacheAction::Clear)];
+
+const AFTER_HELP: &str = "\
+Without a command, edgebench runs the trials and prints a table. The full result
+is always written to a JSON file too.
+
+Examples:
+  edgebench --vram-budget 4G
+  edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
+  edgebench --suite core --dry-run";
+
+/// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
+#[derive(Debug, Parser)]
+#[command(name = "edgebench", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+pub struct Cli {
+    #[command(flatten)]
+    pub run: RunArgs,
+    #[command(subcommand)]
+    pub command: Option<Sub>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Sub {
+    /// List the built-in models: parameters, bytes, suites
+    Models {
+        /// How to print the list
+        #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
+        format: ListFormat,
+    },
+    /// Write a built-in model as ONNX files that other tools load
+    Export(ExportArgs),
+    /// List or clear the generated weights that are kept between runs
+    Cache {
+        /// What to do
+        #[arg(value_name = "ACTION", default_value = "list", value_parser = named(CACHE_ACTIONS))]
+        action: CacheAction,
+        /// How to print the list
+        #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
+        format: ListFormat,
+    },
+    /// Serve one request from standard input
+    #[command(name = "__worker", hide = true)]
+    Worker,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Built-in model; `edgebench models` lists them
+    #[arg(value_name = "MODEL", value_parser = models(), hide_possible_values = true)]
+    pub model: String,
+    /// Graph form: standard ONNX operators (plain) or ONNX Runtime's own (fused)
+    #[arg(long, default_value = "fused", value_parser = named(FORMS))]
+    pub form: Form,
+    /// Element type
+    #[arg(long, default_value = "fp32", value_parser = named(PRECISIONS))]
+    pub precision: Precision,
+    /// Folder to write to; created if missing
+    #[arg(short, long, value_name = "DIR", required = true)]
+    pub output: PathBuf,
+    /// Seed of the weights: the same seed gives the same bytes on every machine
+    #[arg(long, value_name = "N", default_value = "42", allow_negative_numbers = true, value_parser = values::seed)]
+    pub seed: u64,
+}
+
+/// Options of a run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    #[command(flatten)]
+    pub text: TextArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub cost: CostArgs,
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What to measure")]
+pub struct SweepArgs {
+    /// Memory each trial may use: 4G, 4.5GiB, 4096M; G and GB mean GiB, all units are binary [default: all of the device's memory]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
+    pub vram_budget: Option<Bytes>,
+    /// Models to run, separated by commas; `edgebench models` lists them [default: those of --suite]
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = models(), hide_possible_values = true)]
+    pub model: Vec<String>,
+    /// Group of models to run
+    #[arg(long, value_name = "NAME", default_value = "quick", conflicts_with = "model", value_parser = PossibleValuesParser::new(SUITES))]
+    pub suite: String,
+    /// Graph forms: standard ONNX operators (plain), ONNX Runtime's own (fused), or both
+    #[arg(long, value_delimiter = ',', default_value = "fused", value_parser = named(FORMS))]
+    pub form: Vec<Form>,
+    /// Element types; auto is fp32 on the CPU and fp16 on a GPU
+    #[arg(long, value_delimiter = ',', default_value = "auto", value_parser = named(PRECISION_CHOICES))]
+    pub precision: Vec<PrecisionChoice>,
+    /// Sequences decoded together, one or more numbers separated by commas
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", allow_negative_numbers = true, value_parser = values::count::<1, 65_536>)]
+    pub batch: Vec<u32>,
+    /// Prompt length in tokens, one or more numbers separated by commas [default: 256, or half a small model's positions]
+    #[arg(short, long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
+    pub prompt_tokens: Vec<u32>,
+    /// Tokens to generate for each sequence, one or more numbers separated by commas [default: 128, or a quarter of a small model's positions]
+    #[arg(short = 'n', long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
+    pub gen_tokens: Vec<u32>,
+    /// Timed repetitions of each trial
+    #[arg(short, long, value_name = "N", default_value = "5", allow_negative_numbers = true, value_parser = values::count::<1, 10_000>)]
+    pub repetitions: u32,
+    /// Untimed repetitions before them
+    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = values::count::<0, 1_000>)]
+    pub warmup: u32,
+    /// Longest time for each phase of a trial: 90s, 10m, 1h
+    #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = values::deadline)]
+    pub timeout: Duration,
+    /// Print the trials with their predicted memory, and run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Text and weights.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Text and weights")]
+pub struct TextArgs {
+    /// Hugging Face tokenizer.json to use [default: words hashed into the vocabulary, no file needed]
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// UTF-8 text, one prompt on each line [default: five built-in prompts]
+    #[arg(long, value_name = "FILE")]
+    pub prompt_file: Option<PathBuf>,
+    /// Seed of the weights: the same seed gives the same bytes on every machine
+    #[arg(long, value_name = "N", default_value = "42", allow_negative_numbers = true, value_parser = values::seed)]
+    pub seed: u64,
+    /// Most disk space for weights kept between runs, in the units of --vram-budget
+    #[arg(long, value_name = "SIZE", env = "EDGEBENCH_CACHE_LIMIT", hide_env_values = true, default_value = "20G", allow_hyphen_values = true, value_parser = values::size)]
+    pub cache_limit: Bytes,
+}
+
+/// Device and runtime.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device and runtime")]
+pub struct MachineArgs {
+    /// auto, cpu, cuda (the first GPU) or cuda:N; auto takes CUDA where it works, else the CPU; cuda never falls back
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
+    pub device: DeviceChoice,
+    /// Threads of the CPU provider [default: the number of physical cores]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_024>)]
+    pub threads: Option<u32>,
+    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [default: the one edgebench was built with]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "EDGEBENCH_ORT",
+        hide_env_values = true
+    )]
+    pub ort: Option<PathBuf>,
+    /// Folder to look for CUDA libraries in before the usual places; may be repeated [default: none]
+    #[arg(long, value_name = "DIR")]
+    pub cuda_dir: Vec<PathBuf>,
+    /// Do not capture token generation into a CUDA graph
+    #[arg(long)]
+    pub no_cuda_graph: bool,
+    /// Engine to use instead of ONNX Runtime
+    #[arg(long, value_name = "scripted:FILE", hide = true, value_parser = super::engine)]
+    pub engine: Option<PathBuf>,
+}
+
+/// Output.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// What standard output carries
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(OUTPUT_FORMATS))]
+    pub format: OutputFormat,
+    /// Result file (JSON), rewritten after each trial [default: edgebench-results/<UTC time>-<host>.json]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// No progress on standard error
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// When to use colour; auto is on a terminal only
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = named(COLORS))]
+    pub color: ColorChoice,
+}
+
+/// Cost of tokens.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Cost per million tokens")]
+pub struct CostArgs {
+    /// Price of the hardware in --currency, spread over its life [default: none, and no cost]
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
+    pub hardware_price: Option<f64>,
+    /// Life of the hardware: 3y, 18months; used in every hour of it
+    #[arg(long, value_name = "TIME", default_value = "3y", requires = "hardware_price", allow_hyphen_values = true, value_parser = values::life)]
+    pub hardware_life: Duration,
+    /// Price of an hour in --currency, as for a rented machine, instead of hardware and electricity [default: none]
+    #[arg(long, value_name = "PRICE", conflicts_with_all = ["hardware_price", "electricity_price"], allow_negative_numbers = true, value_parser = values::price)]
+    pub price_per_hour: Option<f64>,
+    /// Price of a kilowatt-hour in --currency [default: none]
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
+    pub electricity_price: Option<f64>,
+    /// Power in watts while running [default: as measured, where the device tells it]
+    #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = values::watts)]
+    pub watts: Option<f64>,
+    /// Label of the prices, not converted
+    #[arg(long, value_name = "LABEL", default_value = "USD", value_parser = values::currency)]
+    pub currency: String,
+}

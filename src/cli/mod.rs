@@ -1,0 +1,498 @@
+//! Door of the command line: arguments in, a [`Command`] out. clap does not leave this folder.
+
+mod args;
+mod values;
+
+use crate::error::exit;
+use crate::plan::{Request, Selection};
+use crate::trial::{DeviceChoice, Form, Precision};
+use crate::units::Bytes;
+use clap::Parser;
+use clap::error::ErrorKind;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Run trials.
+    Run(Box<RunCommand>),
+    /// List the built-in models.
+    Models(ListFormat),
+    /// Write a model to a folder.
+    Export(ExportCommand),
+    /// Look after the cache.
+    Cache(CacheAction, ListFormat),
+    /// Serve the supervisor.
+    Worker,
+}
+
+/// A run, as asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunCommand {
+    /// The trials.
+    pub request: Request,
+    /// Longest time for each phase of a trial.
+    pub timeout: Duration,
+    /// Print the plan and stop.
+    pub dry_run: bool,
+    /// A `tokenizer.json`; `None` for the rules.
+    pub tokenizer: Option<PathBuf>,
+    /// A file of prompts; `None` for the built-in ones.
+    pub prompt_file: Option<PathBuf>,
+    /// Most disk space for the cache.
+    pub cache_limit: Bytes,
+    /// Device.
+    pub device: DeviceChoice,
+    /// ONNX Runtime: a library, a folder or a wheel; `None` for the built-in choice.
+    pub ort: Option<PathBuf>,
+    /// Folders to look for CUDA libraries in first.
+    pub cuda_dirs: Vec<PathBuf>,
+    /// Script of the scripted engine, which then takes the place of ONNX Runtime.
+    pub script: Option<PathBuf>,
+    /// What standard output carries.
+    pub format: OutputFormat,
+    /// Result file; `None` for the usual place.
+    pub output: Option<PathBuf>,
+    /// No progress.
+    pub quiet: bool,
+    /// When to use colour.
+    pub color: ColorChoice,
+    /// Prices.
+    pub cost: CostInputs,
+}
+
+/// Prices and power, as given.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CostInputs {
+    /// Price of the hardware.
+    pub hardware_price: Option<f64>,
+    /// Time over which it is spread.
+    pub hardware_life: Duration,
+    /// Flat price of an hour, instead of hardware and electricity.
+    pub price_per_hour: Option<f64>,
+    /// Price of a kilowatt-hour.
+    pub electricity_price: Option<f64>,
+    /// Power in watts; `None` for what the device tells.
+    pub watts: Option<f64>,
+    /// Label of the prices.
+    pub currency: String,
+}
+
+/// What to export.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportCommand {
+    /// Name of a built-in model.
+    pub model: String,
+    /// Graph form.
+    pub form: Form,
+    /// Element type.
+    pub precision: Precision,
+    /// Folder.
+    pub output: PathBuf,
+    /// Seed of the weights.
+    pub seed: u64,
+}
+
+/// Formats of a run's standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputFormat {
+    /// Aligned text with a verdict.
+    Table,
+    /// The whole report.
+    Json,
+    /// One JSON object for each trial.
+    Jsonl,
+    /// One line for each trial.
+    Csv,
+    /// A Markdown table.
+    Markdown,
+}
+
+/// Formats of a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListFormat {
+    /// Aligned text.
+    Table,
+    /// JSON.
+    Json,
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What to do with the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheAction {
+    /// List what is in it.
+    List,
+    /// Empty it.
+    Clear,
+}
+
+/// The end of the program before it began: help, version or a wrong command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CliExit {
+    /// What to print, newline included.
+    pub text: String,
+    /// Where to print it.
+    pub stream: Stream,
+    /// The exit code.
+    pub code: u8,
+}
+
+/// A standard stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Parses a command line, the program's name first.
+pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExit> {
+    let cli = args::Cli::try_parse_from(argv).map_err(|error| leave(&error))?;
+    Ok(match cli.command {
+        None => Command::Run(Box::new(run(cli.run))),
+        Some(args::Sub::Models { format }) => Command::Models(format),
+        Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
+        Some(args::Sub::Worker) => Command::Worker,
+        Some(args::Sub::Export(args)) => Command::Export(ExportCommand {
+            model: args.model,
+            form: args.form,
+            precision: args.precision,
+            output: args.output,
+            seed: args.seed,
+        }),
+    })
+}
+
+fn run(args: args::RunArgs) -> RunCommand {
+    let (text, machine, output, cost) = (args.text, args.machine, args.output, args.cost);
+    RunCommand {
+        timeout: args.sweep.timeout,
+        dry_run: args.sweep.dry_run,
+        request: request(args.sweep, &text, &machine),
+        tokenizer: text.tokenizer,
+        prompt_file: text.prompt_file,
+        cache_limit: text.cache_limit,
+        device: machine.device,
+        ort: machine.ort,
+        cuda_dirs: machine.cuda_dir,
+        script: machine.engine,
+        format: output.format,
+        output: output.output,
+        quiet: output.quiet,
+        color: output.color,
+        cost: CostInputs {
+            hardware_price: cost.hardware_price,
+            hardware_life: cost.hardware_life,
+            price_per_hour: cost.price_per_hour,
+            electricity_price: cost.electricity_price,
+            watts: cost.watts,
+            currency: cost.currency,
+        },
+    }
+}
+
+fn request(sweep: args::SweepArgs, text: &args::TextArgs, machine: &args::MachineArgs) -> Request {
+    let selection = if sweep.model.is_empty() {
+        Selection::Suite(sweep.suite)
+    } else {
+        Selection::Models(sweep.model)
+    };
+    Request {
+        selection,
+        forms: sweep.form,
+        precisions: sweep.precision,
+        batches: sweep.batch,
+        prompt_tokens: sweep.prompt_tokens,
+        gen_tokens: sweep.gen_tokens,
+        repetitions: sweep.repetitions,
+        warmup: sweep.warmup,
+        threads: machine.threads,
+        cuda_graph: !machine.no_cuda_graph,
+        seed: text.seed,
+        budget: sweep.vram_budget,
+    }
+}
+
+/// `scripted:FILE`, for tests without hardware.
+fn engine(text: &str) -> Result<PathBuf, String> {
+    match text.strip_prefix("scripted:") {
+        Some(file) if !file.is_empty() => Ok(PathBuf::from(file)),
+        _ => Err("give scripted:FILE".to_owned()),
+    }
+}
+
+/// Help and version as clap writes them; a mistake as one sentence and a hint.
+fn leave(error: &clap::Error) -> CliExit {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => CliExit {
+            text,
+            stream: Stream::Stdout,
+            code: exit::OK,
+        },
+        _ => CliExit {
+            text: format!(
+                "{}\nTry 'edgebench --help' for the options.\n",
+                sentence(&text)
+            ),
+            stream: Stream::Stderr,
+            code: exit::USAGE,
+        },
+    }
+}
+
+/// Joins clap's paragraphs (what is wrong, the valid values, the nearest match) and drops its usage summary.
+fn sentence(text: &str) -> String {
+    let mut sentence = String::new();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    for line in lines
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information"))
+    {
+        let (joint, line) = match line.strip_prefix("tip: ") {
+            Some(tip) => ("; ", tip),
+            None if sentence.is_empty() => ("", line),
+            None => (" ", line),
+        };
+        sentence.push_str(joint);
+        sentence.push_str(line);
+    }
+    sentence
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::PrecisionChoice;
+    use clap::CommandFactory;
+
+    fn parse_words(words: &[&str]) -> Result<Command, CliExit> {
+        let argv = std::iter::once(&"edgebench").chain(words);
+        parse(argv.map(OsString::from))
+    }
+
+    fn run_of(words: &[&str]) -> RunCommand {
+        match parse_words(words).unwrap() {
+            Command::Run(run) => *run,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn clap_finds_no_fault_with_the_definitions() {
+        args::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_80_columns_and_every_flag_has_some() {
+        for words in [&["--help"][..], &["export", "--help"], &["cache", "--help"]] {
+            let argv = std::iter::once(&"edgebench").chain(words);
+            let command = args::Cli::command().term_width(80);
+            let help = command.try_get_matches_from(argv).unwrap_err();
+            for line in help.render().to_string().lines() {
+                assert!(line.chars().count() <= 80, "{line}");
+            }
+        }
+        let mut command = args::Cli::command();
+        command.build();
+        for command in std::iter::once(&command).chain(command.get_subcommands()) {
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} {arg}", command.get_name());
+            }
+        }
+    }
+
+    #[test]
+    fn no_arguments_mean_the_defaults() {
+        let run = run_of(&[]);
+        assert_eq!(run.request.selection, Selection::Suite("quick".into()));
+        assert_eq!(run.request.forms, [Form::Fused]);
+        assert_eq!(run.request.precisions, [PrecisionChoice::Auto]);
+        assert_eq!((run.request.budget, run.request.threads), (None, None));
+        assert_eq!((run.request.repetitions, run.request.warmup), (5, 1));
+        assert_eq!(run.request.seed, 42);
+        assert_eq!(run.timeout, Duration::from_secs(600));
+        assert_eq!(
+            (run.device, run.format),
+            (DeviceChoice::Auto, OutputFormat::Table)
+        );
+    }
+
+    #[test]
+    fn lists_are_comma_separated_or_repeated() {
+        let run = run_of(&[
+            "--model",
+            "dense-120m,llama-1b",
+            "--model=tiny-llama",
+            "--form",
+            "plain,fused",
+            "--batch",
+            "1,2,4",
+            "-p",
+            "32,64",
+            "-n8",
+            "--cuda-dir",
+            "/a",
+            "--cuda-dir",
+            "/b",
+            "--vram-budget=4.5G",
+            "--no-cuda-graph",
+            "--engine",
+            "scripted:/tmp/s.json",
+        ]);
+        let names = ["dense-120m", "llama-1b", "tiny-llama"].map(str::to_owned);
+        assert_eq!(run.request.selection, Selection::Models(names.to_vec()));
+        assert_eq!(run.request.forms, [Form::Plain, Form::Fused]);
+        assert_eq!(run.request.batches, [1, 2, 4]);
+        assert_eq!(
+            (run.request.prompt_tokens, run.request.gen_tokens),
+            (vec![32, 64], vec![8])
+        );
+        assert_eq!(run.cuda_dirs.len(), 2);
+        assert_eq!(run.request.budget, Some(Bytes(9 << 29)));
+        assert!(!run.request.cuda_graph);
+        assert_eq!(run.script, Some("/tmp/s.json".into()));
+    }
+
+    #[test]
+    fn commands_are_told_apart() {
+        assert_eq!(
+            parse_words(&["models"]),
+            Ok(Command::Models(ListFormat::Table))
+        );
+        assert_eq!(parse_words(&["__worker"]), Ok(Command::Worker));
+        assert_eq!(
+            parse_words(&["cache"]),
+            Ok(Command::Cache(CacheAction::List, ListFormat::Table))
+        );
+        let clear = parse_words(&["cache", "clear", "--format", "json"]);
+        assert_eq!(
+            clear,
+            Ok(Command::Cache(CacheAction::Clear, ListFormat::Json))
+        );
+        let export = parse_words(&[
+            "export",
+            "tiny-llama",
+            "--form",
+            "plain",
+            "--precision",
+            "fp16",
+            "-o",
+            "out",
+        ]);
+        let expected = ExportCommand {
+            model: "tiny-llama".into(),
+            form: Form::Plain,
+            precision: Precision::Fp16,
+            output: "out".into(),
+            seed: 42,
+        };
+        assert_eq!(export, Ok(Command::Export(expected)));
+    }
+
+    #[test]
+    fn help_and_version_go_to_stdout() {
+        for (words, part) in [
+            (&["--help"][..], "--vram-budget"),
+            (&["-h"], "[default: 10m]"),
+            (&["--version"], env!("CARGO_PKG_VERSION")),
+            (&["export", "--help"], "--precision"),
+        ] {
+            let leave = parse_words(words).unwrap_err();
+            assert_eq!((leave.stream, leave.code), (Stream::Stdout, 0));
+            assert!(leave.text.contains(part), "{}", leave.text);
+            assert!(!leave.text.contains("__worker") && !leave.text.contains("scripted"));
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_one_sentence_with_flag_cause_and_remedy() {
+        let cases: &[(&[&str], &[&str])] = &[
+            (&["--vram-budget", "0"], &["'--vram-budget", "zero", "4G"]),
+            (
+                &["--vram-budget", "-1"],
+                &["'-1'", "'--vram-budget", "negative", "4G"],
+            ),
+            (
+                &["--vram-budget=-1"],
+                &["'-1'", "'--vram-budget", "negative", "4G"],
+            ),
+            (
+                &["--vram-budget", "4X"],
+                &["'4X'", "'--vram-budget", "not a unit", "4G"],
+            ),
+            (&["--vram-budget", ""], &["'--vram-budget", "empty", "4G"]),
+            (&["--vram-budget="], &["'--vram-budget", "empty", "4G"]),
+            (
+                &["--vram-budget", "9999999T"],
+                &["'--vram-budget", "more memory than any", "4G"],
+            ),
+            (&["--vram-budget"], &["'--vram-budget", "value is required"]),
+            (
+                &["--model", "dense-12m"],
+                &[
+                    "'dense-12m'",
+                    "'--model",
+                    "llama-1b",
+                    "similar",
+                    "'dense-120m'",
+                ],
+            ),
+            (&["--model", "dense-120m,"], &["'--model", "dense-120m"]),
+            (&["--form", "fuse"], &["'--form", "plain, fused", "'fused'"]),
+            (
+                &["--suite", "quik"],
+                &["'--suite", "sanity, quick, core, extended", "'quick'"],
+            ),
+            (&["--precision", "fp8"], &["'--precision", "fp32, fp16"]),
+            (
+                &["--suite", "core", "--model", "llama-1b"],
+                &["'--suite", "'--model"],
+            ),
+            (&["--batch", "0"], &["'--batch", "1 to 65536"]),
+            (&["-p", "0"], &["'--prompt-tokens", "1 to 1048576"]),
+            (&["-n", "-4"], &["'--gen-tokens", "1 to 1048576"]),
+            (&["-r", "0"], &["'--repetitions", "1 to 10000"]),
+            (&["--timeout", "10"], &["'--timeout", "10m"]),
+            (&["--device", "gpu"], &["'--device", "cuda:N"]),
+            (&["--format", "xml"], &["'--format", "table, json"]),
+            (&["--hardware-life", "2y"], &["--hardware-price"]),
+            (
+                &["--price-per-hour", "1", "--hardware-price", "2"],
+                &["'--price-per-hour", "'--hardware-price"],
+            ),
+            (&["--modle", "x"], &["'--modle'", "'--model'"]),
+            (&["exprot"], &["'exprot'"]),
+            (&["export", "tiny-llama"], &["--output <DIR>"]),
+            (
+                &["export", "tiny-lama", "-o", "x"],
+                &["'tiny-lama'", "'tiny-llama'"],
+            ),
+            (&["cache", "wipe"], &["'wipe'", "list, clear"]),
+            (&["--quiet", "models"], &["'models'"]),
+        ];
+        for (words, parts) in cases {
+            let leave = parse_words(words).expect_err(&words.join(" "));
+            assert_eq!((leave.stream, leave.code), (Stream::Stderr, 2));
+            let lines: Vec<_> = leave.text.lines().collect();
+            assert_eq!(lines.len(), 2, "{}", leave.text);
+            assert!(lines[0].starts_with("error: ") && lines[1].contains("--help"));
+            for part in *parts {
+                assert!(lines[0].contains(part), "{words:?}: {}", lines[0]);
+            }
+        }
+    }
+}

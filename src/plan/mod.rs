@@ -1,0 +1,330 @@
+//! Door of the plan room: from what was asked for and what there is to the list of trials. Nothing runs here;
+//! every rule that needs more than one argument, or the machine, is checked here.
+
+mod fit;
+mod sweep;
+
+use crate::error::{Error, Result};
+use crate::model::ModelSpec;
+use crate::trial::{Device, Form, Precision, Trial};
+use crate::units::Bytes;
+use serde::Serialize;
+
+/// Names of the suites, smallest first.
+pub const SUITES: [&str; 4] = ["sanity", "quick", "core", "extended"];
+
+/// Prompt length where none is given; half of the positions of a model that has fewer than twice as many.
+pub const DEFAULT_PROMPT_TOKENS: u32 = 256;
+
+/// Generated tokens where none are given; a quarter of the positions of a model that has fewer than four times as many.
+pub const DEFAULT_GEN_TOKENS: u32 = 128;
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// Which models.
+    pub selection: Selection,
+    /// Graph forms.
+    pub forms: Vec<Form>,
+    /// Element types.
+    pub precisions: Vec<PrecisionChoice>,
+    /// Batch sizes.
+    pub batches: Vec<u32>,
+    /// Prompt lengths; empty for each model's default.
+    pub prompt_tokens: Vec<u32>,
+    /// Generated tokens; empty for each model's default.
+    pub gen_tokens: Vec<u32>,
+    /// Timed repetitions.
+    pub repetitions: u32,
+    /// Untimed repetitions before them.
+    pub warmup: u32,
+    /// Threads of the CPU provider; `None` for one on each physical core.
+    pub threads: Option<u32>,
+    /// Capture decode into a CUDA graph where that is possible.
+    pub cuda_graph: bool,
+    /// Seed of the built-in weights.
+    pub seed: u64,
+    /// Memory budget; `None` for all the memory of the device.
+    pub budget: Option<Bytes>,
+}
+
+/// Which models to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// All models of a suite.
+    Suite(String),
+    /// These models.
+    Models(Vec<String>),
+}
+
+/// The element type the user asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrecisionChoice {
+    /// fp32 on the CPU, fp16 on a GPU.
+    Auto,
+    /// This one.
+    Exactly(Precision),
+}
+
+/// What there is to run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// The device, chosen.
+    pub device: Device,
+    /// All of its memory.
+    pub device_memory: Bytes,
+    /// Physical cores.
+    pub cores: u32,
+}
+
+/// The trials to run, in order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// The device.
+    pub device: Device,
+    /// All of its memory.
+    pub device_memory: Bytes,
+    /// Memory budget of every trial.
+    pub budget: Bytes,
+    /// The trials.
+    pub trials: Vec<PlannedTrial>,
+}
+
+/// A trial with what is known before it runs.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PlannedTrial {
+    /// The trial.
+    pub trial: Trial,
+    /// The model.
+    #[serde(skip)]
+    pub spec: &'static ModelSpec,
+    /// Predicted peak of memory, an estimate; `None` where the model has no such length.
+    pub predicted_peak: Option<Bytes>,
+    /// Why it will not be run, and what would fit; `None` for a trial to run.
+    pub does_not_fit: Option<String>,
+}
+
+/// Predicts the peak of memory of a trial.
+pub type Predict<'a> = &'a dyn Fn(&ModelSpec, &Trial) -> Bytes;
+
+impl Plan {
+    /// Expands the request into trials and judges each by its prediction.
+    pub fn build(request: &Request, facts: &Facts, predict: Predict<'_>) -> Result<Plan> {
+        let budget = budget(request.budget, facts.device_memory)?;
+        let specs = sweep::select(&request.selection)?;
+        let cells = sweep::expand(&specs, request, facts, budget);
+        check_positions(&request.selection, &cells)?;
+        let trials = cells
+            .into_iter()
+            .map(|(spec, trial)| judge(spec, trial, facts, predict));
+        Ok(Plan {
+            device: facts.device,
+            device_memory: facts.device_memory,
+            budget,
+            trials: trials.collect(),
+        })
+    }
+}
+
+/// The budget in force: no larger than the device.
+fn budget(asked: Option<Bytes>, memory: Bytes) -> Result<Bytes> {
+    match asked {
+        Some(budget) if budget > memory => Err(Error::Usage(format!(
+            "--vram-budget {} is more than the {} this device has; give at most {}, or leave --vram-budget out to use all of it",
+            fit::at_least(budget),
+            fit::at_most(memory),
+            fit::argument_at_most(memory),
+        ))),
+        Some(budget) => Ok(budget),
+        None => Ok(memory),
+    }
+}
+
+/// Refuses lengths that a model named by the user does not have, or that no model of the suite has.
+fn check_positions(selection: &Selection, cells: &[sweep::Cell]) -> Result<()> {
+    let mut too_long = cells
+        .iter()
+        .filter(|cell| fit::is_too_long(cell.0, &cell.1));
+    let refused = match selection {
+        Selection::Models(_) => too_long.next(),
+        Selection::Suite(_) if cells.iter().all(|cell| fit::is_too_long(cell.0, &cell.1)) => {
+            too_long.max_by_key(|cell| cell.0.max_positions)
+        }
+        Selection::Suite(_) => None,
+    };
+    match refused {
+        Some((spec, trial)) => Err(Error::Usage(fit::too_long(spec, trial))),
+        None => Ok(()),
+    }
+}
+
+/// Adds the prediction, and the reason where the trial cannot run.
+fn judge(
+    spec: &'static ModelSpec,
+    trial: Trial,
+    facts: &Facts,
+    predict: Predict<'_>,
+) -> PlannedTrial {
+    let (predicted_peak, does_not_fit) = if fit::is_too_long(spec, &trial) {
+        (None, Some(fit::too_long(spec, &trial)))
+    } else {
+        let peak = predict(spec, &trial);
+        let reason =
+            (peak > trial.budget).then(|| fit::too_large(spec, &trial, peak, facts, predict));
+        (Some(peak), reason)
+    };
+    PlannedTrial {
+        trial,
+        spec,
+        predicted_peak,
+        does_not_fit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::weight_bytes;
+
+    fn request(models: &[&str]) -> Request {
+        Request {
+            selection: Selection::Models(models.iter().map(|name| (*name).to_owned()).collect()),
+            forms: vec![Form::Fused],
+            precisions: vec![PrecisionChoice::Auto],
+            batches: vec![1],
+            prompt_tokens: vec![],
+            gen_tokens: vec![],
+            repetitions: 5,
+            warmup: 1,
+            threads: None,
+            cuda_graph: true,
+            seed: 42,
+            budget: None,
+        }
+    }
+
+    const CPU: Facts = Facts {
+        device: Device::Cpu,
+        device_memory: Bytes(8 << 30),
+        cores: 2,
+    };
+
+    fn build(request: &Request) -> Result<Plan> {
+        Plan::build(request, &CPU, &|spec, trial| {
+            weight_bytes(spec, trial.precision)
+        })
+    }
+
+    fn ids(plan: &Plan) -> Vec<&str> {
+        plan.trials
+            .iter()
+            .map(|one| one.trial.id.as_str())
+            .collect()
+    }
+
+    fn refusal(request: &Request) -> String {
+        let error = build(request).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        error.to_string()
+    }
+
+    #[test]
+    fn the_default_budget_is_the_device() {
+        let plan = build(&request(&["dense-120m"])).unwrap();
+        assert_eq!(plan.budget, CPU.device_memory);
+        assert_eq!(ids(&plan), ["dense-120m/fused/fp32/b1/pp256/tg128"]);
+        assert_eq!(plan.trials[0].does_not_fit, None);
+        assert_eq!(
+            (
+                plan.trials[0].trial.threads,
+                plan.trials[0].trial.cuda_graph
+            ),
+            (2, false)
+        );
+    }
+
+    #[test]
+    fn a_budget_larger_than_the_device_names_both() {
+        let mut request = request(&["dense-120m"]);
+        request.budget = Some(Bytes(9 << 30));
+        let text = refusal(&request);
+        for part in ["9.00 GiB", "8.00 GiB", "at most 8192M"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_named_model_with_too_few_positions_is_refused() {
+        let mut request = request(&["llama-1b", "dense-120m"]);
+        request.prompt_tokens = vec![256, 1000];
+        let text = refusal(&request);
+        for part in ["dense-120m", "1024", "1000", "128", "at most 896"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_suite_keeps_a_row_for_a_model_with_too_few_positions() {
+        let mut request = request(&[]);
+        request.selection = Selection::Suite("core".to_owned());
+        request.prompt_tokens = vec![2000];
+        let plan = build(&request).unwrap();
+        let dense = &plan.trials[0];
+        assert!(dense.does_not_fit.as_ref().unwrap().contains("1024"));
+        assert_eq!(dense.predicted_peak, None);
+        assert!(plan.trials.iter().any(|one| one.does_not_fit.is_none()));
+        request.selection = Selection::Suite("quick".to_owned());
+        assert!(refusal(&request).contains("1024"));
+    }
+
+    #[test]
+    fn a_trial_too_large_stays_and_says_what_would_fit() {
+        let mut request = request(&["llama-1b"]);
+        request.budget = Some(Bytes::GIB);
+        let plan = build(&request).unwrap();
+        let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
+        for part in [
+            "llama-1b",
+            "4.61 GiB",
+            "1.00 GiB",
+            "would fit",
+            "--vram-budget to 4715M",
+        ] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        assert!(!reason.contains("tiny"), "{reason}");
+    }
+
+    #[test]
+    fn half_the_precision_is_offered_when_it_fits() {
+        let mut request = request(&["llama-1b"]);
+        request.budget = Some(Bytes(3 << 30));
+        let plan = build(&request).unwrap();
+        let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
+        assert!(reason.contains("llama-1b in fp16 would fit"), "{reason}");
+    }
+
+    #[test]
+    fn when_nothing_fits_the_reason_says_so() {
+        let mut request = request(&["llama-1b"]);
+        request.budget = Some(Bytes(10 << 20));
+        let plan = build(&request).unwrap();
+        let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
+        assert!(reason.contains("no built-in model"), "{reason}");
+    }
+
+    #[test]
+    fn every_suite_has_models_and_every_model_a_known_suite() {
+        let specs = crate::model::builtin();
+        for suite in SUITES {
+            assert!(
+                specs
+                    .iter()
+                    .any(|spec| spec.suites.iter().any(|one| one == suite))
+            );
+        }
+        for name in specs.iter().flat_map(|spec| &spec.suites) {
+            assert!(SUITES.contains(&name.as_str()), "{name}");
+        }
+    }
+}

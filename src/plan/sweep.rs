@@ -1,0 +1,261 @@
+//! Lists to ordered trials with stable ids; pure. The same request gives the same trials in the same order.
+
+use super::{
+    DEFAULT_GEN_TOKENS, DEFAULT_PROMPT_TOKENS, Facts, PrecisionChoice, Request, SUITES, Selection,
+};
+use crate::error::{Error, Result};
+use crate::model::{ModelSpec, builtin, find};
+use crate::trial::{Device, Form, Precision, Trial};
+use crate::units::Bytes;
+
+/// One cell of the sweep.
+pub type Cell = (&'static ModelSpec, Trial);
+
+/// The models of the selection: those named in the order given, a suite's in the order of the list.
+pub fn select(selection: &Selection) -> Result<Vec<&'static ModelSpec>> {
+    match selection {
+        Selection::Models(names) => unique(names)
+            .into_iter()
+            .map(|name| {
+                find(&name).ok_or_else(|| {
+                    let known: Vec<_> = builtin().iter().map(|spec| spec.name.as_str()).collect();
+                    Error::Usage(format!(
+                        "--model {name}: there is no such model; choose from {}",
+                        known.join(", ")
+                    ))
+                })
+            })
+            .collect(),
+        Selection::Suite(name) if SUITES.contains(&name.as_str()) => Ok(builtin()
+            .iter()
+            .filter(|spec| spec.suites.contains(name))
+            .collect()),
+        Selection::Suite(name) => Err(Error::Usage(format!(
+            "--suite {name}: there is no such suite; choose from {}",
+            SUITES.join(", ")
+        ))),
+    }
+}
+
+/// All combinations: model, then form, precision, batch, prompt length, generated tokens, each in the order given.
+pub fn expand(
+    specs: &[&'static ModelSpec],
+    request: &Request,
+    facts: &Facts,
+    budget: Bytes,
+) -> Vec<Cell> {
+    let forms = unique(&request.forms);
+    let precisions: Vec<_> = request
+        .precisions
+        .iter()
+        .map(|p| resolve(*p, facts.device))
+        .collect();
+    let (precisions, batches) = (unique(&precisions), unique(&request.batches));
+    let mut cells = Vec::new();
+    for spec in specs {
+        let shapes = shapes(spec, request);
+        for form in &forms {
+            for precision in &precisions {
+                for batch in &batches {
+                    let cell = |shape: &(u32, u32)| {
+                        let kind = (*form, *precision);
+                        (
+                            *spec,
+                            trial(spec, kind, *batch, *shape, request, facts, budget),
+                        )
+                    };
+                    cells.extend(shapes.iter().map(cell));
+                }
+            }
+        }
+    }
+    cells
+}
+
+/// Prompt lengths and generated tokens for this model; a default is cut to what a small model has room for.
+fn shapes(spec: &ModelSpec, request: &Request) -> Vec<(u32, u32)> {
+    let or = |given: &[u32], default: u32| match given {
+        [] => vec![default],
+        _ => unique(given),
+    };
+    let prompts = or(
+        &request.prompt_tokens,
+        DEFAULT_PROMPT_TOKENS.min(spec.max_positions / 2),
+    );
+    let generated = or(
+        &request.gen_tokens,
+        DEFAULT_GEN_TOKENS.min(spec.max_positions / 4),
+    );
+    let pairs = prompts
+        .iter()
+        .flat_map(|prompt| generated.iter().map(move |count| (*prompt, *count)));
+    pairs.collect()
+}
+
+/// The trial of one cell.
+fn trial(
+    spec: &ModelSpec,
+    (form, precision): (Form, Precision),
+    batch: u32,
+    (prompt_tokens, gen_tokens): (u32, u32),
+    request: &Request,
+    facts: &Facts,
+    budget: Bytes,
+) -> Trial {
+    let name = &spec.name;
+    Trial {
+        id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}"),
+        model: name.clone(),
+        form,
+        precision,
+        device: facts.device,
+        batch,
+        prompt_tokens,
+        gen_tokens,
+        repetitions: request.repetitions,
+        warmup: request.warmup,
+        threads: request.threads.unwrap_or(facts.cores).max(1),
+        cuda_graph: request.cuda_graph && form == Form::Fused && facts.device != Device::Cpu,
+        seed: request.seed,
+        budget,
+    }
+}
+
+/// The element type meant on this device.
+fn resolve(choice: PrecisionChoice, device: Device) -> Precision {
+    match (choice, device) {
+        (PrecisionChoice::Exactly(precision), _) => precision,
+        (PrecisionChoice::Auto, Device::Cpu) => Precision::Fp32,
+        (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Fp16,
+    }
+}
+
+/// The items without repetitions, each where it came first.
+fn unique<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::new();
+    for item in items {
+        if !kept.contains(item) {
+            kept.push(item.clone());
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashSet;
+
+    const GPU: Facts = Facts {
+        device: Device::Cuda(0),
+        device_memory: Bytes(16 << 30),
+        cores: 8,
+    };
+
+    fn request(models: Vec<String>) -> Request {
+        Request {
+            selection: Selection::Models(models),
+            forms: vec![Form::Plain, Form::Fused],
+            precisions: vec![
+                PrecisionChoice::Auto,
+                PrecisionChoice::Exactly(Precision::Fp16),
+            ],
+            batches: vec![1],
+            prompt_tokens: vec![],
+            gen_tokens: vec![],
+            repetitions: 5,
+            warmup: 1,
+            threads: None,
+            cuda_graph: true,
+            seed: 42,
+            budget: None,
+        }
+    }
+
+    fn cells(request: &Request) -> Vec<Cell> {
+        expand(
+            &select(&request.selection).unwrap(),
+            request,
+            &GPU,
+            GPU.device_memory,
+        )
+    }
+
+    #[test]
+    fn the_order_is_models_as_listed_then_form_precision_batch_length() {
+        let mut request = request(vec![
+            "tiny-llama".into(),
+            "dense-120m".into(),
+            "tiny-llama".into(),
+        ]);
+        request.batches = vec![2, 1, 2];
+        let ids: Vec<_> = cells(&request)
+            .into_iter()
+            .map(|(_, trial)| trial.id)
+            .collect();
+        let expected = [
+            "tiny-llama/plain/fp16/b2/pp64/tg32",
+            "tiny-llama/plain/fp16/b1/pp64/tg32",
+            "tiny-llama/fused/fp16/b2/pp64/tg32",
+            "tiny-llama/fused/fp16/b1/pp64/tg32",
+            "dense-120m/plain/fp16/b2/pp256/tg128",
+            "dense-120m/plain/fp16/b1/pp256/tg128",
+            "dense-120m/fused/fp16/b2/pp256/tg128",
+            "dense-120m/fused/fp16/b1/pp256/tg128",
+        ];
+        assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn a_cuda_graph_is_for_the_fused_form_on_a_gpu() {
+        for (_, trial) in cells(&request(vec!["dense-120m".into()])) {
+            assert_eq!(trial.cuda_graph, trial.form == Form::Fused);
+        }
+    }
+
+    #[test]
+    fn unknown_names_list_the_known() {
+        let model = select(&Selection::Models(vec!["gpt".into()])).unwrap_err();
+        assert!(model.to_string().contains("dense-120m, "), "{model}");
+        let suite = select(&Selection::Suite("all".into())).unwrap_err();
+        assert!(suite.to_string().contains("sanity, quick"), "{suite}");
+    }
+
+    #[test]
+    fn the_quick_suite_is_in_the_order_of_the_list() {
+        let specs = select(&Selection::Suite("quick".into())).unwrap();
+        let names: Vec<_> = specs.iter().map(|spec| spec.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "dense-120m",
+                "moe-120m-a82m",
+                "moe-295m-a120m",
+                "alchemist-16m"
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_unique_complete_and_reproducible(
+            models in prop::collection::vec(0..builtin().len(), 1..5),
+            batches in prop::collection::vec(1u32..6, 1..5),
+            prompts in prop::collection::vec(1u32..9, 0..4),
+            generated in prop::collection::vec(1u32..9, 0..4),
+        ) {
+            let mut request = request(models.iter().map(|at| builtin()[*at].name.clone()).collect());
+            (request.batches, request.prompt_tokens, request.gen_tokens) = (batches, prompts, generated);
+            let (first, second) = (cells(&request), cells(&request));
+            prop_assert_eq!(&first, &second);
+            let ids: HashSet<_> = first.iter().map(|(_, trial)| &trial.id).collect();
+            prop_assert_eq!(ids.len(), first.len());
+            let distinct = |items: &[u32]| items.iter().collect::<HashSet<_>>().len().max(1);
+            let models: HashSet<_> = models.into_iter().collect();
+            let expected = models.len() * 2 * distinct(&request.batches)
+                * distinct(&request.prompt_tokens) * distinct(&request.gen_tokens);
+            prop_assert_eq!(first.len(), expected);
+        }
+    }
+}
