@@ -17,6 +17,7 @@
 mod error;
 mod protocol;
 mod report;
+mod stats;
 mod trial;
 mod units;
 
