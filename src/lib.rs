@@ -15,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should"))]
 
 mod error;
+mod export;
 mod protocol;
 mod report;
 mod stats;

@@ -34,6 +34,16 @@ impl Default for CostInputs {
     }
 }
 
+/// Where a hardware price comes from: the default is an assumption and is called one.
+pub fn hardware_price_source(price: f64, currency: &str) -> &'static str {
+    let assumed = CostInputs::default();
+    if price == assumed.hardware_price && currency == assumed.currency {
+        "assumed: list price of a Jetson Orin Nano developer kit"
+    } else {
+        "as given"
+    }
+}
+
 /// Cost at a decode speed, prompt processing not counted; `None` where the inputs give no number.
 pub fn cost(decode_tok_s: f64, inputs: &CostInputs) -> Option<Cost> {
     let cost = match inputs.flat_price_per_hour {
@@ -88,7 +98,10 @@ fn amortised(inputs: &CostInputs) -> Cost {
         per_million_tokens: 0.0,
         per_hour: hardware + energy,
         currency: inputs.currency.clone(),
-        formula: format!("{PER_MILLION}; per_hour = hardware_price / hardware_life_hours{term}"),
+        formula: format!(
+            "{PER_MILLION}; per_hour = hardware_price / hardware_life_hours{term}; hardware_price {}",
+            hardware_price_source(inputs.hardware_price, &inputs.currency)
+        ),
         hardware_price: Some(inputs.hardware_price),
         hardware_life_hours: Some(inputs.hardware_life_hours),
         flat_price_per_hour: None,

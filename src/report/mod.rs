@@ -12,7 +12,7 @@ mod verdict;
 mod warnings;
 
 pub use codec::{from_json, to_json, to_json_line};
-pub use cost::CostInputs;
+pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::fixture;
 pub use row::{pending_row, row};

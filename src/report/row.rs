@@ -201,68 +201,71 @@ fn stderr_tail(outcome: &Outcome) -> Option<String> {
 
 /// The row with a reason for every figure that is null.
 fn with_reasons(mut row: Row, result: &TrialResult) -> Row {
-    let mut reasons: Vec<(String, String)> = Vec::new();
-    let no_timing = no_timing(result);
+    let mut reasons = metric_reasons(&row, result);
+    reasons.extend(other_reasons(&row, result));
+    let memory = memory::missing(result, &row.memory).into_iter();
+    reasons.extend(memory.map(|(name, reason)| (name.to_owned(), reason)));
+    row.not_measured = reasons.into_iter().collect();
+    row
+}
+
+/// Reasons for metrics that are null, and for null parts of the others.
+fn metric_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
+    let loaded = ended(result, "the model was loaded");
     let metrics: [(&str, &Option<Metric>, String); 5] = [
-        (
-            "load_ms",
-            &row.load_ms,
-            ended(result, "the model was loaded"),
-        ),
-        ("ttft_ms", &row.ttft_ms, no_timing.clone()),
-        ("prefill_tok_s", &row.prefill_tok_s, no_timing.clone()),
+        ("load_ms", &row.load_ms, loaded),
+        ("ttft_ms", &row.ttft_ms, no_timing(result)),
+        ("prefill_tok_s", &row.prefill_tok_s, no_timing(result)),
         ("decode_tok_s", &row.decode_tok_s, no_decode(result)),
         ("itl_ms", &row.itl_ms, no_decode(result)),
     ];
+    let mut reasons = Vec::new();
     for (name, metric, reason) in metrics {
         match metric {
             Some(metric) => reasons.extend(metrics::missing_parts(name, metric)),
             None => reasons.push((name.to_owned(), reason)),
         }
     }
-    let no_cost = if row.decode_tok_s.is_some() {
-        "the cost inputs give no number".to_owned()
-    } else {
-        "no decode speed to compute it from".to_owned()
-    };
+    reasons
+}
+
+/// Reasons for everything else that is null, memory aside.
+fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
     let bench = &row.llama_bench;
-    let single = "one sample has no spread".to_owned();
-    let spread = if row.decode_tok_s.is_some() {
-        single
-    } else {
-        no_decode(result)
+    let (no_cost, no_spread) = match row.decode_tok_s {
+        Some(_) => (
+            "the cost inputs give no number",
+            "one sample has no spread".to_owned(),
+        ),
+        None => ("no decode speed to compute it from", no_decode(result)),
     };
-    let others = [
+    let not_started = "the trial was not started";
+    let fields = [
         (
             "outside_run_share",
             row.outside_run_share.is_none(),
             no_decode(result),
         ),
-        ("cost", row.cost.is_none(), no_cost),
+        ("cost", row.cost.is_none(), no_cost.to_owned()),
         ("check", row.check.is_none(), no_check(result)),
         (
             "test_time",
             bench.test_time.is_none(),
-            "the trial was not started".to_owned(),
+            not_started.to_owned(),
         ),
         ("avg_ns", bench.avg_ns.is_none(), no_decode(result)),
         ("avg_ts", bench.avg_ts.is_none(), no_decode(result)),
-        ("stddev_ns", bench.stddev_ns.is_none(), spread.clone()),
-        ("stddev_ts", bench.stddev_ts.is_none(), spread),
+        ("stddev_ns", bench.stddev_ns.is_none(), no_spread.clone()),
+        ("stddev_ts", bench.stddev_ts.is_none(), no_spread),
     ];
-    let absent = others.into_iter().filter(|(_, absent, _)| *absent);
-    reasons.extend(absent.map(|(name, _, reason)| (name.to_owned(), reason)));
+    let absent = fields.into_iter().filter(|(_, absent, _)| *absent);
+    let mut reasons: Vec<(String, String)> = absent
+        .map(|(name, _, reason)| (name.to_owned(), reason))
+        .collect();
     if let Some(price) = row.cost.as_ref().filter(|price| price.watts.is_none()) {
         reasons.push(("cost.watts".to_owned(), price.watts_source.clone()));
     }
-    let memory = memory::missing(result, &row.memory);
-    reasons.extend(
-        memory
-            .into_iter()
-            .map(|(name, reason)| (name.to_owned(), reason)),
-    );
-    row.not_measured = reasons.into_iter().collect();
-    row
+    reasons
 }
 
 /// "the trial ended (crashed) before ...", or a plain word where it ended well.

@@ -3,7 +3,7 @@
 
 mod robust;
 
-pub use robust::{Outliers, mean, median, outliers, quantile, sample_sd};
+pub use robust::{mean, median, outliers, quantile, sample_sd};
 
 /// Samples needed before a 90th percentile means something.
 pub const P90_SAMPLES: usize = 64;
