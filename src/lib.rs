@@ -16,6 +16,7 @@
 
 mod error;
 mod export;
+mod progress;
 mod protocol;
 mod report;
 mod stats;
