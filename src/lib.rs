@@ -20,28 +20,50 @@
     )
 )]
 
+mod app;
 mod cachedir;
 mod cli;
 mod device;
 mod engine;
 mod error;
+mod export;
 mod model;
 mod payload;
 mod plan;
+mod progress;
 mod protocol;
 mod report;
+mod stats;
 mod supervisor;
 mod text;
 mod trial;
 mod units;
 mod worker;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Runs the program: parses the command line, runs the command, prints the one error there may be.
 pub fn main() -> ExitCode {
-    if std::env::args_os().nth(1).is_some_and(|word| word == "__worker") {
-        return ExitCode::from(worker::serve(std::io::stdin(), std::io::stdout()));
-    }
-    ExitCode::from(error::exit::OK)
+    let argv: Vec<_> = std::env::args_os().collect();
+    let command_line = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let code = match cli::parse(argv) {
+        Ok(command) => app::run(command, command_line).unwrap_or_else(|error| {
+            say(&mut std::io::stderr(), &format!("error: {error}\n"));
+            error.exit_code()
+        }),
+        Err(exit) => {
+            match exit.stream {
+                cli::Stream::Stdout => say(&mut std::io::stdout(), &exit.text),
+                cli::Stream::Stderr => say(&mut std::io::stderr(), &exit.text),
+            }
+            exit.code
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// Writes and flushes; a stream that nobody reads is no reason to fail.
+fn say(stream: &mut dyn Write, text: &str) {
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
 }

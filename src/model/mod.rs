@@ -2,6 +2,8 @@
 
 mod census;
 mod emit;
+mod footprint;
+mod golden;
 mod graph;
 mod proto;
 mod spec;
@@ -10,4 +12,6 @@ mod weights;
 
 pub use census::{Census, census, kv_bytes_per_token, weight_bytes};
 pub use store::{Entry, Prepared, Preparing, Store, export};
+pub use footprint::{Footprint, footprint};
+pub use golden::{golden, tolerance};
 pub use spec::{Ffn, ModelSpec, Norm, NormKind, Position, Specialists, builtin, find};

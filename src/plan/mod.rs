@@ -4,6 +4,8 @@
 mod fit;
 mod sweep;
 
+pub use sweep::find_model;
+
 use crate::error::{Error, Result};
 use crate::model::ModelSpec;
 use crate::trial::{Device, Form, Precision, Trial};

@@ -16,15 +16,7 @@ pub fn select(selection: &Selection) -> Result<Vec<&'static ModelSpec>> {
     match selection {
         Selection::Models(names) => unique(names)
             .into_iter()
-            .map(|name| {
-                find(&name).ok_or_else(|| {
-                    let known: Vec<_> = builtin().iter().map(|spec| spec.name.as_str()).collect();
-                    Error::Usage(format!(
-                        "--model {name}: there is no such model; choose from {}",
-                        known.join(", ")
-                    ))
-                })
-            })
+            .map(|name| find_model(&name))
             .collect(),
         Selection::Suite(name) if SUITES.contains(&name.as_str()) => Ok(builtin()
             .iter()
@@ -35,6 +27,17 @@ pub fn select(selection: &Selection) -> Result<Vec<&'static ModelSpec>> {
             SUITES.join(", ")
         ))),
     }
+}
+
+/// The built-in model of this name, or a sentence with the names there are.
+pub fn find_model(name: &str) -> Result<&'static ModelSpec> {
+    find(name).ok_or_else(|| {
+        let known: Vec<_> = builtin().iter().map(|spec| spec.name.as_str()).collect();
+        Error::Usage(format!(
+            "there is no model {name}; choose from {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// All combinations: model, then form, precision, batch, prompt length, generated tokens, each in the order given.

@@ -1,5 +1,72 @@
-//! Door of the report room: from raw trial results to everything an exporter may know.
+//! Door of the report room: from raw trial results to everything an exporter may know. Pure; nothing is measured here.
 
+mod codec;
+mod cost;
+#[cfg(test)]
+mod fixture;
+mod memory;
+mod metrics;
+mod row;
 mod schema;
+mod verdict;
+mod warnings;
 
+pub use codec::{from_json, to_json, to_json_line};
+pub use cost::{CostInputs, hardware_price_source};
+#[cfg(test)]
+pub use fixture::fixture;
+pub use row::{pending_row, row};
 pub use schema::*;
+
+use crate::units::Bytes;
+
+/// Everything in a report that is known before the first trial.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportHead {
+    /// The program.
+    pub tool: Tool,
+    /// The command line, as typed.
+    pub command_line: Vec<String>,
+    /// Start, RFC 3339 in UTC.
+    pub started_utc: String,
+    /// The machine.
+    pub environment: Environment,
+    /// Memory budget of the run.
+    pub budget: Bytes,
+    /// Seed of the built-in weights.
+    pub seed: u64,
+    /// Tokenizer in use.
+    pub tokenizer: String,
+}
+
+/// A report of `rows`, in the order of the plan. It is finished when none of them is pending, and has a verdict once
+/// one of them has ended.
+pub fn build(head: &ReportHead, rows: Vec<Row>) -> Report {
+    Report {
+        schema_version: SCHEMA_VERSION.to_owned(),
+        tool: head.tool.clone(),
+        command_line: head.command_line.clone(),
+        started_utc: head.started_utc.clone(),
+        finished: rows.iter().all(|row| row.status != "pending"),
+        environment: head.environment.clone(),
+        budget_bytes: head.budget.0,
+        seed: head.seed,
+        tokenizer: head.tokenizer.clone(),
+        verdict: verdict::verdict(&rows),
+        trials: rows,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_with_a_pending_row_is_not_finished() {
+        let whole = fixture();
+        assert!(whole.finished);
+        let mut rows = whole.trials.clone();
+        rows[0].status = "pending".to_owned();
+        assert!(!build(&fixture::head(), rows).finished);
+    }
+}

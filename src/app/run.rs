@@ -1,0 +1,273 @@
+//! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
+
+use super::{facts, print, progress, show_preparing};
+use crate::cachedir;
+use crate::cli::{ColorChoice, CostInputs, OutputFormat, RunCommand};
+use crate::device::{self, HostFacts};
+use crate::error::{Error, Result, exit};
+use crate::export::{self, Format, lists};
+use crate::model::{self, Store};
+use crate::payload;
+use crate::plan::{Facts, Plan, PlannedTrial};
+use crate::progress::{Event, Progress};
+use crate::protocol::{EngineKind, ProbeFacts, TrialRequest};
+use crate::report::{self, Params, ReportHead, Row};
+use crate::supervisor::{self, WorkerCommand};
+use crate::text::{self, Prompts, Tokenizer};
+use crate::trial::{Device, Outcome, TrialResult};
+use crate::units::{Bytes, Nanos};
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Pause between memory readings of a trial.
+const SAMPLE_INTERVAL: Nanos = Nanos(10_000_000);
+/// A probe that takes longer hangs: it loads a library and runs one addition.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Runs a suite to its exit code.
+pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
+    let host = device::host(Path::new("/sys"));
+    let started = utc(SystemTime::now());
+    let output = command.output.clone().unwrap_or_else(|| default_output(&started, &host));
+    let words = Words::load(command)?;
+    if !command.dry_run {
+        export::ensure_writable(&output)?;
+    }
+    let progress = progress(command.quiet);
+    let bench = Bench::set_up(command, &host, &progress)?;
+    if command.dry_run {
+        return print(&lists::plan(&bench.plan, command.format == OutputFormat::Json)?);
+    }
+    let prompts = bench.prompts(&words)?;
+    let head = ReportHead {
+        tool: facts::tool(),
+        command_line,
+        started_utc: started,
+        environment: facts::environment(&host, &bench.probe, bench.plan.device),
+        budget: bench.plan.budget,
+        seed: command.request.seed,
+        tokenizer: words.tokenizer.name().to_owned(),
+    };
+    let rows = Rows { head, rows: bench.plan.trials.iter().map(pending).collect(), output };
+    trials(command, &bench, prompts, rows, &progress)
+}
+
+/// Tokenizer and prompts, read before anything runs.
+struct Words {
+    tokenizer: Tokenizer,
+    prompts: Prompts,
+}
+
+impl Words {
+    fn load(command: &RunCommand) -> Result<Words> {
+        let tokenizer = command.tokenizer.as_deref().map_or_else(Tokenizer::rules, Tokenizer::from_file)?;
+        let prompts = command.prompt_file.as_deref().map_or_else(|| Ok(Prompts::builtin()), Prompts::from_file)?;
+        Ok(Words { tokenizer, prompts })
+    }
+}
+
+/// Everything that is settled before the first trial.
+struct Bench {
+    engine: EngineKind,
+    worker: WorkerCommand,
+    probe: ProbeFacts,
+    plan: Plan,
+}
+
+impl Bench {
+    fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
+        let engine = match &command.script {
+            Some(script) => EngineKind::Scripted { script: script.clone() },
+            None => {
+                let library = payload::locate(command.ort.as_deref())?;
+                EngineKind::Onnx { library: library.path, cuda_dirs: command.cuda_dirs.clone() }
+            }
+        };
+        let program = std::env::current_exe().map_err(|error| Error::Bug(format!("the path of this program is not known ({error})")))?;
+        let worker = WorkerCommand { program, args: vec!["__worker".into()] };
+        let probe = supervisor::probe(&engine, command.device, &worker, PROBE_TIMEOUT)?;
+        let (device, note) = facts::choose(command.device, &probe)?;
+        if let Some(note) = note {
+            progress.event(&Event::Note(note));
+        }
+        let facts = Facts { device, device_memory: device_memory(device, &probe, host)?, cores: host.cores.unwrap_or(1) };
+        let plan = Plan::build(&command.request, &facts, &|spec, trial| model::footprint(spec, trial).total())?;
+        Ok(Bench { engine, worker, probe, plan })
+    }
+
+    /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
+    fn prompts(&self, words: &Words) -> Result<Vec<Vec<Vec<i64>>>> {
+        let rows = |planned: &PlannedTrial| {
+            if planned.does_not_fit.is_some() {
+                return Ok(Vec::new());
+            }
+            let trial = &planned.trial;
+            text::rows(&words.tokenizer, &words.prompts, trial.batch, trial.prompt_tokens, planned.spec.vocab)
+        };
+        self.plan.trials.iter().map(rows).collect()
+    }
+}
+
+fn device_memory(device: Device, probe: &ProbeFacts, host: &HostFacts) -> Result<Bytes> {
+    match (device, &probe.gpu) {
+        (Device::Cuda(_), Some(gpu)) => Ok(gpu.memory_total),
+        _ => host.memory_total.ok_or_else(|| {
+            Error::Device("the size of main memory is not known on this system; edgebench needs /proc/meminfo".into())
+        }),
+    }
+}
+
+/// The rows so far, and where they are kept.
+struct Rows {
+    head: ReportHead,
+    rows: Vec<Row>,
+    output: PathBuf,
+}
+
+impl Rows {
+    fn report(&self) -> report::Report {
+        report::build(&self.head, self.rows.clone())
+    }
+
+    fn save(&self) -> Result<()> {
+        export::write_atomically(&self.output, export::render(&self.report(), Format::Json, None, false)?.as_bytes())
+    }
+}
+
+fn trials(command: &RunCommand, bench: &Bench, prompts: Vec<Vec<Vec<i64>>>, mut rows: Rows, progress: &Progress) -> Result<u8> {
+    let mut store = Store::new(&cachedir::root().map_err(Error::Usage)?, command.cache_limit);
+    let cost = cost_inputs(&command.cost);
+    let mut code = exit::OK;
+    progress.event(&Event::PlanReady { trials: bench.plan.trials.len() });
+    rows.save()?;
+    for (index, (planned, prompts)) in bench.plan.trials.iter().zip(prompts).enumerate() {
+        let id = planned.trial.id.clone();
+        progress.event(&Event::TrialStarted { index, id: id.clone() });
+        let began = utc(SystemTime::now());
+        let result = match &planned.does_not_fit {
+            Some(reason) => unfit(planned, reason),
+            None => trial(command, bench, planned, prompts, &mut store, progress)?,
+        };
+        if !matches!(result.outcome, Outcome::Ok | Outcome::DoesNotFit { .. }) {
+            code = exit::TRIALS;
+        }
+        rows.rows[index] = report::row(&result, params(planned), weight_bytes(planned), planned.predicted_peak, &cost, Some(began));
+        rows.save()?;
+        progress.event(&Event::TrialFinished { id, line: export::summary(&rows.rows[index]) });
+        if command.format == OutputFormat::Jsonl {
+            print(&export::json_line(&rows.rows[index])?)?;
+        }
+    }
+    progress.finish();
+    if command.format != OutputFormat::Jsonl {
+        print(&render(command, &rows.report())?)?;
+    }
+    progress.event(&Event::Note(format!("result: {}", rows.output.display())));
+    Ok(code)
+}
+
+/// Prepares the model and runs one trial in a worker.
+fn trial(
+    command: &RunCommand,
+    bench: &Bench,
+    planned: &PlannedTrial,
+    prompts: Vec<Vec<i64>>,
+    store: &mut Store,
+    progress: &Progress,
+) -> Result<TrialResult> {
+    let (spec, trial) = (planned.spec, &planned.trial);
+    let mut tell = |event: model::Preparing| show_preparing(progress, &spec.name, event);
+    let prepared = store.prepare(spec, trial.form, trial.precision, trial.context(), trial.seed, &mut tell)?;
+    let request = TrialRequest {
+        trial: trial.clone(),
+        engine: bench.engine.clone(),
+        graph: prepared.graph.clone(),
+        io: prepared.io.clone(),
+        weights: prepared.weights,
+        largest_tensor: prepared.largest_tensor,
+        prompts,
+        golden: model::golden(&spec.name, trial.seed),
+        tolerance: model::tolerance(trial.precision),
+        sample_interval: SAMPLE_INTERVAL,
+    };
+    let mut done = 0;
+    Ok(supervisor::run(&request, &bench.worker, command.timeout, &mut |event| match event {
+        supervisor::Event::Phase(phase) => progress.event(&Event::Phase { phase }),
+        supervisor::Event::WarmedUp => (),
+        supervisor::Event::Repetition => {
+            done += 1;
+            progress.event(&Event::Repetition { done, of: trial.repetitions });
+        }
+    }))
+}
+
+/// The result of a trial that is predicted not to fit and is not run.
+fn unfit(planned: &PlannedTrial, reason: &str) -> TrialResult {
+    TrialResult {
+        trial: planned.trial.clone(),
+        outcome: Outcome::DoesNotFit { reason: reason.to_owned() },
+        load: None,
+        repetitions: Vec::new(),
+        first_run: None,
+        check: None,
+        memory: Vec::new(),
+        first_ids: Vec::new(),
+        wall: Nanos(0),
+    }
+}
+
+fn render(command: &RunCommand, report: &report::Report) -> Result<String> {
+    let terminal = io::stdout().is_terminal();
+    let colour = match command.color {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let format = match command.format {
+        OutputFormat::Table => Format::Table,
+        OutputFormat::Json => Format::Json,
+        OutputFormat::Jsonl => Format::Jsonl,
+        OutputFormat::Csv => Format::Csv,
+        OutputFormat::Markdown => Format::Markdown,
+    };
+    export::render(report, format, export::terminal_width(), colour)
+}
+
+fn pending(planned: &PlannedTrial) -> Row {
+    report::pending_row(&planned.trial, params(planned), weight_bytes(planned), planned.predicted_peak)
+}
+
+fn params(planned: &PlannedTrial) -> Params {
+    let census = model::census(planned.spec);
+    Params { total: census.total, active: census.active, active_read: census.active_read }
+}
+
+fn weight_bytes(planned: &PlannedTrial) -> Bytes {
+    model::weight_bytes(planned.spec, planned.trial.precision)
+}
+
+/// Prices from the command line, the report's defaults where none were given.
+fn cost_inputs(given: &CostInputs) -> report::CostInputs {
+    let defaults = report::CostInputs::default();
+    report::CostInputs {
+        hardware_price: given.hardware_price.unwrap_or(defaults.hardware_price),
+        hardware_life_hours: given.hardware_life.as_secs_f64() / 3600.0,
+        flat_price_per_hour: given.price_per_hour,
+        electricity_price_per_kwh: given.electricity_price.unwrap_or(defaults.electricity_price_per_kwh),
+        watts: given.watts,
+        currency: given.currency.clone(),
+    }
+}
+
+fn utc(time: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(time).to_string()
+}
+
+/// `edgebench-results/<UTC time>-<host>.json`, with nothing in the name that a file system may refuse.
+fn default_output(started: &str, host: &HostFacts) -> PathBuf {
+    let time: String = started.chars().filter(|char| char.is_ascii_alphanumeric()).collect();
+    let host = host.name.as_deref().unwrap_or("unknown-host");
+    let host: String = host.chars().map(|char| if char.is_ascii_alphanumeric() || char == '-' { char } else { '_' }).collect();
+    Path::new("edgebench-results").join(format!("{time}-{host}.json"))
+}

@@ -1,0 +1,299 @@
+//! The columns of a result: key, title, unit, where each is shown and how it is read off a row. Table, CSV and Markdown
+//! share the list; none of them knows a field of its own.
+
+use crate::report::{Metric, Quantiles, Row};
+
+/// What a cell holds, in base units.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// Not measured.
+    Missing,
+    /// Words.
+    Text(String),
+    /// A count.
+    Count(u64),
+    /// A count that may be negative.
+    Signed(i64),
+    /// Yes or no.
+    Flag(bool),
+    /// A measured number.
+    Number(f64),
+    /// A mean and its standard deviation.
+    Spread(f64, Option<f64>),
+}
+
+/// What a column's numbers count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unit {
+    /// Words, or a plain count.
+    Plain,
+    /// Parameters.
+    Parameters,
+    /// Bytes.
+    Bytes,
+    /// Milliseconds.
+    Millis,
+    /// Tokens per second.
+    TokensPerSecond,
+    /// Money for a million tokens.
+    MoneyPerMillion,
+}
+
+/// Where a column is shown besides CSV, which has them all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Place {
+    /// For people; the table leaves out the one with the highest number first and never those with 0.
+    Shown(u8),
+    /// Like `Shown`, but a setting: said once above the table when it is the same in all rows.
+    Setting(u8),
+    /// In data formats only.
+    Data,
+}
+
+/// One column.
+pub struct Column {
+    /// Name in data formats, with the unit.
+    pub key: &'static str,
+    /// Name for people; empty where the column is not for them.
+    pub title: &'static str,
+    /// Unit.
+    pub unit: Unit,
+    /// Where it is shown.
+    pub place: Place,
+    /// Reads it.
+    pub get: fn(&Row) -> Value,
+}
+
+impl<T: IntoValue> From<T> for Value {
+    fn from(value: T) -> Value {
+        value.into_value()
+    }
+}
+
+/// What can stand in a cell.
+pub trait IntoValue {
+    /// The cell.
+    fn into_value(self) -> Value;
+}
+
+macro_rules! into_value {
+    ($($type:ty => $make:expr),+ $(,)?) => {
+        $(impl IntoValue for $type {
+            fn into_value(self) -> Value {
+                $make(self)
+            }
+        })+
+    };
+}
+into_value!(
+    &String => |text: &String| Value::Text(text.clone()),
+    String => Value::Text,
+    u64 => Value::Count,
+    u32 => |count| Value::Count(u64::from(count)),
+    i64 => Value::Signed,
+    bool => Value::Flag,
+    f64 => Value::Number,
+);
+
+impl<T: IntoValue> IntoValue for Option<T> {
+    fn into_value(self) -> Value {
+        self.map_or(Value::Missing, T::into_value)
+    }
+}
+
+/// A column for people and for data.
+const fn shown(
+    key: &'static str,
+    title: &'static str,
+    unit: Unit,
+    place: Place,
+    get: fn(&Row) -> Value,
+) -> Column {
+    Column {
+        key,
+        title,
+        unit,
+        place,
+        get,
+    }
+}
+
+/// A column for data only.
+const fn data(key: &'static str, get: fn(&Row) -> Value) -> Column {
+    shown(key, "", Unit::Plain, Place::Data, get)
+}
+
+/// Mean and standard deviation of a metric.
+fn spread(metric: &Option<Metric>) -> Value {
+    match metric {
+        Some(metric) => Value::Spread(metric.mean, metric.sd),
+        None => Value::Missing,
+    }
+}
+
+/// One figure of a metric.
+fn of<T: IntoValue>(metric: &Option<Metric>, read: fn(&Metric) -> T) -> Value {
+    metric.as_ref().map(read).into_value()
+}
+
+/// One quantile of the inter-token latency.
+fn itl<T: IntoValue>(row: &Row, read: fn(&Quantiles) -> T) -> Value {
+    let quantiles = row
+        .itl_ms
+        .as_ref()
+        .and_then(|metric| metric.quantiles.as_ref());
+    quantiles.map(read).into_value()
+}
+
+/// Lower and upper end of the interval.
+fn ci(metric: &Metric, end: usize) -> Option<f64> {
+    metric.ci95.map(|ends| ends[end])
+}
+
+/// The status in words.
+fn status(row: &Row) -> Value {
+    Value::Text(row.status.replace('_', " "))
+}
+
+use Place::{Setting, Shown};
+use Unit::{Bytes, Millis, MoneyPerMillion, Parameters, Plain, TokensPerSecond};
+
+/// Every column, in the order in which they are shown.
+pub const COLUMNS: &[Column] = &[
+    data("id", |r| (&r.id).into()),
+    shown("model", "model", Plain, Shown(0), |r| (&r.model).into()),
+    shown("form", "form", Plain, Setting(1), |r| (&r.form).into()),
+    shown("precision", "prec", Plain, Setting(1), |r| {
+        (&r.precision).into()
+    }),
+    shown("device", "device", Plain, Setting(4), |r| {
+        (&r.device).into()
+    }),
+    shown("batch", "batch", Plain, Setting(2), |r| r.batch.into()),
+    shown("prompt_tokens", "prompt", Plain, Setting(2), |r| {
+        r.prompt_tokens.into()
+    }),
+    shown("gen_tokens", "gen", Plain, Setting(2), |r| {
+        r.gen_tokens.into()
+    }),
+    data("repetitions", |r| r.repetitions.into()),
+    shown("params_total", "total", Parameters, Shown(6), |r| {
+        r.params.total.into()
+    }),
+    shown("params_active", "active", Parameters, Shown(5), |r| {
+        r.params.active.into()
+    }),
+    data("params_active_read", |r| r.params.active_read.into()),
+    shown("load_ms", "load", Millis, Shown(11), |r| {
+        of(&r.load_ms, |m| m.mean)
+    }),
+    shown("ttft_ms_mean", "TTFT", Millis, Shown(4), |r| {
+        spread(&r.ttft_ms)
+    }),
+    data("ttft_ms_median", |r| of(&r.ttft_ms, |m| m.median)),
+    data("ttft_ms_sd", |r| of(&r.ttft_ms, |m| m.sd)),
+    data("ttft_ms_ci95_low", |r| of(&r.ttft_ms, |m| ci(m, 0))),
+    data("ttft_ms_ci95_high", |r| of(&r.ttft_ms, |m| ci(m, 1))),
+    shown(
+        "prefill_tok_s_mean",
+        "prefill",
+        TokensPerSecond,
+        Shown(8),
+        |r| spread(&r.prefill_tok_s),
+    ),
+    data("prefill_tok_s_median", |r| {
+        of(&r.prefill_tok_s, |m| m.median)
+    }),
+    data("prefill_tok_s_sd", |r| of(&r.prefill_tok_s, |m| m.sd)),
+    data("prefill_tok_s_ci95_low", |r| {
+        of(&r.prefill_tok_s, |m| ci(m, 0))
+    }),
+    data("prefill_tok_s_ci95_high", |r| {
+        of(&r.prefill_tok_s, |m| ci(m, 1))
+    }),
+    shown(
+        "decode_tok_s_mean",
+        "decode",
+        TokensPerSecond,
+        Shown(0),
+        |r| spread(&r.decode_tok_s),
+    ),
+    data("decode_tok_s_median", |r| of(&r.decode_tok_s, |m| m.median)),
+    data("decode_tok_s_sd", |r| of(&r.decode_tok_s, |m| m.sd)),
+    data("decode_tok_s_ci95_low", |r| {
+        of(&r.decode_tok_s, |m| ci(m, 0))
+    }),
+    data("decode_tok_s_ci95_high", |r| {
+        of(&r.decode_tok_s, |m| ci(m, 1))
+    }),
+    data("decode_tok_s_n", |r| of(&r.decode_tok_s, |m| m.n)),
+    data("itl_ms_mean", |r| of(&r.itl_ms, |m| m.mean)),
+    data("itl_ms_sd", |r| of(&r.itl_ms, |m| m.sd)),
+    shown("itl_ms_p50", "ITL p50", Millis, Shown(10), |r| {
+        itl(r, |q| q.p50)
+    }),
+    shown("itl_ms_p90", "ITL p90", Millis, Shown(7), |r| {
+        itl(r, |q| q.p90)
+    }),
+    data("itl_ms_p99", |r| itl(r, |q| q.p99)),
+    data("itl_ms_min", |r| itl(r, |q| q.min)),
+    data("itl_ms_max", |r| itl(r, |q| q.max)),
+    data("itl_ms_n", |r| of(&r.itl_ms, |m| m.n)),
+    data("outside_run_share", |r| r.outside_run_share.into()),
+    shown("peak_bytes", "peak", Bytes, Shown(3), |r| {
+        r.memory.peak_bytes.into()
+    }),
+    shown("weights_bytes", "weights", Bytes, Shown(12), |r| {
+        r.memory.weights_bytes.into()
+    }),
+    data("kv_bytes", |r| r.memory.kv_bytes.into()),
+    data("activations_bytes", |r| r.memory.activations_bytes.into()),
+    data("runtime_bytes", |r| r.memory.runtime_bytes.into()),
+    data("unaccounted_bytes", |r| r.memory.unaccounted_bytes.into()),
+    data("budget_bytes", |r| r.memory.budget_bytes.into()),
+    shown("predicted_peak_bytes", "predicted", Bytes, Shown(13), |r| {
+        r.memory.predicted_peak_bytes.into()
+    }),
+    data("load_peak_anon_bytes", |r| {
+        r.memory.load_peak_anon_bytes.into()
+    }),
+    data("load_peak_file_bytes", |r| {
+        r.memory.load_peak_file_bytes.into()
+    }),
+    data("largest_tensor_bytes", |r| {
+        r.memory.largest_tensor_bytes.into()
+    }),
+    data("memory_method", |r| (&r.memory.method).into()),
+    shown(
+        "cost_per_million_tokens",
+        "cost",
+        MoneyPerMillion,
+        Shown(9),
+        |r| r.cost.as_ref().map(|cost| cost.per_million_tokens).into(),
+    ),
+    data("cost_currency", |r| {
+        r.cost.as_ref().map(|cost| &cost.currency).into()
+    }),
+    data("cost_watts", |r| {
+        r.cost.as_ref().and_then(|cost| cost.watts).into()
+    }),
+    data("check_passed", |r| {
+        r.check.as_ref().map(|check| check.passed).into()
+    }),
+    data("check_worst_error", |r| {
+        r.check.as_ref().map(|check| check.worst_error).into()
+    }),
+    data("wall_s", |r| r.wall_s.into()),
+    data("test", |r| (&r.llama_bench.test).into()),
+    data("n_threads", |r| r.llama_bench.n_threads.into()),
+    data("test_time", |r| r.llama_bench.test_time.clone().into()),
+    // Last for people, so that the words stand in a ragged column at the right.
+    shown("status", "status", Plain, Shown(0), status),
+    data("reason", |r| r.reason.clone().into()),
+    data("failed_phase", |r| r.failed_phase.clone().into()),
+    data("warnings", |r| {
+        (!r.warnings.is_empty())
+            .then(|| r.warnings.join(" | "))
+            .into()
+    }),
+];

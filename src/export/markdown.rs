@@ -1,0 +1,103 @@
+//! A Markdown table with `mean ± sd`, the remarks as a list and the verdict.
+
+use super::columns::{COLUMNS, Column, Place};
+use super::human::{self, Cells, Detail};
+use super::notes;
+use crate::report::Report;
+
+/// The report as Markdown.
+pub fn render(report: &Report) -> String {
+    let mut blocks: Vec<String> = notes::caption(report)
+        .iter()
+        .map(|line| escape(line))
+        .collect();
+    if !report.trials.is_empty() {
+        blocks.push(table(report));
+    }
+    let remarks = notes::remarks(report);
+    let items: Vec<String> = remarks
+        .iter()
+        .map(|remark| format!("- {}", escape(remark)))
+        .collect();
+    blocks.push(items.join("\n"));
+    blocks.extend(
+        report
+            .verdict
+            .as_ref()
+            .map(|verdict| escape(&human::one_line(verdict))),
+    );
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n") + "\n"
+}
+
+/// The table alone.
+fn table(report: &Report) -> String {
+    let rows = &report.trials;
+    let shown = |column: &&Column| column.place != Place::Data && !notes::is_common(column, rows);
+    let columns: Vec<(&Column, Cells)> = COLUMNS
+        .iter()
+        .filter(shown)
+        .map(|column| {
+            let values: Vec<_> = rows.iter().map(column.get).collect();
+            (
+                column,
+                human::cells(column.unit, &values, Detail::Spread, notes::currency(rows)),
+            )
+        })
+        .collect();
+    let title = |(column, cells): &(&Column, Cells)| match cells.unit.as_str() {
+        "" => column.title.to_owned(),
+        unit => format!("{} {unit}", column.title),
+    };
+    let side =
+        |(_, cells): &(&Column, Cells)| if cells.numeric { "---:" } else { "---" }.to_owned();
+    let mut lines = vec![
+        line(columns.iter().map(title)),
+        line(columns.iter().map(side)),
+    ];
+    for row in 0..rows.len() {
+        lines.push(line(
+            columns.iter().map(|(_, cells)| cells.texts[row].clone()),
+        ));
+    }
+    lines.join("\n")
+}
+
+/// One line of the table.
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.map(|cell| escape(&cell)).collect();
+    format!("| {} |", cells.join(" | "))
+}
+
+/// Text that Markdown shows as it is: no pipe ends a cell, no bracket opens a tag.
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('|', "\\|")
+        .replace('<', "&lt;")
+        .replace('*', "\\*")
+        .replace('`', "\\`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn a_pipe_in_a_name_ends_no_cell() {
+        let mut report = fixture();
+        report.trials[0].model = "a|b\n<i>".to_owned();
+        let text = render(&report);
+        assert!(text.contains("| a\\|b &lt;i> |"), "{text}");
+        let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+        let counts: Vec<usize> = text
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .map(bars)
+            .collect();
+        assert!(
+            counts.len() == 6 && counts.windows(2).all(|pair| pair[0] == pair[1]),
+            "{counts:?}"
+        );
+    }
+}

@@ -1,0 +1,241 @@
+//! Aligned text for a terminal: as many columns as its width allows, then the remarks and the verdict.
+
+use super::columns::{COLUMNS, Column, Place};
+use super::human::{self, Cells, Detail};
+use super::notes;
+use crate::report::{Report, Row};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+
+/// Blank columns between two columns.
+const GAP: u16 = 2;
+
+/// A column ready to be laid out.
+struct Prepared {
+    /// Its place among the important ones.
+    importance: u8,
+    /// Its title.
+    title: &'static str,
+    /// Its cells and unit.
+    cells: Cells,
+}
+
+impl Prepared {
+    /// Columns of the terminal it takes, without the gap.
+    fn width(&self) -> usize {
+        let texts = self.cells.texts.iter().map(String::as_str);
+        let all = texts.chain([self.title, &self.cells.unit]);
+        all.map(|text| text.chars().count()).max().unwrap_or(0)
+    }
+}
+
+/// The report as text.
+pub fn render(report: &Report, width: usize, colour: bool) -> String {
+    let width = width.max(20);
+    let mut blocks = vec![lines(&notes::caption(report), width, 2)];
+    if !report.trials.is_empty() {
+        let columns = fit(prepare(&report.trials), width);
+        blocks.push(paint(
+            &layout(&columns, report.trials.len()),
+            &report.trials,
+            colour,
+        ));
+    }
+    blocks.push(lines(&notes::remarks(report), width, 2));
+    blocks.extend(
+        report
+            .verdict
+            .as_ref()
+            .map(|verdict| human::wrap(&human::one_line(verdict), width, 0)),
+    );
+    blocks.retain(|block| !block.is_empty());
+    blocks.join("\n\n") + "\n"
+}
+
+/// Each text wrapped, one below the other.
+fn lines(texts: &[String], width: usize, indent: usize) -> String {
+    let wrapped: Vec<String> = texts
+        .iter()
+        .map(|text| human::wrap(text, width, indent))
+        .collect();
+    wrapped.join("\n")
+}
+
+/// The columns for people as text.
+fn prepare(rows: &[Row]) -> Vec<Prepared> {
+    let shown = |column: &&Column| column.place != Place::Data && !notes::is_common(column, rows);
+    COLUMNS
+        .iter()
+        .filter(shown)
+        .map(|column| prepared(column, rows))
+        .collect()
+}
+
+/// One column as text.
+fn prepared(column: &Column, rows: &[Row]) -> Prepared {
+    let values: Vec<_> = rows.iter().map(column.get).collect();
+    // A standard deviation beside each mean would fill the line: the table shows that of the decode speed only.
+    let detail = if column.key == "decode_tok_s_mean" {
+        Detail::Spread
+    } else {
+        Detail::Mean
+    };
+    Prepared {
+        importance: match column.place {
+            Place::Shown(importance) | Place::Setting(importance) => importance,
+            Place::Data => u8::MAX,
+        },
+        title: column.title,
+        cells: human::cells(column.unit, &values, detail, notes::currency(rows)),
+    }
+}
+
+/// The columns that fit: the least important ones, and those with nothing in them, are left out.
+fn fit(mut columns: Vec<Prepared>, width: usize) -> Vec<Prepared> {
+    let empty = |column: &Prepared| column.cells.texts.iter().all(|text| text == human::MISSING);
+    columns.retain(|column| column.importance == 0 || !empty(column));
+    let total = |columns: &[Prepared]| {
+        let widths: usize = columns.iter().map(Prepared::width).sum();
+        widths + usize::from(GAP) * columns.len().saturating_sub(1)
+    };
+    while total(&columns) > width {
+        let least = columns
+            .iter()
+            .map(|column| column.importance)
+            .max()
+            .unwrap_or(0);
+        let Some(place) = columns
+            .iter()
+            .rposition(|column| column.importance == least && least > 0)
+        else {
+            break;
+        };
+        columns.remove(place);
+    }
+    columns
+}
+
+/// Header, rule and rows, one string each.
+fn layout(columns: &[Prepared], rows: usize) -> Vec<String> {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|column| column.title));
+    table.add_row(columns.iter().map(|column| column.cells.unit.as_str()));
+    for row in 0..rows {
+        table.add_row(
+            columns
+                .iter()
+                .map(|column| Cell::new(&column.cells.texts[row])),
+        );
+    }
+    let last = columns.len().saturating_sub(1);
+    for (place, column) in columns.iter().enumerate() {
+        if let Some(laid) = table.column_mut(place) {
+            laid.set_padding((0, if place == last { 0 } else { GAP }));
+            let side = if column.cells.numeric {
+                CellAlignment::Right
+            } else {
+                CellAlignment::Left
+            };
+            laid.set_cell_alignment(side);
+        }
+    }
+    let mut lines: Vec<String> = table
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    let widest = lines
+        .iter()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or(0);
+    lines.insert(lines.len().min(2), "─".repeat(widest));
+    lines
+}
+
+/// The lines joined, the status at the end of each row coloured when asked for.
+fn paint(lines: &[String], rows: &[Row], colour: bool) -> String {
+    let mut lines = lines.to_vec();
+    if colour {
+        let body = lines.len().saturating_sub(rows.len());
+        for (line, row) in lines.iter_mut().skip(body).zip(rows) {
+            let word = row.status.replace('_', " ");
+            if let Some(start) = line.strip_suffix(&word) {
+                *line = format!("{start}\u{1b}[{}m{word}\u{1b}[0m", ansi(&row.status));
+            }
+        }
+    }
+    lines.join("\n")
+}
+
+/// ANSI colour of a status: green, yellow, dim, red.
+fn ansi(status: &str) -> u8 {
+    match status {
+        "ok" => 32,
+        "does_not_fit" => 33,
+        "pending" => 2,
+        _ => 31,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        for width in [60, 80, 100, 120, 160, 250] {
+            let text = render(&fixture(), width, false);
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= width, "{widest} > {width}\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_wider_terminal_shows_more() {
+        let header = |width| {
+            let text = render(&fixture(), width, false);
+            text.lines()
+                .find(|line| line.starts_with("model"))
+                .unwrap()
+                .split_whitespace()
+                .count()
+        };
+        assert!(header(60) < header(80) && header(80) < header(160));
+    }
+
+    #[test]
+    fn colour_changes_nothing_but_the_colour() {
+        let plain = render(&fixture(), 80, false);
+        let painted = render(&fixture(), 80, true);
+        assert!(!plain.contains('\u{1b}'));
+        let mut bare = painted.clone();
+        for code in ["\u{1b}[32m", "\u{1b}[33m", "\u{1b}[31m", "\u{1b}[0m"] {
+            assert!(painted.contains(code));
+            bare = bare.replace(code, "");
+        }
+        assert_eq!(bare, plain);
+    }
+
+    #[test]
+    fn a_setting_that_differs_becomes_a_column() {
+        let mut report = fixture();
+        report.trials[1].form = "plain".to_owned();
+        let text = render(&report, 80, false);
+        let header = text.lines().find(|line| line.starts_with("model")).unwrap();
+        assert!(
+            header.contains("form") && !header.contains("batch"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_report_without_rows_is_still_a_report() {
+        let mut report = fixture();
+        report.trials.clear();
+        report.verdict = None;
+        assert!(render(&report, 80, false).contains("budget 4.00 GiB"));
+    }
+}

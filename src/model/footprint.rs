@@ -1,0 +1,112 @@
+//! Predicts the memory of a trial before it runs, as named terms. Estimates only: a row's own figures are measured.
+
+use super::census::kv_bytes_per_token;
+use super::spec::{Ffn, ModelSpec};
+use super::weights::Layout;
+use crate::trial::{Device, Form, Trial};
+use crate::units::Bytes;
+
+/// Predicted memory of a trial, above an empty worker's on the CPU, in all on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Weights, and the copies that the runtime packs at load.
+    pub weights: Bytes,
+    /// KV cache buffers.
+    pub kv_cache: Bytes,
+    /// Activations of the prompt, the largest run of a trial.
+    pub activations: Bytes,
+    /// The runtime itself.
+    pub runtime: Bytes,
+}
+
+impl Footprint {
+    /// All terms together.
+    pub fn total(&self) -> Bytes {
+        Bytes([self.weights, self.kv_cache, self.activations, self.runtime].iter().fold(0u64, |sum, term| sum.saturating_add(term.0)))
+    }
+}
+
+/// Resident memory of ONNX Runtime's library and environment on the CPU, above an empty worker's. Measured: the reading at
+/// the end of `Phase::Runtime` with the 1.31.1 wheel (x86-64 Linux).
+const CPU_RUNTIME: Bytes = Bytes(24 << 20);
+
+/// CUDA context, the provider's modules and the first run's libraries. Measured on an H100 with the 1.31.1 wheel: 674.8 MiB
+/// after the first run of a one-node session; other cards differ.
+const CUDA_RUNTIME: Bytes = Bytes(675 << 20);
+
+/// Predicts the memory of `trial`.
+pub fn footprint(spec: &ModelSpec, trial: &Trial) -> Footprint {
+    let weights = Layout::of(spec, trial.precision).file_bytes;
+    let tokens = u64::from(trial.batch) * u64::from(trial.context());
+    // A growing cache is copied from one buffer into the other.
+    let copies = if trial.form == Form::Fused { 1 } else { 2 };
+    let kv_cache = Bytes(kv_bytes_per_token(spec, trial.precision).0.saturating_mul(tokens).saturating_mul(copies));
+    Footprint {
+        weights,
+        kv_cache,
+        activations: activations(spec, trial),
+        runtime: if trial.device == Device::Cpu { CPU_RUNTIME } else { CUDA_RUNTIME },
+    }
+}
+
+/// Values alive at once while the prompt runs through a layer, and the logits.
+fn activations(spec: &ModelSpec, trial: &Trial) -> Bytes {
+    let wide = u64::from;
+    let (batch, prompt) = (wide(trial.batch), wide(trial.prompt_tokens));
+    let rows = batch.saturating_mul(prompt);
+    let ffn = match spec.ffn {
+        Ffn::Gelu { d_ff } => 2 * wide(d_ff),
+        Ffn::Swiglu { d_ff } => 3 * wide(d_ff),
+        Ffn::Moe { d_ff, top_k, .. } => wide(top_k) * (3 * wide(d_ff) + wide(spec.d_model)),
+    };
+    let scores = match trial.form {
+        // The whole score matrix, before and after softmax.
+        Form::Plain => 2 * wide(spec.n_heads) * prompt,
+        Form::Fused => 0,
+    };
+    let attention = wide(spec.qkv_width() + spec.q_width()) + scores;
+    let row = 3 * wide(spec.d_model) + ffn.max(attention);
+    let elements = rows.saturating_mul(row).saturating_add(batch * wide(spec.vocab) * 2);
+    Bytes(elements.saturating_mul(trial.precision.element_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{builtin, find};
+    use super::*;
+    use crate::trial::Precision;
+
+    fn trial(form: Form, batch: u32, prompt_tokens: u32) -> Trial {
+        Trial {
+            id: String::new(),
+            model: String::new(),
+            form,
+            precision: Precision::Fp32,
+            device: Device::Cpu,
+            batch,
+            prompt_tokens,
+            gen_tokens: 128,
+            repetitions: 1,
+            warmup: 0,
+            threads: 1,
+            cuda_graph: false,
+            seed: 0,
+            budget: Bytes(0),
+        }
+    }
+
+    #[test]
+    fn more_work_never_needs_less() {
+        for spec in builtin() {
+            let total = |batch, prompt| footprint(spec, &trial(Form::Fused, batch, prompt)).total();
+            assert!(total(1, 64) < total(2, 64) && total(1, 64) < total(1, 128), "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_saturate() {
+        let spec = find("llama-1b").unwrap();
+        let all = footprint(spec, &trial(Form::Plain, u32::MAX, u32::MAX));
+        assert_eq!(all.total(), Bytes(u64::MAX));
+    }
+}

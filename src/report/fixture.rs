@@ -1,0 +1,199 @@
+//! Hand-made trials and a report of them, for the tests of this room and of the exporters.
+
+use super::{CostInputs, Environment, Params, Report, ReportHead, Tool, build, row};
+use crate::trial::{
+    Device, Form, LoadFacts, MemoryReading, Outcome, Phase, Precision, Repetition, Trial,
+    TrialResult,
+};
+use crate::units::{Bytes, Nanos};
+
+/// A trial on the CPU in the fused form: five repetitions of 256 prompt tokens.
+pub fn trial(model: &str, gen_tokens: u32) -> Trial {
+    Trial {
+        id: format!("{model}/fused/fp32/b1/pp256/tg{gen_tokens}"),
+        model: model.to_owned(),
+        form: Form::Fused,
+        precision: Precision::Fp32,
+        device: Device::Cpu,
+        batch: 1,
+        prompt_tokens: 256,
+        gen_tokens,
+        repetitions: 5,
+        warmup: 1,
+        threads: 2,
+        cuda_graph: false,
+        seed: 1,
+        budget: Bytes(4 << 30),
+    }
+}
+
+/// A repetition with these times in milliseconds.
+pub fn repetition(prefill: u64, itl: &[u64]) -> Repetition {
+    Repetition {
+        prefill: Nanos(prefill * 1_000_000),
+        ttft: Nanos((prefill + 1) * 1_000_000),
+        itl: itl.iter().map(|step| Nanos(step * 1_000_000)).collect(),
+        outside_run: Nanos(itl.iter().sum::<u64>() * 2_000),
+    }
+}
+
+/// A reading of resident memory in MiB.
+pub fn reading(phase: Phase, anon: u64, file: u64) -> MemoryReading {
+    MemoryReading {
+        at: Nanos(0),
+        phase,
+        rss_anon: Some(Bytes(anon << 20)),
+        rss_file: Some(Bytes(file << 20)),
+        device_process: None,
+        device_used: None,
+    }
+}
+
+/// An `ok` result whose steps take around 10 ms.
+pub fn result(model: &str, gen_tokens: u32) -> TrialResult {
+    timed(trial(model, gen_tokens), 10_000, 500)
+}
+
+/// An `ok` result whose steps take about `step_us` and whose weights are `weights_mib`.
+fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
+    let steps = u64::from(trial.gen_tokens - 1);
+    let one = |turn: u64| {
+        let step =
+            |index: u64| Nanos(1_000 * (step_us + 20 * turn + (index * 37 + turn * 11) % 100));
+        let prefill = Nanos(step_us * 12_000 + turn * 1_000_000);
+        Repetition {
+            prefill,
+            ttft: Nanos(prefill.0 + 900_000),
+            itl: (0..steps).map(step).collect(),
+            outside_run: Nanos(steps * 25_000),
+        }
+    };
+    TrialResult {
+        outcome: Outcome::Ok,
+        load: Some(LoadFacts {
+            session: Nanos(412_345_678),
+            provider: "CPUExecutionProvider".to_owned(),
+            weights: Bytes(weights_mib << 20),
+            kv_cache: Bytes(27 << 20),
+            io_buffers: Bytes(1 << 20),
+            largest_tensor: Bytes(147 << 20),
+            kv_mode: "in place".to_owned(),
+        }),
+        repetitions: (0..u64::from(trial.repetitions)).map(one).collect(),
+        first_run: Some(one(9)),
+        check: None,
+        memory: vec![
+            reading(Phase::Start, 3, 6),
+            reading(Phase::Runtime, 5, 24),
+            reading(Phase::Load, 61, 24 + weights_mib),
+            reading(Phase::Prefill, 103, 24 + weights_mib),
+            reading(Phase::Decode, 99, 24 + weights_mib),
+        ],
+        first_ids: vec![17, 4, 99],
+        wall: Nanos(9_876_543_210),
+        trial,
+    }
+}
+
+/// A result that ended badly before anything was measured.
+fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
+    TrialResult {
+        outcome,
+        load: None,
+        repetitions: Vec::new(),
+        first_run: None,
+        memory: Vec::new(),
+        first_ids: Vec::new(),
+        wall: Nanos(1_234_000_000),
+        ..timed(trial, 10, 1)
+    }
+}
+
+/// Parameter counts.
+pub fn params(total: u64, active: u64) -> Params {
+    Params {
+        total,
+        active,
+        active_read: active - active / 10,
+    }
+}
+
+/// What the fixture's report is headed by.
+pub fn head() -> ReportHead {
+    ReportHead {
+        tool: Tool {
+            name: "edgebench".to_owned(),
+            version: "0.1.0".to_owned(),
+            commit: None,
+        },
+        command_line: ["edgebench", "--vram-budget", "4G"]
+            .map(str::to_owned)
+            .to_vec(),
+        started_utc: "2026-01-02T03:04:05Z".to_owned(),
+        environment: Environment {
+            arch: "x86_64".to_owned(),
+            cpu_info: Some("Example CPU".to_owned()),
+            runtime_version: Some("1.31.1".to_owned()),
+            provider_in_use: Some("CPUExecutionProvider".to_owned()),
+            ..Environment::default()
+        },
+        budget: Bytes(4 << 30),
+        seed: 1,
+        tokenizer: "rules".to_owned(),
+    }
+}
+
+/// A finished report: a dense and an MoE row that are `ok`, one that does not fit, one that crashed.
+pub fn fixture() -> Report {
+    let inputs = CostInputs::default();
+    let time = Some("2026-01-02T03:04:06Z".to_owned());
+    let mut slow = timed(trial("dense-120m", 128), 24_300, 475);
+    slow.repetitions[2].itl[5] = Nanos(210_000_000);
+    let fast = timed(trial("moe-120m-total", 128), 9_870, 481);
+    let too_big = Outcome::DoesNotFit {
+        reason: "needs 4.71 GiB (predicted) of 4.00 GiB; fp16 or a context of 64 tokens would fit"
+            .to_owned(),
+    };
+    let crash = Outcome::Crashed {
+        phase: Phase::Load,
+        reason: "killed by signal 11 (SIGSEGV)\nwhile loading | the graph".to_owned(),
+        stderr_tail: "\u{1b}[31mboom\u{1b}[0m, \"quoted\"".to_owned(),
+    };
+    let rows = vec![
+        (
+            slow,
+            params(124_439_808, 124_439_808),
+            475,
+            Some(Bytes(600 << 20)),
+        ),
+        (
+            fast,
+            params(126_100_000, 46_200_000),
+            481,
+            Some(Bytes(610 << 20)),
+        ),
+        (
+            broken(trial("llama-1b", 128), too_big),
+            params(1_235_814_400, 1_235_814_400),
+            4714,
+            Some(Bytes(4823 << 20)),
+        ),
+        (
+            broken(trial("granite-1b-a400m", 128), crash),
+            params(1_334_000_000, 428_000_000),
+            5089,
+            None,
+        ),
+    ];
+    let rows = rows.into_iter().map(|(result, params, mib, predicted)| {
+        row(
+            &result,
+            params,
+            Bytes(mib << 20),
+            predicted,
+            &inputs,
+            time.clone(),
+        )
+    });
+    build(&head(), rows.collect())
+}

@@ -1,0 +1,355 @@
+//! Memory readings to the memory figures of a row. Every figure says in `method` where it comes from; one that cannot be
+//! had is `None` with its reason.
+
+use super::schema::MemoryRow;
+use crate::trial::{Device, LoadFacts, MemoryReading, Phase, TrialResult};
+use crate::units::Bytes;
+
+/// How memory in use is read off a reading.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Gauge {
+    /// Resident memory above the empty worker's.
+    Resident,
+    /// Device memory of the process, as NVML tells it.
+    DeviceProcess,
+    /// Device memory of everybody above what it was at the start.
+    DeviceUsed,
+}
+
+impl Gauge {
+    /// The gauge for a trial: what its device has.
+    fn of(device: Device, readings: &[MemoryReading]) -> Gauge {
+        match device {
+            Device::Cpu => Gauge::Resident,
+            Device::Cuda(_) if readings.iter().any(|look| look.device_process.is_some()) => {
+                Gauge::DeviceProcess
+            }
+            Device::Cuda(_) => Gauge::DeviceUsed,
+        }
+    }
+
+    /// What the gauge shows, before the base is taken off.
+    fn raw(self, reading: &MemoryReading) -> Option<Bytes> {
+        match self {
+            Gauge::Resident => reading.rss(),
+            Gauge::DeviceProcess => reading.device_process,
+            Gauge::DeviceUsed => reading.device_used,
+        }
+    }
+
+    /// What is not the trial's: the empty worker, or what others had on the device.
+    fn base(self, readings: &[MemoryReading]) -> Option<Bytes> {
+        match self {
+            Gauge::Resident => first_of_start(readings).and_then(|first| self.raw(first)),
+            Gauge::DeviceProcess => Some(Bytes(0)),
+            Gauge::DeviceUsed => readings.first().and_then(|first| self.raw(first)),
+        }
+    }
+
+    /// Why there is no base.
+    fn no_base(self) -> &'static str {
+        match self {
+            Gauge::Resident => {
+                "no memory reading of the empty worker: this system does not tell resident memory, or the worker did not start"
+            }
+            Gauge::DeviceProcess | Gauge::DeviceUsed => {
+                "no reading of the device's memory at the start: the driver told none, or the worker did not start"
+            }
+        }
+    }
+
+    /// Where the figures come from.
+    fn method(self) -> &'static str {
+        match self {
+            Gauge::Resident => {
+                "peak: highest resident memory (RssAnon + RssShmem + RssFile) above the empty worker's; runtime: resident after loading the library, above the empty worker's; activations: highest resident while running less resident at the end of the load"
+            }
+            Gauge::DeviceProcess => {
+                "peak: highest device memory of the process (NVML); runtime: the same after making the context; activations: highest while running less that at the end of the load"
+            }
+            Gauge::DeviceUsed => {
+                "peak: highest use of the device by everybody (cudaMemGetInfo) above that at the start, so other programs count; runtime: the same after making the context; activations: highest while running less that at the end of the load"
+            }
+        }
+    }
+}
+
+/// What every method shares.
+const SIZES: &str = "weights and kv are sizes of buffers, not readings, and mapped weights need not all be resident; unaccounted = peak - (weights + kv + activations + runtime) and may be negative";
+
+/// The reading of the empty worker.
+fn first_of_start(readings: &[MemoryReading]) -> Option<&MemoryReading> {
+    readings.iter().find(|look| look.phase == Phase::Start)
+}
+
+/// Highest value over the readings in these phases, above the base.
+fn highest(result: &TrialResult, gauge: Gauge, phases: &[Phase]) -> Option<Bytes> {
+    let base = gauge.base(&result.memory)?;
+    result
+        .memory
+        .iter()
+        .filter(|look| phases.contains(&look.phase))
+        .filter_map(|look| gauge.raw(look))
+        .max()
+        .map(|value| value.saturating_sub(base))
+}
+
+/// Value at the last reading of a phase, above the base.
+fn last(result: &TrialResult, gauge: Gauge, phase: Phase) -> Option<Bytes> {
+    let base = gauge.base(&result.memory)?;
+    result
+        .memory
+        .iter()
+        .rev()
+        .find(|look| look.phase == phase && gauge.raw(look).is_some())
+        .and_then(|look| gauge.raw(look))
+        .map(|value| value.saturating_sub(base))
+}
+
+/// Largest use over the whole trial.
+fn peak(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
+    use Phase::{Check, Decode, Load, Prefill, Runtime, Start, Warmup};
+    highest(
+        result,
+        gauge,
+        &[Start, Runtime, Load, Check, Warmup, Prefill, Decode],
+    )
+}
+
+/// What running took on top of the loaded model.
+fn activations(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
+    let running = highest(
+        result,
+        gauge,
+        &[Phase::Warmup, Phase::Prefill, Phase::Decode],
+    )?;
+    Some(running.saturating_sub(last(result, gauge, Phase::Load)?))
+}
+
+/// Peak of one part of the host's memory while loading, above the empty worker's.
+fn load_peak(result: &TrialResult, part: fn(&MemoryReading) -> Option<Bytes>) -> Option<Bytes> {
+    let base = part(first_of_start(&result.memory)?)?;
+    result
+        .memory
+        .iter()
+        .filter(|look| look.phase == Phase::Load)
+        .filter_map(part)
+        .max()
+        .map(|value| value.saturating_sub(base))
+}
+
+/// What is left of the peak when the parts are taken off it; `None` unless all are known.
+fn unaccounted(row: &MemoryRow) -> Option<i64> {
+    let parts = [
+        row.weights_bytes?,
+        row.kv_bytes?,
+        row.activations_bytes?,
+        row.runtime_bytes?,
+    ];
+    let sum: i128 = parts.iter().map(|part| i128::from(*part)).sum();
+    i64::try_from(i128::from(row.peak_bytes?) - sum).ok()
+}
+
+/// The memory of a trial that has not run: the budget, and the prediction.
+pub fn planned(budget: Bytes, predicted_peak: Option<Bytes>) -> MemoryRow {
+    MemoryRow {
+        budget_bytes: budget.0,
+        predicted_peak_bytes: predicted_peak.map(|bytes| bytes.0),
+        method: "not measured".to_owned(),
+        ..MemoryRow::default()
+    }
+}
+
+/// The memory of a trial that has ended.
+pub fn measured(result: &TrialResult, predicted_peak: Option<Bytes>) -> MemoryRow {
+    let gauge = Gauge::of(result.trial.device, &result.memory);
+    let load = result.load.as_ref();
+    let of_load = |part: fn(&LoadFacts) -> Bytes| load.map(|facts| part(facts).0);
+    let mut row = MemoryRow {
+        peak_bytes: peak(result, gauge).map(|bytes| bytes.0),
+        weights_bytes: of_load(|facts| facts.weights),
+        kv_bytes: of_load(|facts| facts.kv_cache),
+        activations_bytes: activations(result, gauge).map(|bytes| bytes.0),
+        runtime_bytes: last(result, gauge, Phase::Runtime).map(|bytes| bytes.0),
+        load_peak_anon_bytes: load_peak(result, |look| look.rss_anon).map(|bytes| bytes.0),
+        load_peak_file_bytes: load_peak(result, |look| look.rss_file).map(|bytes| bytes.0),
+        largest_tensor_bytes: of_load(|facts| facts.largest_tensor),
+        ..planned(result.trial.budget, predicted_peak)
+    };
+    row.unaccounted_bytes = unaccounted(&row);
+    if !result.memory.is_empty() {
+        row.method = format!("{}; {SIZES}", gauge.method());
+    }
+    row
+}
+
+/// What is null in the memory of an ended trial, with the reason.
+pub fn missing(result: &TrialResult, row: &MemoryRow) -> Vec<(&'static str, String)> {
+    let gauge = Gauge::of(result.trial.device, &result.memory);
+    let based = gauge.base(&result.memory).is_some();
+    let reading = |what: &str| {
+        if based {
+            format!("no reading in the {what}")
+        } else {
+            gauge.no_base().to_owned()
+        }
+    };
+    let not_loaded = || "the model was not loaded".to_owned();
+    let parts = || "one of the parts or the peak is not known".to_owned();
+    let load = "load phase".to_owned();
+    let fields: [(&'static str, bool, String); 10] = [
+        (
+            "memory.peak_bytes",
+            row.peak_bytes.is_none(),
+            reading("whole trial"),
+        ),
+        (
+            "memory.weights_bytes",
+            row.weights_bytes.is_none(),
+            not_loaded(),
+        ),
+        ("memory.kv_bytes", row.kv_bytes.is_none(), not_loaded()),
+        (
+            "memory.activations_bytes",
+            row.activations_bytes.is_none(),
+            reading("load phase, or none while running"),
+        ),
+        (
+            "memory.runtime_bytes",
+            row.runtime_bytes.is_none(),
+            reading("runtime phase"),
+        ),
+        (
+            "memory.unaccounted_bytes",
+            row.unaccounted_bytes.is_none(),
+            parts(),
+        ),
+        (
+            "memory.load_peak_anon_bytes",
+            row.load_peak_anon_bytes.is_none(),
+            host(&load),
+        ),
+        (
+            "memory.load_peak_file_bytes",
+            row.load_peak_file_bytes.is_none(),
+            host(&load),
+        ),
+        (
+            "memory.largest_tensor_bytes",
+            row.largest_tensor_bytes.is_none(),
+            not_loaded(),
+        ),
+        (
+            "memory.predicted_peak_bytes",
+            row.predicted_peak_bytes.is_none(),
+            "nothing was predicted for this trial".to_owned(),
+        ),
+    ];
+    fields
+        .into_iter()
+        .filter(|(_, absent, _)| *absent)
+        .map(|(name, _, reason)| (name, reason))
+        .collect()
+}
+
+/// Why a part of the host's memory is not known.
+fn host(phase: &str) -> String {
+    format!("no reading of the host's memory for the empty worker or in the {phase}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    /// A reading with resident memory in MiB.
+    fn resident(phase: Phase, anon: u64, file: u64) -> MemoryReading {
+        fixture::reading(phase, anon, file)
+    }
+
+    #[test]
+    fn the_empty_worker_is_taken_off_and_the_parts_add_up_to_the_peak() {
+        let mut result = fixture::result("m", 8);
+        result.memory = vec![
+            resident(Phase::Start, 10, 5),
+            resident(Phase::Runtime, 12, 25),
+            resident(Phase::Load, 40, 25),
+            resident(Phase::Load, 30, 500),
+            resident(Phase::Prefill, 100, 500),
+            resident(Phase::Decode, 90, 500),
+        ];
+        let row = measured(&result, None);
+        let mib = |n: u64| Some(n << 20);
+        assert_eq!(row.peak_bytes, mib(585));
+        assert_eq!(row.runtime_bytes, mib(22));
+        assert_eq!(row.activations_bytes, mib(70));
+        assert_eq!(row.load_peak_anon_bytes, mib(30));
+        assert_eq!(row.load_peak_file_bytes, mib(495));
+        let parts = [
+            row.weights_bytes,
+            row.kv_bytes,
+            row.activations_bytes,
+            row.runtime_bytes,
+        ];
+        let sum: u64 = parts.into_iter().flatten().sum();
+        let rest = row.unaccounted_bytes.unwrap();
+        assert_eq!(sum as i64 + rest, row.peak_bytes.unwrap() as i64);
+        assert_eq!(missing(&result, &row).len(), 1);
+    }
+
+    #[test]
+    fn weights_that_are_not_resident_make_the_rest_negative() {
+        let mut result = fixture::result("m", 8);
+        result.memory = vec![
+            resident(Phase::Start, 1, 1),
+            resident(Phase::Runtime, 1, 1),
+            resident(Phase::Load, 2, 1),
+            resident(Phase::Decode, 3, 1),
+        ];
+        assert!(measured(&result, None).unaccounted_bytes.unwrap() < 0);
+    }
+
+    #[test]
+    fn without_readings_every_figure_is_missing_with_a_reason() {
+        let mut result = fixture::result("m", 8);
+        result.memory.clear();
+        result.load = None;
+        let row = measured(&result, None);
+        assert_eq!((row.peak_bytes, row.unaccounted_bytes), (None, None));
+        assert_eq!(missing(&result, &row).len(), 10);
+        assert_eq!(row.method, "not measured");
+    }
+
+    /// A reading of a device in MiB.
+    fn device(phase: Phase, process: Option<u64>, used: u64) -> MemoryReading {
+        MemoryReading {
+            device_process: process.map(|mib| Bytes(mib << 20)),
+            device_used: Some(Bytes(used << 20)),
+            ..resident(phase, 1, 1)
+        }
+    }
+
+    #[test]
+    fn on_a_gpu_the_process_is_read_where_the_driver_tells_it() {
+        let mut result = fixture::result("m", 8);
+        result.trial.device = Device::Cuda(0);
+        result.memory = vec![
+            device(Phase::Start, None, 1000),
+            device(Phase::Runtime, Some(300), 1310),
+            device(Phase::Load, Some(800), 1810),
+            device(Phase::Decode, Some(900), 1910),
+        ];
+        let row = measured(&result, None);
+        assert_eq!(row.peak_bytes, Some(900 << 20));
+        assert_eq!(row.runtime_bytes, Some(300 << 20));
+        assert!(row.method.contains("NVML"));
+
+        for look in &mut result.memory {
+            look.device_process = None;
+        }
+        let row = measured(&result, None);
+        assert_eq!(row.peak_bytes, Some(910 << 20));
+        assert_eq!(row.activations_bytes, Some(100 << 20));
+        assert!(row.method.contains("cudaMemGetInfo"));
+    }
+}

@@ -1,0 +1,480 @@
+//! The conclusion of a run in one paragraph. Every figure is one of the rows' or a ratio of two of them, and only rows of
+//! equal device, form, precision, batch and lengths are compared.
+
+use super::schema::Row;
+
+/// A row is a Mixture-of-Experts one when less than this share of its parameters takes part for one token.
+const MOE_SHARE: f64 = 0.95;
+/// Two models are "of the same size" when their parameter counts differ by less than this factor.
+const SAME_SIZE: f64 = 1.5;
+/// Rows listed one by one in a sentence.
+const LISTED: usize = 4;
+
+/// The paragraph; `None` while no trial has ended.
+pub fn verdict(rows: &[Row]) -> Option<String> {
+    let ended = rows.iter().filter(|row| row.status != "pending").count();
+    if ended == 0 {
+        return None;
+    }
+    let mut sentences = vec![counts(rows, ended)];
+    sentences.extend(fits(rows));
+    sentences.extend(misfits(rows));
+    sentences.extend(broken(rows));
+    for group in groups(rows) {
+        sentences.extend(best(&group));
+        sentences.extend(dense_against_moe(&group));
+    }
+    Some(sentences.join(" "))
+}
+
+/// Rows that may be compared with each other.
+struct Group<'a> {
+    /// What they have in common, in words; empty when it is common to the whole run.
+    label: String,
+    /// The rows, all `ok`.
+    rows: Vec<&'a Row>,
+}
+
+/// What must be equal for two rows to be compared.
+fn setting(row: &Row) -> (&str, &str, &str, u32, u32, u32) {
+    (
+        &row.device,
+        &row.form,
+        &row.precision,
+        row.batch,
+        row.prompt_tokens,
+        row.gen_tokens,
+    )
+}
+
+/// The `ok` rows by setting, in the order of the plan.
+fn groups(rows: &[Row]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    for row in rows.iter().filter(|row| row.status == "ok") {
+        match groups
+            .iter_mut()
+            .find(|group| setting(group.rows[0]) == setting(row))
+        {
+            Some(group) => group.rows.push(row),
+            None => groups.push(Group {
+                label: String::new(),
+                rows: vec![row],
+            }),
+        }
+    }
+    if groups.len() > 1 {
+        for group in &mut groups {
+            let (device, form, precision, batch, prompt, generated) = setting(group.rows[0]);
+            group.label = format!(
+                "{form} {precision} on {device}, batch {batch}, {prompt}+{generated} tokens: "
+            );
+        }
+    }
+    groups
+}
+
+/// How many trials ran.
+fn counts(rows: &[Row], ended: usize) -> String {
+    let ok = rows.iter().filter(|row| row.status == "ok").count();
+    let waiting = rows.len() - ended;
+    let tail = if waiting == 0 {
+        String::new()
+    } else {
+        format!(", {waiting} not run")
+    };
+    format!("{ok} of {} trials ran to the end{tail}.", rows.len())
+}
+
+/// Names without repetition, in order; the first few and a count of the others.
+fn listed(mut names: Vec<String>) -> String {
+    let mut seen = std::collections::BTreeSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    let others = names.len().saturating_sub(LISTED * 2);
+    names.truncate(LISTED * 2);
+    if others > 0 {
+        names.push(format!("{others} more"));
+    }
+    names.join(", ")
+}
+
+/// Whether a row ran inside its budget.
+fn inside(row: &Row) -> bool {
+    let peak = row.memory.peak_bytes;
+    row.status == "ok" && peak.is_none_or(|peak| peak <= row.memory.budget_bytes)
+}
+
+/// Which models ran inside the budget.
+fn fits(rows: &[Row]) -> Option<String> {
+    let names: Vec<String> = rows
+        .iter()
+        .filter(|row| inside(row))
+        .map(|row| row.model.clone())
+        .collect();
+    let budget = bytes(rows.first()?.memory.budget_bytes);
+    if names.is_empty() {
+        return Some(format!("No model ran within the budget of {budget}."));
+    }
+    Some(format!("Within the budget of {budget}: {}.", listed(names)))
+}
+
+/// Which rows did not fit, and why.
+fn misfits(rows: &[Row]) -> Option<String> {
+    let over = |row: &Row| row.status == "ok" && !inside(row);
+    let clause = |row: &Row| {
+        let why = match &row.reason {
+            Some(reason) => one_clause(reason),
+            None => format!("peak {}", bytes(row.memory.peak_bytes.unwrap_or_default())),
+        };
+        format!("{} ({why})", name(row))
+    };
+    let picked = rows
+        .iter()
+        .filter(|row| row.status == "does_not_fit" || over(row));
+    sentence("Did not fit: ", picked.map(clause).collect())
+}
+
+/// Which rows broke, and how.
+fn broken(rows: &[Row]) -> Option<String> {
+    let bad = |row: &&Row| !["ok", "pending", "does_not_fit"].contains(&row.status.as_str());
+    let clause = |row: &Row| match &row.failed_phase {
+        Some(phase) => format!(
+            "{} ({} in phase {phase})",
+            name(row),
+            row.status.replace('_', " ")
+        ),
+        None => format!("{} ({})", name(row), row.status.replace('_', " ")),
+    };
+    sentence(
+        "Not measured: ",
+        rows.iter().filter(bad).map(clause).collect(),
+    )
+}
+
+/// A sentence of clauses, the first few of them.
+fn sentence(start: &str, mut clauses: Vec<String>) -> Option<String> {
+    if clauses.is_empty() {
+        return None;
+    }
+    let others = clauses.len().saturating_sub(LISTED);
+    clauses.truncate(LISTED);
+    if others > 0 {
+        clauses.push(format!("{others} more"));
+    }
+    Some(format!("{start}{}.", clauses.join("; ")))
+}
+
+/// A model with the part of its setting that tells its rows apart.
+fn name(row: &Row) -> String {
+    format!("{} {} {}", row.model, row.form, row.precision)
+}
+
+/// The first clause of a reason, on one line and without its full stop; the whole reason is in the row.
+fn one_clause(reason: &str) -> String {
+    let first = reason.split("; ").next().unwrap_or(reason);
+    let words: Vec<&str> = first.split_whitespace().collect();
+    words.join(" ").trim_end_matches('.').to_owned()
+}
+
+/// Mean decode speed.
+fn speed(row: &Row) -> Option<f64> {
+    row.decode_tok_s.as_ref().map(|metric| metric.mean)
+}
+
+/// Fastest decode and smallest peak of a group of at least two.
+fn best(group: &Group<'_>) -> Option<String> {
+    let label = &group.label;
+    let mut by_speed: Vec<(&Row, f64)> = group
+        .rows
+        .iter()
+        .filter_map(|row| Some((*row, speed(row)?)))
+        .collect();
+    by_speed.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let smallest = group
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.memory.peak_bytes?, *row)))
+        .min_by_key(|(peak, _)| *peak);
+    let mut parts = Vec::new();
+    if let [(first, fastest), rest @ ..] = by_speed.as_slice() {
+        let rival = rest
+            .first()
+            .filter(|(second, _)| difference(first, second) == Difference::Unclear);
+        let only = if rest.is_empty() {
+            "only decode"
+        } else {
+            "fastest decode"
+        };
+        parts.push(match rival {
+            Some((second, _)) => format!(
+                "{only} {} at {} tok/s, with no clear difference from {} (95 % intervals overlap)",
+                first.model,
+                figure(*fastest),
+                second.model
+            ),
+            None => format!("{only} {} at {} tok/s", first.model, figure(*fastest)),
+        });
+    }
+    if let Some((peak, row)) = smallest.filter(|_| group.rows.len() > 1) {
+        parts.push(format!("smallest peak {} at {}", row.model, bytes(peak)));
+    }
+    (!parts.is_empty()).then(|| capitalised(&format!("{label}{}.", parts.join("; "))))
+}
+
+/// Whether two decode speeds differ for certain.
+#[derive(Debug, PartialEq)]
+enum Difference {
+    /// The 95 % intervals do not touch.
+    Clear,
+    /// They overlap.
+    Unclear,
+    /// There is no interval to judge by.
+    Unknown,
+}
+
+/// Compares the intervals of two rows' decode speeds.
+fn difference(a: &Row, b: &Row) -> Difference {
+    let interval = |row: &Row| row.decode_tok_s.as_ref().and_then(|metric| metric.ci95);
+    match (interval(a), interval(b)) {
+        (Some(a), Some(b)) if a[0] <= b[1] && b[0] <= a[1] => Difference::Unclear,
+        (Some(_), Some(_)) => Difference::Clear,
+        _ => Difference::Unknown,
+    }
+}
+
+/// Whether a row's model is a Mixture of Experts.
+fn is_moe(row: &Row) -> bool {
+    (row.params.active as f64) < row.params.total as f64 * MOE_SHARE
+}
+
+/// A count of parameters of a row, by which a dense and an MoE model are matched.
+struct Size {
+    /// Its name.
+    word: &'static str,
+    /// Reads it.
+    of: fn(&Row) -> u64,
+}
+
+/// The two ways to match.
+const SIZES: [Size; 2] = [
+    Size {
+        word: "total",
+        of: |row| row.params.total,
+    },
+    Size {
+        word: "active",
+        of: |row| row.params.active,
+    },
+];
+
+/// The dense model against the Mixture of Experts, at equal total and at equal active parameters.
+fn dense_against_moe(group: &Group<'_>) -> Vec<String> {
+    let (moe, dense): (Vec<&Row>, Vec<&Row>) =
+        group.rows.iter().copied().partition(|row| is_moe(row));
+    if moe.is_empty() || dense.is_empty() {
+        return Vec::new();
+    }
+    SIZES
+        .iter()
+        .map(|size| {
+            capitalised(&format!(
+                "{}{}",
+                group.label,
+                comparison(&dense, &moe, size)
+            ))
+        })
+        .collect()
+}
+
+/// The pair nearest in size, and what it shows.
+fn comparison(dense: &[&Row], moe: &[&Row], size: &Size) -> String {
+    let gap = |a: &Row, b: &Row| {
+        let ratio = (size.of)(a).max(1) as f64 / (size.of)(b).max(1) as f64;
+        ratio.max(1.0 / ratio)
+    };
+    let pairs = dense
+        .iter()
+        .flat_map(|dense| moe.iter().map(move |moe| (gap(dense, moe), *dense, *moe)));
+    let nearest = pairs.min_by(|a, b| a.0.total_cmp(&b.0));
+    let Some((_, dense, moe)) = nearest.filter(|(gap, _, _)| *gap < SAME_SIZE) else {
+        return format!(
+            "no dense and MoE model with about the same {} parameters both ran.",
+            size.word
+        );
+    };
+    let count = |row: &Row| millions((size.of)(row));
+    format!(
+        "at about equal {} parameters ({} {} against {} {}) the MoE {}.",
+        size.word,
+        moe.model,
+        count(moe),
+        dense.model,
+        count(dense),
+        ratios(dense, moe)
+    )
+}
+
+/// Speed and memory of the MoE relative to the dense model.
+fn ratios(dense: &Row, moe: &Row) -> String {
+    let ratio = speed(moe)
+        .zip(speed(dense))
+        .map(|(moe, dense)| moe / dense)
+        .filter(|ratio| ratio.is_finite());
+    let decode = match (ratio, difference(dense, moe)) {
+        (None, _) => "has no decode speed to compare".to_owned(),
+        (Some(ratio), Difference::Clear) => {
+            format!("decodes at {} times the dense speed", figure(ratio))
+        }
+        (Some(ratio), Difference::Unclear) => {
+            format!(
+                "shows no clear difference in decode speed (ratio {}, 95 % intervals overlap)",
+                figure(ratio)
+            )
+        }
+        (Some(ratio), Difference::Unknown) => {
+            format!(
+                "decodes at {} times the dense speed (too few repetitions for an interval)",
+                figure(ratio)
+            )
+        }
+    };
+    let peaks = moe
+        .memory
+        .peak_bytes
+        .zip(dense.memory.peak_bytes)
+        .filter(|(_, dense)| *dense > 0);
+    match peaks {
+        Some((moe, dense)) => format!(
+            "{decode}, with {} times the peak memory",
+            figure(moe as f64 / dense as f64)
+        ),
+        None => format!("{decode}; peak memory is not known for both"),
+    }
+}
+
+/// Three significant digits, and every digit before the point.
+fn figure(value: f64) -> String {
+    let digits = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        _ => 2,
+    };
+    format!("{value:.digits$}")
+}
+
+/// Bytes in MiB or GiB.
+fn bytes(count: u64) -> String {
+    let gib = count as f64 / (1_u64 << 30) as f64;
+    if gib >= 1.0 {
+        format!("{gib:.2} GiB")
+    } else {
+        format!("{} MiB", figure(gib * 1024.0))
+    }
+}
+
+/// Parameters in millions.
+fn millions(count: u64) -> String {
+    format!("{} M", figure(count as f64 / 1e6))
+}
+
+/// With a capital first letter, unless a name comes first.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    match letters.next() {
+        Some(first) => first.to_uppercase().chain(letters).collect(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{fixture, pending_row};
+
+    /// The verdict on the fixture's rows after a change.
+    fn after(change: impl FnOnce(&mut Vec<Row>)) -> String {
+        let mut rows = fixture().trials;
+        change(&mut rows);
+        verdict(&rows).unwrap()
+    }
+
+    #[test]
+    fn the_fixture_in_words() {
+        insta::assert_snapshot!(after(|_| ()), @"2 of 4 trials ran to the end. Within the budget of 4.00 GiB: dense-120m, moe-120m-total. Did not fit: llama-1b fused fp32 (needs 4.71 GiB (predicted) of 4.00 GiB). Not measured: granite-1b-a400m fused fp32 (crashed in phase load). Fastest decode moe-120m-total at 100 tok/s; smallest peak dense-120m at 593 MiB. At about equal total parameters (moe-120m-total 126 M against dense-120m 124 M) the MoE decodes at 2.48 times the dense speed, with 1.01 times the peak memory. No dense and MoE model with about the same active parameters both ran.");
+    }
+
+    #[test]
+    fn nothing_ended_means_no_verdict() {
+        let trial = crate::report::fixture::trial("m", 8);
+        let row = pending_row(
+            &trial,
+            super::super::Params::default(),
+            crate::units::Bytes(1),
+            None,
+        );
+        assert_eq!(verdict(&[row]), None);
+        assert_eq!(verdict(&[]), None);
+    }
+
+    #[test]
+    fn overlapping_intervals_are_no_clear_difference() {
+        let text = after(|rows| {
+            rows[0].decode_tok_s = rows[1].decode_tok_s.clone();
+        });
+        assert!(
+            text.contains("shows no clear difference in decode speed (ratio 1.00"),
+            "{text}"
+        );
+        assert!(text.contains("with no clear difference from"), "{text}");
+    }
+
+    #[test]
+    fn rows_of_different_settings_are_not_compared() {
+        for change in [
+            |row: &mut Row| row.form = "plain".to_owned(),
+            |row: &mut Row| row.precision = "fp16".to_owned(),
+            |row: &mut Row| row.batch = 2,
+            |row: &mut Row| row.prompt_tokens = 64,
+        ] {
+            let text = after(|rows| change(&mut rows[1]));
+            assert!(
+                !text.contains("times") && !text.contains("fastest"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn models_of_different_size_are_not_matched() {
+        let text = after(|rows| {
+            rows[1].params = super::super::Params {
+                total: 900_000_000,
+                active: 46_000_000,
+                active_read: 1,
+            }
+        });
+        assert!(
+            text.contains("No dense and MoE model with about the same total parameters"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_peak_above_the_budget_did_not_fit() {
+        let text = after(|rows| rows[0].memory.peak_bytes = Some(5 << 30));
+        assert!(
+            text.contains("Did not fit: dense-120m fused fp32 (peak 5.00 GiB)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_row_that_ran_is_said_plainly() {
+        let text = after(|rows| rows.drain(..2).for_each(drop));
+        assert!(
+            text.starts_with(
+                "0 of 2 trials ran to the end. No model ran within the budget of 4.00 GiB."
+            ),
+            "{text}"
+        );
+    }
+}
