@@ -46,7 +46,10 @@ use std::process::ExitCode;
 /// Runs the program: parses the command line, runs the command, prints the one error there may be.
 pub fn main() -> ExitCode {
     let argv: Vec<_> = std::env::args_os().collect();
-    let command_line = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let command_line = argv
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let code = match cli::parse(argv) {
         Ok(command) => app::run(command, command_line).unwrap_or_else(|error| {
             say(&mut std::io::stderr(), &format!("error: {error}\n"));
@@ -65,5 +68,7 @@ pub fn main() -> ExitCode {
 
 /// Writes and flushes; a stream that nobody reads is no reason to fail.
 fn say(stream: &mut dyn Write, text: &str) {
-    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    let _ = stream
+        .write_all(text.as_bytes())
+        .and_then(|()| stream.flush());
 }

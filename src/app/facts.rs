@@ -9,7 +9,11 @@ use crate::trial::{Device, DeviceChoice};
 
 /// The program.
 pub fn tool() -> Tool {
-    Tool { name: "edgebench".into(), version: env!("CARGO_PKG_VERSION").into(), commit: payload::COMMIT.map(str::to_owned) }
+    Tool {
+        name: "edgebench".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        commit: payload::COMMIT.map(str::to_owned),
+    }
 }
 
 /// The machine and its runtime.
@@ -41,14 +45,28 @@ pub fn environment(host: &HostFacts, probe: &ProbeFacts, device: Device) -> Envi
 
 /// The device to run on. CUDA by name never falls back; `auto` may, and the second value says why.
 pub fn choose(choice: DeviceChoice, probe: &ProbeFacts) -> Result<(Device, Option<String>)> {
-    let cause = || probe.cuda_unavailable.clone().unwrap_or_else(|| "no GPU was found".into());
+    let cause = || {
+        probe
+            .cuda_unavailable
+            .clone()
+            .unwrap_or_else(|| "no GPU was found".into())
+    };
     match (choice, &probe.gpu) {
         (DeviceChoice::Cpu, _) => Ok((Device::Cpu, None)),
-        (DeviceChoice::Auto | DeviceChoice::Cuda(_), Some(gpu)) => Ok((Device::Cuda(gpu.index), None)),
-        (DeviceChoice::Auto, None) => Ok((Device::Cpu, Some(format!("running on the CPU, because CUDA cannot be used: {}", cause())))),
-        (DeviceChoice::Cuda(index), None) => {
-            Err(Error::Device(format!("--device cuda:{index} cannot be used: {}; --device cpu runs without it", cause())))
+        (DeviceChoice::Auto | DeviceChoice::Cuda(_), Some(gpu)) => {
+            Ok((Device::Cuda(gpu.index), None))
         }
+        (DeviceChoice::Auto, None) => Ok((
+            Device::Cpu,
+            Some(format!(
+                "running on the CPU, because CUDA cannot be used: {}",
+                cause()
+            )),
+        )),
+        (DeviceChoice::Cuda(index), None) => Err(Error::Device(format!(
+            "--device cuda:{index} cannot be used: {}; --device cpu runs without it",
+            cause()
+        ))),
     }
 }
 
@@ -59,15 +77,27 @@ mod tests {
 
     #[test]
     fn auto_falls_back_and_says_why_but_cuda_never_does() {
-        let without = ProbeFacts { cuda_unavailable: Some("no driver".into()), ..ProbeFacts::default() };
+        let without = ProbeFacts {
+            cuda_unavailable: Some("no driver".into()),
+            ..ProbeFacts::default()
+        };
         let (device, note) = choose(DeviceChoice::Auto, &without).unwrap();
         assert_eq!(device, Device::Cpu);
         assert!(note.unwrap().contains("no driver"));
         let error = choose(DeviceChoice::Cuda(0), &without).unwrap_err();
         assert!(error.to_string().contains("no driver"));
         assert_eq!(error.exit_code(), crate::error::exit::DEVICE);
-        let with = ProbeFacts { gpu: Some(GpuFacts::default()), ..ProbeFacts::default() };
-        assert_eq!(choose(DeviceChoice::Auto, &with).unwrap(), (Device::Cuda(0), None));
-        assert_eq!(choose(DeviceChoice::Cpu, &with).unwrap(), (Device::Cpu, None));
+        let with = ProbeFacts {
+            gpu: Some(GpuFacts::default()),
+            ..ProbeFacts::default()
+        };
+        assert_eq!(
+            choose(DeviceChoice::Auto, &with).unwrap(),
+            (Device::Cuda(0), None)
+        );
+        assert_eq!(
+            choose(DeviceChoice::Cpu, &with).unwrap(),
+            (Device::Cpu, None)
+        );
     }
 }

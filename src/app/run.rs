@@ -29,7 +29,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let host = device::host(Path::new("/sys"));
     let started = utc(SystemTime::now());
-    let output = command.output.clone().unwrap_or_else(|| default_output(&started, &host));
+    let output = command
+        .output
+        .clone()
+        .unwrap_or_else(|| default_output(&started, &host));
     let words = Words::load(command)?;
     if !command.dry_run {
         export::ensure_writable(&output)?;
@@ -37,7 +40,10 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let progress = progress(command.quiet);
     let bench = Bench::set_up(command, &host, &progress)?;
     if command.dry_run {
-        return print(&lists::plan(&bench.plan, command.format == OutputFormat::Json)?);
+        return print(&lists::plan(
+            &bench.plan,
+            command.format == OutputFormat::Json,
+        )?);
     }
     let prompts = bench.prompts(&words)?;
     let head = ReportHead {
@@ -49,7 +55,11 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
     };
-    let rows = Rows { head, rows: bench.plan.trials.iter().map(pending).collect(), output };
+    let rows = Rows {
+        head,
+        rows: bench.plan.trials.iter().map(pending).collect(),
+        output,
+    };
     trials(command, &bench, prompts, rows, &progress)
 }
 
@@ -61,8 +71,14 @@ struct Words {
 
 impl Words {
     fn load(command: &RunCommand) -> Result<Words> {
-        let tokenizer = command.tokenizer.as_deref().map_or_else(Tokenizer::rules, Tokenizer::from_file)?;
-        let prompts = command.prompt_file.as_deref().map_or_else(|| Ok(Prompts::builtin()), Prompts::from_file)?;
+        let tokenizer = command
+            .tokenizer
+            .as_deref()
+            .map_or_else(Tokenizer::rules, Tokenizer::from_file)?;
+        let prompts = command
+            .prompt_file
+            .as_deref()
+            .map_or_else(|| Ok(Prompts::builtin()), Prompts::from_file)?;
         Ok(Words { tokenizer, prompts })
     }
 }
@@ -78,22 +94,43 @@ struct Bench {
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
         let engine = match &command.script {
-            Some(script) => EngineKind::Scripted { script: script.clone() },
+            Some(script) => EngineKind::Scripted {
+                script: script.clone(),
+            },
             None => {
                 let library = payload::locate(command.ort.as_deref())?;
-                EngineKind::Onnx { library: library.path, cuda_dirs: command.cuda_dirs.clone() }
+                EngineKind::Onnx {
+                    library: library.path,
+                    cuda_dirs: command.cuda_dirs.clone(),
+                }
             }
         };
-        let program = std::env::current_exe().map_err(|error| Error::Bug(format!("the path of this program is not known ({error})")))?;
-        let worker = WorkerCommand { program, args: vec!["__worker".into()] };
+        let program = std::env::current_exe().map_err(|error| {
+            Error::Bug(format!("the path of this program is not known ({error})"))
+        })?;
+        let worker = WorkerCommand {
+            program,
+            args: vec!["__worker".into()],
+        };
         let probe = supervisor::probe(&engine, command.device, &worker, PROBE_TIMEOUT)?;
         let (device, note) = facts::choose(command.device, &probe)?;
         if let Some(note) = note {
             progress.event(&Event::Note(note));
         }
-        let facts = Facts { device, device_memory: device_memory(device, &probe, host)?, cores: host.cores.unwrap_or(1) };
-        let plan = Plan::build(&command.request, &facts, &|spec, trial| model::footprint(spec, trial).total())?;
-        Ok(Bench { engine, worker, probe, plan })
+        let facts = Facts {
+            device,
+            device_memory: device_memory(device, &probe, host)?,
+            cores: host.cores.unwrap_or(1),
+        };
+        let plan = Plan::build(&command.request, &facts, &|spec, trial| {
+            model::footprint(spec, trial).total()
+        })?;
+        Ok(Bench {
+            engine,
+            worker,
+            probe,
+            plan,
+        })
     }
 
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
@@ -103,7 +140,13 @@ impl Bench {
                 return Ok(Vec::new());
             }
             let trial = &planned.trial;
-            text::rows(&words.tokenizer, &words.prompts, trial.batch, trial.prompt_tokens, planned.spec.vocab)
+            text::rows(
+                &words.tokenizer,
+                &words.prompts,
+                trial.batch,
+                trial.prompt_tokens,
+                planned.spec.vocab,
+            )
         };
         self.plan.trials.iter().map(rows).collect()
     }
@@ -131,19 +174,36 @@ impl Rows {
     }
 
     fn save(&self) -> Result<()> {
-        export::write_atomically(&self.output, export::render(&self.report(), Format::Json, None, false)?.as_bytes())
+        export::write_atomically(
+            &self.output,
+            export::render(&self.report(), Format::Json, None, false)?.as_bytes(),
+        )
     }
 }
 
-fn trials(command: &RunCommand, bench: &Bench, prompts: Vec<Vec<Vec<i64>>>, mut rows: Rows, progress: &Progress) -> Result<u8> {
-    let mut store = Store::new(&cachedir::root().map_err(Error::Usage)?, command.cache_limit);
+fn trials(
+    command: &RunCommand,
+    bench: &Bench,
+    prompts: Vec<Vec<Vec<i64>>>,
+    mut rows: Rows,
+    progress: &Progress,
+) -> Result<u8> {
+    let mut store = Store::new(
+        &cachedir::root().map_err(Error::Usage)?,
+        command.cache_limit,
+    );
     let cost = cost_inputs(&command.cost);
     let mut code = exit::OK;
-    progress.event(&Event::PlanReady { trials: bench.plan.trials.len() });
+    progress.event(&Event::PlanReady {
+        trials: bench.plan.trials.len(),
+    });
     rows.save()?;
     for (index, (planned, prompts)) in bench.plan.trials.iter().zip(prompts).enumerate() {
         let id = planned.trial.id.clone();
-        progress.event(&Event::TrialStarted { index, id: id.clone() });
+        progress.event(&Event::TrialStarted {
+            index,
+            id: id.clone(),
+        });
         let began = utc(SystemTime::now());
         let result = match &planned.does_not_fit {
             Some(reason) => unfit(planned, reason),
@@ -152,9 +212,19 @@ fn trials(command: &RunCommand, bench: &Bench, prompts: Vec<Vec<Vec<i64>>>, mut 
         if !matches!(result.outcome, Outcome::Ok | Outcome::DoesNotFit { .. }) {
             code = exit::TRIALS;
         }
-        rows.rows[index] = report::row(&result, params(planned), weight_bytes(planned), planned.predicted_peak, &cost, Some(began));
+        rows.rows[index] = report::row(
+            &result,
+            params(planned),
+            weight_bytes(planned),
+            planned.predicted_peak,
+            &cost,
+            Some(began),
+        );
         rows.save()?;
-        progress.event(&Event::TrialFinished { id, line: export::summary(&rows.rows[index]) });
+        progress.event(&Event::TrialFinished {
+            id,
+            line: export::summary(&rows.rows[index]),
+        });
         if command.format == OutputFormat::Jsonl {
             print(&export::json_line(&rows.rows[index])?)?;
         }
@@ -178,7 +248,14 @@ fn trial(
 ) -> Result<TrialResult> {
     let (spec, trial) = (planned.spec, &planned.trial);
     let mut tell = |event: model::Preparing| show_preparing(progress, &spec.name, event);
-    let prepared = store.prepare(spec, trial.form, trial.precision, trial.context(), trial.seed, &mut tell)?;
+    let prepared = store.prepare(
+        spec,
+        trial.form,
+        trial.precision,
+        trial.context(),
+        trial.seed,
+        &mut tell,
+    )?;
     let request = TrialRequest {
         trial: trial.clone(),
         engine: bench.engine.clone(),
@@ -192,21 +269,31 @@ fn trial(
         sample_interval: SAMPLE_INTERVAL,
     };
     let mut done = 0;
-    Ok(supervisor::run(&request, &bench.worker, command.timeout, &mut |event| match event {
-        supervisor::Event::Phase(phase) => progress.event(&Event::Phase { phase }),
-        supervisor::Event::WarmedUp => (),
-        supervisor::Event::Repetition => {
-            done += 1;
-            progress.event(&Event::Repetition { done, of: trial.repetitions });
-        }
-    }))
+    Ok(supervisor::run(
+        &request,
+        &bench.worker,
+        command.timeout,
+        &mut |event| match event {
+            supervisor::Event::Phase(phase) => progress.event(&Event::Phase { phase }),
+            supervisor::Event::WarmedUp => (),
+            supervisor::Event::Repetition => {
+                done += 1;
+                progress.event(&Event::Repetition {
+                    done,
+                    of: trial.repetitions,
+                });
+            }
+        },
+    ))
 }
 
 /// The result of a trial that is predicted not to fit and is not run.
 fn unfit(planned: &PlannedTrial, reason: &str) -> TrialResult {
     TrialResult {
         trial: planned.trial.clone(),
-        outcome: Outcome::DoesNotFit { reason: reason.to_owned() },
+        outcome: Outcome::DoesNotFit {
+            reason: reason.to_owned(),
+        },
         load: None,
         repetitions: Vec::new(),
         first_run: None,
@@ -235,12 +322,21 @@ fn render(command: &RunCommand, report: &report::Report) -> Result<String> {
 }
 
 fn pending(planned: &PlannedTrial) -> Row {
-    report::pending_row(&planned.trial, params(planned), weight_bytes(planned), planned.predicted_peak)
+    report::pending_row(
+        &planned.trial,
+        params(planned),
+        weight_bytes(planned),
+        planned.predicted_peak,
+    )
 }
 
 fn params(planned: &PlannedTrial) -> Params {
     let census = model::census(planned.spec);
-    Params { total: census.total, active: census.active, active_read: census.active_read }
+    Params {
+        total: census.total,
+        active: census.active,
+        active_read: census.active_read,
+    }
 }
 
 fn weight_bytes(planned: &PlannedTrial) -> Bytes {
@@ -254,7 +350,9 @@ fn cost_inputs(given: &CostInputs) -> report::CostInputs {
         hardware_price: given.hardware_price.unwrap_or(defaults.hardware_price),
         hardware_life_hours: given.hardware_life.as_secs_f64() / 3600.0,
         flat_price_per_hour: given.price_per_hour,
-        electricity_price_per_kwh: given.electricity_price.unwrap_or(defaults.electricity_price_per_kwh),
+        electricity_price_per_kwh: given
+            .electricity_price
+            .unwrap_or(defaults.electricity_price_per_kwh),
         watts: given.watts,
         currency: given.currency.clone(),
     }
@@ -266,8 +364,20 @@ fn utc(time: SystemTime) -> String {
 
 /// `edgebench-results/<UTC time>-<host>.json`, with nothing in the name that a file system may refuse.
 fn default_output(started: &str, host: &HostFacts) -> PathBuf {
-    let time: String = started.chars().filter(|char| char.is_ascii_alphanumeric()).collect();
+    let time: String = started
+        .chars()
+        .filter(|char| char.is_ascii_alphanumeric())
+        .collect();
     let host = host.name.as_deref().unwrap_or("unknown-host");
-    let host: String = host.chars().map(|char| if char.is_ascii_alphanumeric() || char == '-' { char } else { '_' }).collect();
+    let host: String = host
+        .chars()
+        .map(|char| {
+            if char.is_ascii_alphanumeric() || char == '-' {
+                char
+            } else {
+                '_'
+            }
+        })
+        .collect();
     Path::new("edgebench-results").join(format!("{time}-{host}.json"))
 }

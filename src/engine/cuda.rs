@@ -51,7 +51,9 @@ impl Cuda {
         let mut loaded = Vec::new();
         let mut libraries = Vec::new();
         for (stem, package) in LIBRARIES {
-            let Some(name) = needed.iter().find(|name| name.starts_with(stem)) else { continue };
+            let Some(name) = needed.iter().find(|name| name.starts_with(stem)) else {
+                continue;
+            };
             let (library, path) = open(name, package, &places)?;
             loaded.push(library);
             libraries.push(path);
@@ -89,33 +91,46 @@ impl Cuda {
         // SAFETY: cudaGetErrorString returns a static, terminated string for every status.
         let text = unsafe { CStr::from_ptr((self.error_string)(status)) }.to_string_lossy();
         let message = format!("{what}: {text} (CUDA error {status})");
-        Err(if status == ERROR_MEMORY_ALLOCATION { EngineError::OutOfMemory(message) } else { EngineError::Device(message) })
+        Err(if status == ERROR_MEMORY_ALLOCATION {
+            EngineError::OutOfMemory(message)
+        } else {
+            EngineError::Device(message)
+        })
     }
 
     /// Number of GPUs the driver shows this process.
     pub fn device_count(&self) -> Result<u32, EngineError> {
         let mut count = 0;
         // SAFETY: writes one integer.
-        self.check("could not count the GPUs", unsafe { (self.device_count)(&mut count) })?;
+        self.check("could not count the GPUs", unsafe {
+            (self.device_count)(&mut count)
+        })?;
         Ok(count.unsigned_abs())
     }
 
     /// Makes the GPU with this index the current one of the calling thread.
     pub fn use_device(&self, index: u32) -> Result<(), EngineError> {
         // SAFETY: takes an index by value; an invalid one is an error status.
-        self.check(&format!("could not use GPU {index}"), unsafe { (self.set_device)(index as c_int) })
+        self.check(&format!("could not use GPU {index}"), unsafe {
+            (self.set_device)(index as c_int)
+        })
     }
 
     fn attribute(&self, attribute: c_int, index: u32) -> Result<c_int, EngineError> {
         let mut value = 0;
         // SAFETY: writes one integer.
-        self.check("could not read a GPU attribute", unsafe { (self.attribute)(&mut value, attribute, index as c_int) })?;
+        self.check("could not read a GPU attribute", unsafe {
+            (self.attribute)(&mut value, attribute, index as c_int)
+        })?;
         Ok(value)
     }
 
     /// Compute capability, major and minor.
     pub fn compute_capability(&self, index: u32) -> Result<(i32, i32), EngineError> {
-        Ok((self.attribute(ATTRIBUTE_MAJOR, index)?, self.attribute(ATTRIBUTE_MINOR, index)?))
+        Ok((
+            self.attribute(ATTRIBUTE_MAJOR, index)?,
+            self.attribute(ATTRIBUTE_MINOR, index)?,
+        ))
     }
 
     /// Whether the GPU shares the CPU's memory.
@@ -127,7 +142,9 @@ impl Cuda {
     pub fn memory_info(&self) -> Result<(Bytes, Bytes), EngineError> {
         let (mut free, mut total) = (0, 0);
         // SAFETY: writes two sizes.
-        self.check("could not read the GPU's free memory", unsafe { (self.memory_info)(&mut free, &mut total) })?;
+        self.check("could not read the GPU's free memory", unsafe {
+            (self.memory_info)(&mut free, &mut total)
+        })?;
         Ok((Bytes(free as u64), Bytes(total as u64)))
     }
 
@@ -135,7 +152,8 @@ impl Cuda {
     pub fn version(&self) -> Option<String> {
         let mut version = 0;
         // SAFETY: writes one integer.
-        (unsafe { (self.runtime_version)(&mut version) } == 0).then(|| format!("{}.{}", version / 1000, version % 1000 / 10))
+        (unsafe { (self.runtime_version)(&mut version) } == 0)
+            .then(|| format!("{}.{}", version / 1000, version % 1000 / 10))
     }
 
     /// Allocates device memory, filled with zeros.
@@ -143,10 +161,18 @@ impl Cuda {
         let mut at = std::ptr::null_mut();
         // SAFETY: writes one pointer, which is freed once, by DeviceBuffer.
         let status = unsafe { (self.malloc)(&mut at, bytes.max(1)) };
-        self.check(&format!("could not allocate {bytes} bytes of GPU memory"), status)?;
-        let buffer = DeviceBuffer { cuda: Arc::clone(self), at };
+        self.check(
+            &format!("could not allocate {bytes} bytes of GPU memory"),
+            status,
+        )?;
+        let buffer = DeviceBuffer {
+            cuda: Arc::clone(self),
+            at,
+        };
         // SAFETY: the buffer is at least `bytes` long.
-        self.check("could not clear GPU memory", unsafe { (self.set)(at, 0, bytes) })?;
+        self.check("could not clear GPU memory", unsafe {
+            (self.set)(at, 0, bytes)
+        })?;
         Ok(buffer)
     }
 
@@ -156,7 +182,8 @@ impl Cuda {
     /// `to` must be device memory of at least `bytes.len()` bytes.
     pub unsafe fn upload(&self, to: *mut c_void, bytes: &[u8]) -> Result<(), EngineError> {
         // SAFETY: the caller vouches for `to`; the slice is valid for its length.
-        let status = unsafe { (self.copy)(to, bytes.as_ptr().cast(), bytes.len(), COPY_HOST_TO_DEVICE) };
+        let status =
+            unsafe { (self.copy)(to, bytes.as_ptr().cast(), bytes.len(), COPY_HOST_TO_DEVICE) };
         self.check("could not copy to the GPU", status)
     }
 
@@ -164,9 +191,20 @@ impl Cuda {
     ///
     /// # Safety
     /// `from` must be device memory of at least `bytes.len()` bytes.
-    pub unsafe fn download(&self, bytes: &mut [u8], from: *const c_void) -> Result<(), EngineError> {
+    pub unsafe fn download(
+        &self,
+        bytes: &mut [u8],
+        from: *const c_void,
+    ) -> Result<(), EngineError> {
         // SAFETY: the caller vouches for `from`; the slice is valid for its length.
-        let status = unsafe { (self.copy)(bytes.as_mut_ptr().cast(), from, bytes.len(), COPY_DEVICE_TO_HOST) };
+        let status = unsafe {
+            (self.copy)(
+                bytes.as_mut_ptr().cast(),
+                from,
+                bytes.len(),
+                COPY_DEVICE_TO_HOST,
+            )
+        };
         self.check("could not copy from the GPU", status)
     }
 }
@@ -187,44 +225,87 @@ impl Drop for DeviceBuffer {
 
 unsafe fn symbol<T>(library: &Library, name: &str) -> Result<Symbol<T>, EngineError> {
     // SAFETY: the caller names the right type.
-    unsafe { library.get(name.as_bytes()) }
-        .map_err(|error| EngineError::Device(format!("the CUDA runtime has no {name} ({error}); install CUDA 12 or newer")))
+    unsafe { library.get(name.as_bytes()) }.map_err(|error| {
+        EngineError::Device(format!(
+            "the CUDA runtime has no {name} ({error}); install CUDA 12 or newer"
+        ))
+    })
 }
 
 /// Names among the `DT_NEEDED` entries of a library.
 fn needed_libraries(path: &Path) -> Result<Vec<String>, EngineError> {
     use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _};
     let unreadable = |cause: &dyn std::fmt::Display| {
-        EngineError::Runtime(format!("could not read the CUDA provider {}: {cause}; install ONNX Runtime again", path.display()))
+        EngineError::Runtime(format!(
+            "could not read the CUDA provider {}: {cause}; install ONNX Runtime again",
+            path.display()
+        ))
     };
     let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
     let cache = object::ReadCache::new(file);
-    let elf = ElfFile64::<object::Endianness, _>::parse(&cache).map_err(|error| unreadable(&error))?;
+    let elf =
+        ElfFile64::<object::Endianness, _>::parse(&cache).map_err(|error| unreadable(&error))?;
     let (endian, data) = (elf.endian(), elf.data());
-    let sections = elf.elf_header().sections(endian, data).map_err(|error| unreadable(&error))?;
-    let dynamic = sections.dynamic(endian, data).map_err(|error| unreadable(&error))?;
-    let Some((entries, link)) = dynamic else { return Ok(Vec::new()) };
-    let strings = sections.strings(endian, data, link).map_err(|error| unreadable(&error))?;
-    let needed = entries.iter().filter(|entry| entry.tag(endian) == object::elf::DT_NEEDED);
+    let sections = elf
+        .elf_header()
+        .sections(endian, data)
+        .map_err(|error| unreadable(&error))?;
+    let dynamic = sections
+        .dynamic(endian, data)
+        .map_err(|error| unreadable(&error))?;
+    let Some((entries, link)) = dynamic else {
+        return Ok(Vec::new());
+    };
+    let strings = sections
+        .strings(endian, data, link)
+        .map_err(|error| unreadable(&error))?;
+    let needed = entries
+        .iter()
+        .filter(|entry| entry.tag(endian) == object::elf::DT_NEEDED);
     let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
-    Ok(names.map(|name| String::from_utf8_lossy(name).into_owned()).collect())
+    Ok(names
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect())
 }
 
 /// Folders to look in: the user's, then CUDA's own, the distribution's, JetPack's, and pip's in the active environment.
 fn places(folders: &[PathBuf]) -> Vec<PathBuf> {
     let mut places = folders.to_vec();
-    let arch = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
-    places.extend(["/usr/local/cuda/lib64".into(), format!("/usr/local/cuda/targets/{arch}-linux/lib").into()]);
-    let installed = std::fs::read_dir("/usr/local").into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut versions: Vec<PathBuf> =
-        installed.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("cuda-"))).collect();
+    let arch = if cfg!(target_arch = "aarch64") {
+        "aarch64"
+    } else {
+        "x86_64"
+    };
+    places.extend([
+        "/usr/local/cuda/lib64".into(),
+        format!("/usr/local/cuda/targets/{arch}-linux/lib").into(),
+    ]);
+    let installed = std::fs::read_dir("/usr/local")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path());
+    let mut versions: Vec<PathBuf> = installed
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("cuda-"))
+        })
+        .collect();
     versions.sort();
     places.extend(versions.into_iter().rev().map(|path| path.join("lib64")));
-    places.extend([format!("/usr/lib/{arch}-linux-gnu").into(), "/usr/lib64".into(), format!("/usr/lib/{arch}-linux-gnu/tegra").into()]);
+    places.extend([
+        format!("/usr/lib/{arch}-linux-gnu").into(),
+        "/usr/lib64".into(),
+        format!("/usr/lib/{arch}-linux-gnu/tegra").into(),
+    ]);
     if let Some(environment) = std::env::var_os("VIRTUAL_ENV") {
-        let versions = std::fs::read_dir(Path::new(&environment).join("lib")).into_iter().flatten().flatten();
+        let versions = std::fs::read_dir(Path::new(&environment).join("lib"))
+            .into_iter()
+            .flatten()
+            .flatten();
         let packages = versions.map(|version| version.path().join("site-packages/nvidia"));
-        let parts = packages.flat_map(|nvidia| std::fs::read_dir(nvidia).into_iter().flatten().flatten());
+        let parts =
+            packages.flat_map(|nvidia| std::fs::read_dir(nvidia).into_iter().flatten().flatten());
         places.extend(parts.map(|part| part.path().join("lib")));
     }
     places

@@ -15,7 +15,17 @@ pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
     if as_json {
         return pretty(&Value::Array(specs.iter().map(model_json).collect()));
     }
-    let titles = ["model", "total", "active", "active-read", "fp32", "fp16", "KV/token fp16", "positions", "suites"];
+    let titles = [
+        "model",
+        "total",
+        "active",
+        "active-read",
+        "fp32",
+        "fp16",
+        "KV/token fp16",
+        "positions",
+        "suites",
+    ];
     let rows = specs.iter().map(|spec| {
         let census = model::census(spec);
         vec![
@@ -34,10 +44,15 @@ pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
     text.push_str("\ntotal: every stored parameter. active: those that take part for one token. active-read: those that\n");
     text.push_str("decoding one token reads (lookup tables are left out). Sizes are binary: 1 GiB = 1,073,741,824 bytes.\n\n");
     for spec in specs {
-        text.push_str(&format!("{}: {}. {}.", spec.name, spec.summary, spec.source));
+        text.push_str(&format!(
+            "{}: {}. {}.",
+            spec.name, spec.summary, spec.source
+        ));
         let unused = model::census(spec).unused;
         if unused > 0 {
-            text.push_str(&format!(" {unused} of its parameters are stored and never used."));
+            text.push_str(&format!(
+                " {unused} of its parameters are stored and never used."
+            ));
         }
         text.push('\n');
     }
@@ -66,14 +81,23 @@ fn model_json(spec: &ModelSpec) -> Value {
 pub fn cache(root: &Path, entries: &[Entry], as_json: bool) -> Result<String> {
     let total: Bytes = entries.iter().map(|entry| entry.bytes).sum();
     if as_json {
-        return pretty(&json!({ "folder": root, "total_bytes": total, "entries": entries.iter().map(entry_json).collect::<Vec<_>>() }));
+        return pretty(
+            &json!({ "folder": root, "total_bytes": total, "entries": entries.iter().map(entry_json).collect::<Vec<_>>() }),
+        );
     }
     if entries.is_empty() {
         return Ok(format!("{}: empty\n", root.display()));
     }
     let when = |entry: &Entry| humantime::format_rfc3339_seconds(entry.last_used).to_string();
-    let rows = entries.iter().map(|entry| vec![entry.name.clone(), human::bytes(entry.bytes.0), when(entry)]);
-    Ok(format!("{}{}: {} in all\n", table(&["entry", "size", "last used"], rows, 1..2), root.display(), human::bytes(total.0)))
+    let rows = entries
+        .iter()
+        .map(|entry| vec![entry.name.clone(), human::bytes(entry.bytes.0), when(entry)]);
+    Ok(format!(
+        "{}{}: {} in all\n",
+        table(&["entry", "size", "last used"], rows, 1..2),
+        root.display(),
+        human::bytes(total.0)
+    ))
 }
 
 /// What was removed from the cache, and what a run is still using.
@@ -83,7 +107,12 @@ pub fn cleared(removed: &[Entry], in_use: &[Entry], as_json: bool) -> Result<Str
         return pretty(&json!({ "removed": list(removed), "in_use": list(in_use) }));
     }
     let bytes: Bytes = removed.iter().map(|entry| entry.bytes).sum();
-    let mut text = format!("removed {} of {} entries, {}\n", removed.len(), removed.len() + in_use.len(), human::bytes(bytes.0));
+    let mut text = format!(
+        "removed {} of {} entries, {}\n",
+        removed.len(),
+        removed.len() + in_use.len(),
+        human::bytes(bytes.0)
+    );
     for entry in in_use {
         text.push_str(&format!("kept {}, which a run is using\n", entry.name));
     }
@@ -101,8 +130,14 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
         return pretty(&serde_json::to_value(plan).map_err(|error| Error::Bug(error.to_string()))?);
     }
     let rows = plan.trials.iter().map(|planned| {
-        let peak = planned.predicted_peak.map_or_else(|| "-".to_owned(), |peak| human::bytes(peak.0));
-        let fits = if planned.does_not_fit.is_none() { "yes" } else { "no" };
+        let peak = planned
+            .predicted_peak
+            .map_or_else(|| "-".to_owned(), |peak| human::bytes(peak.0));
+        let fits = if planned.does_not_fit.is_none() {
+            "yes"
+        } else {
+            "no"
+        };
         vec![planned.trial.id.clone(), peak, fits.to_owned()]
     });
     let mut text = table(&["trial", "predicted peak", "fits"], rows, 1..2);
@@ -111,7 +146,11 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
             text.push_str(&format!("{}: {reason}\n", planned.trial.id));
         }
     }
-    let fitting = plan.trials.iter().filter(|planned| planned.does_not_fit.is_none()).count();
+    let fitting = plan
+        .trials
+        .iter()
+        .filter(|planned| planned.does_not_fit.is_none())
+        .count();
     text.push_str(&format!(
         "\n{} trials on {}, {fitting} of them predicted to fit the budget of {}. Estimates only: nothing was run.\n",
         plan.trials.len(),
@@ -122,13 +161,21 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
 }
 
 fn pretty(value: &Value) -> Result<String> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| Error::Bug(error.to_string()))
+    serde_json::to_string_pretty(value)
+        .map(|text| text + "\n")
+        .map_err(|error| Error::Bug(error.to_string()))
 }
 
 /// Aligned text with a title line; `numbers` are the columns set flush right.
-fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: std::ops::Range<usize>) -> String {
+fn table(
+    titles: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+    numbers: std::ops::Range<usize>,
+) -> String {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_header(titles.to_vec());
+    table
+        .load_style(presets::NOTHING)
+        .set_header(titles.to_vec());
     rows.for_each(|row| {
         table.add_row(row);
     });
@@ -139,7 +186,11 @@ fn table(titles: &[&str], rows: impl Iterator<Item = Vec<String>>, numbers: std:
         }
     }
     let text = table.to_string();
-    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n") + "\n"
+    text.lines()
+        .map(str::trim_end)
+        .collect::<Vec<_>>()
+        .join("\n")
+        + "\n"
 }
 
 /// Digits in groups of three.
@@ -161,14 +212,23 @@ mod tests {
 
     #[test]
     fn digits_are_grouped_from_the_right() {
-        assert_eq!(["0", "999", "1,000", "124,439,808"], [0, 999, 1000, 124_439_808].map(grouped).each_ref().map(String::as_str));
+        assert_eq!(
+            ["0", "999", "1,000", "124,439,808"],
+            [0, 999, 1000, 124_439_808]
+                .map(grouped)
+                .each_ref()
+                .map(String::as_str)
+        );
     }
 
     #[test]
     fn every_model_is_listed_with_its_exact_count() {
         let text = models(model::builtin(), false).unwrap();
         assert!(text.contains("16,069,382"), "{text}");
-        assert!(text.contains("771 of its parameters are stored and never used"), "{text}");
+        assert!(
+            text.contains("771 of its parameters are stored and never used"),
+            "{text}"
+        );
         assert!(text.lines().next().unwrap().starts_with("model"));
         let json: Value = serde_json::from_str(&models(model::builtin(), true).unwrap()).unwrap();
         assert_eq!(json.as_array().unwrap().len(), model::builtin().len());

@@ -103,9 +103,16 @@ pub fn terminal_width() -> Option<usize> {
 pub fn summary(row: &Row) -> String {
     match (&row.decode_tok_s, row.memory.peak_bytes) {
         (Some(speed), Some(peak)) if row.status == "ok" => {
-            format!("{} tok/s, peak {}", human::plain(speed.mean), human::bytes(peak))
+            format!(
+                "{} tok/s, peak {}",
+                human::plain(speed.mean),
+                human::bytes(peak)
+            )
         }
-        _ => row.reason.as_ref().map_or_else(|| row.status.clone(), |reason| format!("{}: {}", row.status, human::one_line(reason))),
+        _ => row.reason.as_ref().map_or_else(
+            || row.status.clone(),
+            |reason| format!("{}: {}", row.status, human::one_line(reason)),
+        ),
     }
 }
 

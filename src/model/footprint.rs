@@ -22,7 +22,11 @@ pub struct Footprint {
 impl Footprint {
     /// All terms together.
     pub fn total(&self) -> Bytes {
-        Bytes([self.weights, self.kv_cache, self.activations, self.runtime].iter().fold(0u64, |sum, term| sum.saturating_add(term.0)))
+        Bytes(
+            [self.weights, self.kv_cache, self.activations, self.runtime]
+                .iter()
+                .fold(0u64, |sum, term| sum.saturating_add(term.0)),
+        )
     }
 }
 
@@ -40,12 +44,21 @@ pub fn footprint(spec: &ModelSpec, trial: &Trial) -> Footprint {
     let tokens = u64::from(trial.batch) * u64::from(trial.context());
     // A growing cache is copied from one buffer into the other.
     let copies = if trial.form == Form::Fused { 1 } else { 2 };
-    let kv_cache = Bytes(kv_bytes_per_token(spec, trial.precision).0.saturating_mul(tokens).saturating_mul(copies));
+    let kv_cache = Bytes(
+        kv_bytes_per_token(spec, trial.precision)
+            .0
+            .saturating_mul(tokens)
+            .saturating_mul(copies),
+    );
     Footprint {
         weights,
         kv_cache,
         activations: activations(spec, trial),
-        runtime: if trial.device == Device::Cpu { CPU_RUNTIME } else { CUDA_RUNTIME },
+        runtime: if trial.device == Device::Cpu {
+            CPU_RUNTIME
+        } else {
+            CUDA_RUNTIME
+        },
     }
 }
 
@@ -66,7 +79,9 @@ fn activations(spec: &ModelSpec, trial: &Trial) -> Bytes {
     };
     let attention = wide(spec.qkv_width() + spec.q_width()) + scores;
     let row = 3 * wide(spec.d_model) + ffn.max(attention);
-    let elements = rows.saturating_mul(row).saturating_add(batch * wide(spec.vocab) * 2);
+    let elements = rows
+        .saturating_mul(row)
+        .saturating_add(batch * wide(spec.vocab) * 2);
     Bytes(elements.saturating_mul(trial.precision.element_bytes()))
 }
 
@@ -99,7 +114,11 @@ mod tests {
     fn more_work_never_needs_less() {
         for spec in builtin() {
             let total = |batch, prompt| footprint(spec, &trial(Form::Fused, batch, prompt)).total();
-            assert!(total(1, 64) < total(2, 64) && total(1, 64) < total(1, 128), "{}", spec.name);
+            assert!(
+                total(1, 64) < total(2, 64) && total(1, 64) < total(1, 128),
+                "{}",
+                spec.name
+            );
         }
     }
 

@@ -12,12 +12,20 @@ macro_rules! goldens {
     };
 }
 
-const SOURCES: &[(&str, &str)] =
-    goldens!["tiny-gpt2", "tiny-llama", "tiny-qwen3", "tiny-moe-gpt2", "tiny-moe-llama", "tiny-specialists"];
+const SOURCES: &[(&str, &str)] = goldens![
+    "tiny-gpt2",
+    "tiny-llama",
+    "tiny-qwen3",
+    "tiny-moe-gpt2",
+    "tiny-moe-llama",
+    "tiny-specialists"
+];
 
 /// The committed reference of this model, if it has one for this seed.
 pub fn golden(model: &str, seed: u64) -> Option<Golden> {
-    let (_, source) = SOURCES.iter().find(|(name, _)| *name == model && seed == SEED)?;
+    let (_, source) = SOURCES
+        .iter()
+        .find(|(name, _)| *name == model && seed == SEED)?;
     serde_json::from_str(source).ok()
 }
 
@@ -36,11 +44,28 @@ mod tests {
 
     #[test]
     fn every_test_size_model_has_a_reference() {
-        for spec in builtin().iter().filter(|spec| spec.name.starts_with("tiny-")) {
+        for spec in builtin()
+            .iter()
+            .filter(|spec| spec.name.starts_with("tiny-"))
+        {
             let golden = golden(&spec.name, SEED).unwrap();
             assert_eq!(golden.ids.len(), golden.logits.len(), "{}", spec.name);
-            assert!(golden.logits.iter().all(|row| row.len() == spec.vocab as usize), "{}", spec.name);
-            assert!(golden.prompt.iter().all(|id| (2..i64::from(spec.vocab)).contains(id)), "{}", spec.name);
+            assert!(
+                golden
+                    .logits
+                    .iter()
+                    .all(|row| row.len() == spec.vocab as usize),
+                "{}",
+                spec.name
+            );
+            assert!(
+                golden
+                    .prompt
+                    .iter()
+                    .all(|id| (2..i64::from(spec.vocab)).contains(id)),
+                "{}",
+                spec.name
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Builds an ONNX graph node by node. Knows the format, nothing of models.
 
 use super::proto::{
-    AttributeProto, DataType, DimensionProto, EXTERNAL, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, StringStringEntryProto,
-    TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto, attribute_type,
+    AttributeProto, DataType, DimensionProto, EXTERNAL, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
+    TypeProto, ValueInfoProto, attribute_type,
 };
 use half::f16;
 use prost::Message;
@@ -50,8 +51,17 @@ pub struct GraphBuilder {
 impl GraphBuilder {
     /// An empty graph whose floating point constants are of type `float`.
     pub fn new(name: &str, float: DataType) -> GraphBuilder {
-        let graph = GraphProto { name: name.into(), ..GraphProto::default() };
-        GraphBuilder { graph, known: HashSet::new(), float, scope: String::new(), contrib: false }
+        let graph = GraphProto {
+            name: name.into(),
+            ..GraphProto::default()
+        };
+        GraphBuilder {
+            graph,
+            known: HashSet::new(),
+            float,
+            scope: String::new(),
+            contrib: false,
+        }
     }
 
     /// Prefix of the names of the nodes that follow.
@@ -88,16 +98,28 @@ impl GraphBuilder {
     }
 
     /// Adds an operator with several outputs. An empty input name leaves an optional input out.
-    pub fn node(&mut self, domain: &str, op: &str, inputs: &[&str], outputs: usize, attributes: &[(&str, Attr)]) -> Vec<String> {
+    pub fn node(
+        &mut self,
+        domain: &str,
+        op: &str,
+        inputs: &[&str],
+        outputs: usize,
+        attributes: &[(&str, Attr)],
+    ) -> Vec<String> {
         let name = format!("{}{op}_{}", self.scope, self.graph.node.len());
-        let results: Vec<String> = (0..outputs).map(|index| format!("{name}.{index}")).collect();
+        let results: Vec<String> = (0..outputs)
+            .map(|index| format!("{name}.{index}"))
+            .collect();
         self.contrib |= domain == CONTRIB;
         self.graph.node.push(NodeProto {
             input: inputs.iter().map(|input| (*input).to_owned()).collect(),
             output: results.clone(),
             name,
             op_type: op.into(),
-            attribute: attributes.iter().map(|(name, value)| attribute(name, value)).collect(),
+            attribute: attributes
+                .iter()
+                .map(|(name, value)| attribute(name, value))
+                .collect(),
             domain: domain.into(),
         });
         results
@@ -114,14 +136,31 @@ impl GraphBuilder {
 
     /// A constant vector of 64-bit integers.
     pub fn ints(&mut self, values: &[i64]) -> String {
-        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let name = values.iter().map(i64::to_string).collect::<Vec<_>>().join("_");
-        self.constant(format!("ints_{name}"), DataType::Int64, &[values.len() as i64], raw)
+        let raw = values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect();
+        let name = values
+            .iter()
+            .map(i64::to_string)
+            .collect::<Vec<_>>()
+            .join("_");
+        self.constant(
+            format!("ints_{name}"),
+            DataType::Int64,
+            &[values.len() as i64],
+            raw,
+        )
     }
 
     /// A constant 64-bit integer without dimensions.
     pub fn int(&mut self, value: i64) -> String {
-        self.constant(format!("int_{value}"), DataType::Int64, &[], value.to_le_bytes().to_vec())
+        self.constant(
+            format!("int_{value}"),
+            DataType::Int64,
+            &[],
+            value.to_le_bytes().to_vec(),
+        )
     }
 
     /// A constant tensor of 32-bit integers `0..count`, of shape `dims`.
@@ -132,7 +171,13 @@ impl GraphBuilder {
 
     fn constant(&mut self, name: String, kind: DataType, dims: &[i64], raw: Vec<u8>) -> String {
         if self.known.insert(name.clone()) {
-            let tensor = TensorProto { dims: dims.to_vec(), data_type: kind as i32, name: name.clone(), raw_data: Some(raw), ..TensorProto::default() };
+            let tensor = TensorProto {
+                dims: dims.to_vec(),
+                data_type: kind as i32,
+                name: name.clone(),
+                raw_data: Some(raw),
+                ..TensorProto::default()
+            };
             self.graph.initializer.push(tensor);
         }
         name
@@ -141,7 +186,10 @@ impl GraphBuilder {
     /// A weight of the graph's floating point type in the external-data file; declared once however often it is used.
     pub fn weight(&mut self, name: &str, dims: &[u64], offset: u64, bytes: u64) -> String {
         if self.known.insert(name.to_owned()) {
-            let entry = |key: &str, value: String| StringStringEntryProto { key: key.into(), value };
+            let entry = |key: &str, value: String| StringStringEntryProto {
+                key: key.into(),
+                value,
+            };
             self.graph.initializer.push(TensorProto {
                 dims: dims.iter().map(|dim| *dim as i64).collect(),
                 data_type: self.float as i32,
@@ -160,12 +208,18 @@ impl GraphBuilder {
 
     /// The file's bytes. Opset 20 is the oldest with the tanh form of Gelu, and ONNX Runtime 1.17 and later know it.
     pub fn finish(self, metadata: &[(&str, String)]) -> Vec<u8> {
-        let opset = |domain: &str, version| OperatorSetIdProto { domain: domain.into(), version };
+        let opset = |domain: &str, version| OperatorSetIdProto {
+            domain: domain.into(),
+            version,
+        };
         let mut opset_import = vec![opset("", 20)];
         if self.contrib {
             opset_import.push(opset(CONTRIB, 1));
         }
-        let entry = |(key, value): &(&str, String)| StringStringEntryProto { key: (*key).into(), value: value.clone() };
+        let entry = |(key, value): &(&str, String)| StringStringEntryProto {
+            key: (*key).into(),
+            value: value.clone(),
+        };
         let model = ModelProto {
             ir_version: 9,
             producer_name: "edgebench".into(),
@@ -180,24 +234,50 @@ impl GraphBuilder {
 
 fn value_info(name: &str, kind: DataType, dims: &[Dim]) -> ValueInfoProto {
     let dim = |dim: &Dim| match dim {
-        Dim::Fixed(size) => DimensionProto { dim_value: Some(i64::from(*size)), dim_param: None },
-        Dim::Named(name) => DimensionProto { dim_value: None, dim_param: Some((*name).into()) },
+        Dim::Fixed(size) => DimensionProto {
+            dim_value: Some(i64::from(*size)),
+            dim_param: None,
+        },
+        Dim::Named(name) => DimensionProto {
+            dim_value: None,
+            dim_param: Some((*name).into()),
+        },
     };
-    let shape = TensorShapeProto { dim: dims.iter().map(dim).collect() };
-    let tensor_type = TensorTypeProto { elem_type: kind as i32, shape: Some(shape) };
-    ValueInfoProto { name: name.into(), r#type: Some(TypeProto { tensor_type: Some(tensor_type) }) }
+    let shape = TensorShapeProto {
+        dim: dims.iter().map(dim).collect(),
+    };
+    let tensor_type = TensorTypeProto {
+        elem_type: kind as i32,
+        shape: Some(shape),
+    };
+    ValueInfoProto {
+        name: name.into(),
+        r#type: Some(TypeProto {
+            tensor_type: Some(tensor_type),
+        }),
+    }
 }
 
 fn attribute(name: &str, value: &Attr) -> AttributeProto {
-    let mut proto = AttributeProto { name: name.into(), ..AttributeProto::default() };
+    let mut proto = AttributeProto {
+        name: name.into(),
+        ..AttributeProto::default()
+    };
     match value {
         Attr::Int(value) => (proto.r#type, proto.i) = (attribute_type::INT, Some(*value)),
         Attr::Float(value) => (proto.r#type, proto.f) = (attribute_type::FLOAT, Some(*value)),
-        Attr::Text(value) => (proto.r#type, proto.s) = (attribute_type::STRING, Some(value.as_bytes().to_vec())),
+        Attr::Text(value) => {
+            (proto.r#type, proto.s) = (attribute_type::STRING, Some(value.as_bytes().to_vec()))
+        }
         Attr::Ints(values) => (proto.r#type, proto.ints) = (attribute_type::INTS, values.clone()),
         Attr::Zero(kind) => {
             let size = if *kind == DataType::Float16 { 2 } else { 4 };
-            let tensor = TensorProto { dims: vec![1], data_type: *kind as i32, raw_data: Some(vec![0; size]), ..TensorProto::default() };
+            let tensor = TensorProto {
+                dims: vec![1],
+                data_type: *kind as i32,
+                raw_data: Some(vec![0; size]),
+                ..TensorProto::default()
+            };
             (proto.r#type, proto.t) = (attribute_type::TENSOR, Some(tensor));
         }
     }

@@ -11,7 +11,7 @@ mod store;
 mod weights;
 
 pub use census::{Census, census, kv_bytes_per_token, weight_bytes};
-pub use store::{Entry, Prepared, Preparing, Store, export};
 pub use footprint::{Footprint, footprint};
 pub use golden::{golden, tolerance};
 pub use spec::{Ffn, ModelSpec, Norm, NormKind, Position, Specialists, builtin, find};
+pub use store::{Entry, Prepared, Preparing, Store, export};

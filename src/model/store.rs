@@ -72,7 +72,11 @@ struct Manifest {
 impl Store {
     /// The store below `root`, kept under `limit` bytes.
     pub fn new(root: &Path, limit: Bytes) -> Store {
-        Store { root: root.join("models"), limit, checked: HashSet::new() }
+        Store {
+            root: root.join("models"),
+            limit,
+            checked: HashSet::new(),
+        }
     }
 
     /// Makes sure the weights are there and right, writes the graph for `context`, and returns both.
@@ -86,18 +90,34 @@ impl Store {
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<Prepared> {
         let layout = Layout::of(spec, precision);
-        let folder = self.root.join(format!("{}-{:016x}-s{seed}-{precision}", spec.name, layout.digest()));
+        let folder = self.root.join(format!(
+            "{}-{:016x}-s{seed}-{precision}",
+            spec.name,
+            layout.digest()
+        ));
         fs::create_dir_all(&self.root).map_err(|source| Error::output(&self.root, source, HINT))?;
         let in_use = self.weights(&folder, &layout, seed, tell)?;
         let (bytes, io) = emit(spec, &layout, form, context);
         let graph = folder.join(format!("{form}-{context}.onnx"));
         write_whole(&graph, &bytes).map_err(|source| Error::output(&graph, source, HINT))?;
         self.evict(&folder);
-        Ok(Prepared { graph, io, weights: weight_sum(&layout), largest_tensor: layout.largest(), _in_use: Some(in_use) })
+        Ok(Prepared {
+            graph,
+            io,
+            weights: weight_sum(&layout),
+            largest_tensor: layout.largest(),
+            _in_use: Some(in_use),
+        })
     }
 
     /// Returns the entry's shared lock once its weight file is complete and checked.
-    fn weights(&mut self, folder: &Path, layout: &Layout, seed: u64, tell: &mut dyn FnMut(Preparing)) -> Result<File> {
+    fn weights(
+        &mut self,
+        folder: &Path,
+        layout: &Layout,
+        seed: u64,
+        tell: &mut dyn FnMut(Preparing),
+    ) -> Result<File> {
         let wrap = |source| Error::output(folder, source, HINT);
         loop {
             if let Some(lock) = hold(folder).map_err(wrap)? {
@@ -113,7 +133,9 @@ impl Store {
                     }
                     Err(cause) => {
                         let folder = folder.display();
-                        tell(Preparing::Note(&format!("the cached weights in {folder} are damaged ({cause}); writing them again")));
+                        tell(Preparing::Note(&format!(
+                            "the cached weights in {folder} are damaged ({cause}); writing them again"
+                        )));
                     }
                 }
                 drop(lock);
@@ -125,20 +147,37 @@ impl Store {
     }
 
     /// Writes the entry into a staging folder and renames it into place; another run may do the same at the same time.
-    fn generate(&mut self, folder: &Path, layout: &Layout, seed: u64, tell: &mut dyn FnMut(Preparing)) -> io::Result<()> {
-        let staging = tempfile::Builder::new().prefix(STAGING).tempdir_in(&self.root)?;
+    fn generate(
+        &mut self,
+        folder: &Path,
+        layout: &Layout,
+        seed: u64,
+        tell: &mut dyn FnMut(Preparing),
+    ) -> io::Result<()> {
+        let staging = tempfile::Builder::new()
+            .prefix(STAGING)
+            .tempdir_in(&self.root)?;
         let lock = File::create(staging.path().join(LOCK))?;
         lock.lock_shared()?;
         let total = layout.file_bytes;
         let file = File::create(staging.path().join(WEIGHTS_FILE))?;
         // Reserving the space first turns a full disk into an error now, not after gigabytes.
         reserve(&file, total)?;
-        let mut out = Hashing { inner: BufWriter::with_capacity(1 << 20, file), hash: Xxh3::new() };
+        let mut out = Hashing {
+            inner: BufWriter::with_capacity(1 << 20, file),
+            hash: Xxh3::new(),
+        };
         layout.write(seed, &mut out, |done| tell(Preparing::Writing(done, total)))?;
         let Hashing { mut inner, hash } = out;
         inner.flush()?;
-        let manifest = Manifest { bytes: total, xxh3: format!("{:016x}", hash.digest()) };
-        write_whole(&staging.path().join(MANIFEST), &serde_json::to_vec(&manifest)?)?;
+        let manifest = Manifest {
+            bytes: total,
+            xxh3: format!("{:016x}", hash.digest()),
+        };
+        write_whole(
+            &staging.path().join(MANIFEST),
+            &serde_json::to_vec(&manifest)?,
+        )?;
         match fs::rename(staging.path(), folder) {
             Ok(()) => {
                 // Renamed away: there is nothing left for the temporary folder's guard to remove.
@@ -154,7 +193,9 @@ impl Store {
 
     /// Removes the least recently used entries over the limit, never `keep` and never one that a run holds.
     fn evict(&self, keep: &Path) {
-        let Ok(mut entries) = self.entries() else { return };
+        let Ok(mut entries) = self.entries() else {
+            return;
+        };
         entries.sort_by_key(|entry| entry.last_used);
         let mut total: Bytes = entries.iter().map(|entry| entry.bytes).sum();
         for entry in entries {
@@ -179,11 +220,14 @@ impl Store {
         for item in listing {
             let item = item?;
             // An entry may vanish while we look: another run evicts too.
-            let Ok(metadata) = item.metadata() else { continue };
+            let Ok(metadata) = item.metadata() else {
+                continue;
+            };
             if !metadata.is_dir() {
                 continue;
             }
-            let used = fs::metadata(item.path().join(MANIFEST)).and_then(|manifest| manifest.modified());
+            let used =
+                fs::metadata(item.path().join(MANIFEST)).and_then(|manifest| manifest.modified());
             entries.push(Entry {
                 name: item.file_name().to_string_lossy().into_owned(),
                 bytes: folder_bytes(&item.path()),
@@ -196,7 +240,10 @@ impl Store {
 
     /// Removes every entry that no run holds. Returns what was removed and what was in use.
     pub fn clear(&self) -> io::Result<(Vec<Entry>, Vec<Entry>)> {
-        Ok(self.entries()?.into_iter().partition(|entry| discard(&self.root.join(&entry.name)).is_ok()))
+        Ok(self
+            .entries()?
+            .into_iter()
+            .partition(|entry| discard(&self.root.join(&entry.name)).is_ok()))
     }
 
     /// Where the entries are.
@@ -206,7 +253,14 @@ impl Store {
 }
 
 /// Writes a complete model into `folder` for other tools: the graph for the model's whole context, and its weights.
-pub fn export(spec: &ModelSpec, form: Form, precision: Precision, seed: u64, folder: &Path, tell: &mut dyn FnMut(Preparing)) -> Result<PathBuf> {
+pub fn export(
+    spec: &ModelSpec,
+    form: Form,
+    precision: Precision,
+    seed: u64,
+    folder: &Path,
+    tell: &mut dyn FnMut(Preparing),
+) -> Result<PathBuf> {
     let layout = Layout::of(spec, precision);
     let wrap = |source| Error::output(folder, source, " with -o");
     fs::create_dir_all(folder).map_err(wrap)?;
@@ -215,7 +269,9 @@ pub fn export(spec: &ModelSpec, form: Form, precision: Precision, seed: u64, fol
     let weights = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
     reserve(weights.as_file(), total).map_err(wrap)?;
     let mut out = BufWriter::with_capacity(1 << 20, weights.as_file());
-    layout.write(seed, &mut out, |done| tell(Preparing::Writing(done, total))).map_err(wrap)?;
+    layout
+        .write(seed, &mut out, |done| tell(Preparing::Writing(done, total)))
+        .map_err(wrap)?;
     out.flush().map_err(wrap)?;
     drop(out);
     publish(weights, &folder.join(WEIGHTS_FILE)).map_err(wrap)?;
@@ -252,7 +308,9 @@ fn hold(folder: &Path) -> io::Result<Option<File>> {
 /// Removes an entry unless somebody holds it.
 fn discard(folder: &Path) -> io::Result<()> {
     match File::open(folder.join(LOCK)) {
-        Ok(lock) => lock.try_lock().map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "in use by another run"))?,
+        Ok(lock) => lock
+            .try_lock()
+            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "in use by another run"))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => (),
         Err(error) => return Err(error),
     }
@@ -266,14 +324,18 @@ fn discard(folder: &Path) -> io::Result<()> {
 
 fn touch(folder: &Path) {
     // Only the order of eviction hangs on this; a read-only cache works all the same.
-    let _ = File::options().append(true).open(folder.join(MANIFEST)).and_then(|file| file.set_modified(SystemTime::now()));
+    let _ = File::options()
+        .append(true)
+        .open(folder.join(MANIFEST))
+        .and_then(|file| file.set_modified(SystemTime::now()));
 }
 
 /// Compares length and checksum with the manifest, in words where they differ.
 fn check(folder: &Path, layout: &Layout) -> std::result::Result<(), String> {
     let read = |error: io::Error| error.to_string();
     let manifest = fs::read(folder.join(MANIFEST)).map_err(read)?;
-    let manifest: Manifest = serde_json::from_slice(&manifest).map_err(|_| "its manifest is not readable".to_owned())?;
+    let manifest: Manifest =
+        serde_json::from_slice(&manifest).map_err(|_| "its manifest is not readable".to_owned())?;
     let mut file = File::open(folder.join(WEIGHTS_FILE)).map_err(read)?;
     let length = file.metadata().map_err(read)?.len();
     if length != layout.file_bytes.0 || manifest.bytes != layout.file_bytes {
@@ -287,12 +349,21 @@ fn check(folder: &Path, layout: &Layout) -> std::result::Result<(), String> {
             count => hash.update(&block[..count]),
         }
     }
-    if format!("{:016x}", hash.digest()) == manifest.xxh3 { Ok(()) } else { Err("wrong checksum".to_owned()) }
+    if format!("{:016x}", hash.digest()) == manifest.xxh3 {
+        Ok(())
+    } else {
+        Err("wrong checksum".to_owned())
+    }
 }
 
 fn folder_bytes(folder: &Path) -> Bytes {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    Bytes(files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum())
+    Bytes(
+        files
+            .filter_map(|file| file.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum(),
+    )
 }
 
 /// Writes a file under a temporary name and renames it into place.
@@ -306,7 +377,8 @@ fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Temporary files are private to their owner; what is published is readable like any other file.
 fn publish(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.as_file()
+        .set_permissions(fs::Permissions::from_mode(0o644))?;
     file.persist(path)?;
     Ok(())
 }
@@ -336,11 +408,18 @@ mod tests {
     fn prepare(store: &mut Store, model: &str) -> (Prepared, Vec<String>) {
         let mut notes = Vec::new();
         let prepared = store
-            .prepare(find(model).unwrap(), Form::Fused, Precision::Fp32, 64, 1, &mut |event| {
-                if let Preparing::Note(note) = event {
-                    notes.push(note.to_owned());
-                }
-            })
+            .prepare(
+                find(model).unwrap(),
+                Form::Fused,
+                Precision::Fp32,
+                64,
+                1,
+                &mut |event| {
+                    if let Preparing::Note(note) = event {
+                        notes.push(note.to_owned());
+                    }
+                },
+            )
             .unwrap();
         (prepared, notes)
     }
@@ -355,11 +434,20 @@ mod tests {
     fn a_second_run_finds_the_weights() {
         let (_folder, mut store) = store(u64::MAX);
         let first = prepare(&mut store, "tiny-gpt2").0.graph;
-        let written = fs::metadata(first.with_file_name(WEIGHTS_FILE)).unwrap().modified().unwrap();
+        let written = fs::metadata(first.with_file_name(WEIGHTS_FILE))
+            .unwrap()
+            .modified()
+            .unwrap();
         let mut again = Store::new(store.root.parent().unwrap(), Bytes(u64::MAX));
         let second = prepare(&mut again, "tiny-gpt2").0.graph;
         assert_eq!(first, second);
-        assert_eq!(fs::metadata(second.with_file_name(WEIGHTS_FILE)).unwrap().modified().unwrap(), written);
+        assert_eq!(
+            fs::metadata(second.with_file_name(WEIGHTS_FILE))
+                .unwrap()
+                .modified()
+                .unwrap(),
+            written
+        );
     }
 
     #[test]
@@ -370,7 +458,10 @@ mod tests {
         let good = fs::read(&weights).unwrap();
         let mut flipped = good.clone();
         flipped[5000] ^= 1;
-        for (damage, word) in [(flipped, "checksum"), (good[..good.len() / 2].to_vec(), "bytes instead of")] {
+        for (damage, word) in [
+            (flipped, "checksum"),
+            (good[..good.len() / 2].to_vec(), "bytes instead of"),
+        ] {
             fs::write(&weights, damage).unwrap();
             let mut again = Store::new(store.root.parent().unwrap(), Bytes(u64::MAX));
             let (_, notes) = prepare(&mut again, "tiny-gpt2");
@@ -385,7 +476,14 @@ mod tests {
         let (held, _) = prepare(&mut store, "tiny-gpt2");
         drop(prepare(&mut store, "tiny-llama"));
         drop(prepare(&mut store, "tiny-qwen3"));
-        let names = |store: &Store| store.entries().unwrap().into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+        let names = |store: &Store| {
+            store
+                .entries()
+                .unwrap()
+                .into_iter()
+                .map(|entry| entry.name)
+                .collect::<Vec<_>>()
+        };
         let left = names(&store);
         assert_eq!(left.len(), 2, "{left:?}");
         assert!(left[0].starts_with("tiny-gpt2") && left[1].starts_with("tiny-qwen3"));
@@ -399,7 +497,11 @@ mod tests {
     fn left_over_staging_is_removed_when_space_is_needed() {
         let (_folder, mut store) = store(1);
         fs::create_dir_all(store.root.join(".staging-dead")).unwrap();
-        fs::write(store.root.join(".staging-dead").join(WEIGHTS_FILE), vec![0; 100]).unwrap();
+        fs::write(
+            store.root.join(".staging-dead").join(WEIGHTS_FILE),
+            vec![0; 100],
+        )
+        .unwrap();
         drop(prepare(&mut store, "tiny-gpt2"));
         assert!(!store.root.join(".staging-dead").exists());
     }

@@ -66,9 +66,18 @@ pub struct Layout {
 impl Layout {
     /// The layout for `spec` at `precision`.
     pub fn of(spec: &ModelSpec, precision: Precision) -> Layout {
-        let mut planner = Planner { spec, precision, tensors: Vec::new(), end: 0 };
+        let mut planner = Planner {
+            spec,
+            precision,
+            tensors: Vec::new(),
+            end: 0,
+        };
         planner.model();
-        Layout { tensors: planner.tensors, precision, file_bytes: Bytes(planner.end) }
+        Layout {
+            tensors: planner.tensors,
+            precision,
+            file_bytes: Bytes(planner.end),
+        }
     }
 
     /// The tensor of this name.
@@ -78,7 +87,13 @@ impl Layout {
 
     /// The largest tensor.
     pub fn largest(&self) -> Bytes {
-        Bytes(self.tensors.iter().map(|tensor| tensor.bytes).max().unwrap_or(0))
+        Bytes(
+            self.tensors
+                .iter()
+                .map(|tensor| tensor.bytes)
+                .max()
+                .unwrap_or(0),
+        )
     }
 
     /// Identifies the bytes that will be generated, but for the seed.
@@ -87,7 +102,12 @@ impl Layout {
     }
 
     /// Writes the file. `progress` is told the bytes done after each block.
-    pub fn write(&self, seed: u64, out: &mut impl Write, mut progress: impl FnMut(Bytes)) -> io::Result<()> {
+    pub fn write(
+        &self,
+        seed: u64,
+        out: &mut impl Write,
+        mut progress: impl FnMut(Bytes),
+    ) -> io::Result<()> {
         let mut at = 0;
         let mut block = Vec::with_capacity(BLOCK * 4);
         for tensor in &self.tensors {
@@ -102,7 +122,9 @@ impl Layout {
                 fill(tensor, key, first, count, self.precision, &mut block);
                 out.write_all(&block)?;
                 first += count;
-                progress(Bytes(tensor.offset + first * self.precision.element_bytes()));
+                progress(Bytes(
+                    tensor.offset + first * self.precision.element_bytes(),
+                ));
             }
             at = tensor.offset + tensor.bytes;
         }
@@ -130,10 +152,20 @@ impl Planner<'_> {
     fn add(&mut self, name: String, dims: &[u32], init: Init) {
         let dims: Vec<u64> = dims.iter().map(|dim| u64::from(*dim)).collect();
         let bytes = dims.iter().product::<u64>() * self.precision.element_bytes();
-        let align = if bytes >= LARGE { LARGE_ALIGN } else { SMALL_ALIGN };
+        let align = if bytes >= LARGE {
+            LARGE_ALIGN
+        } else {
+            SMALL_ALIGN
+        };
         let offset = self.end.next_multiple_of(align);
         self.end = offset + bytes;
-        self.tensors.push(Tensor { name, dims, offset, bytes, init });
+        self.tensors.push(Tensor {
+            name,
+            dims,
+            offset,
+            bytes,
+            init,
+        });
     }
 
     /// A linear layer `[inputs, outputs]`, scaled so that inputs of unit variance give outputs of variance `gain^2`.
@@ -143,12 +175,26 @@ impl Planner<'_> {
     }
 
     fn bias(&mut self, name: String, width: u32) {
-        self.add(name, &[width], Init::Bell { mean: 0.0, std: 0.02 });
+        self.add(
+            name,
+            &[width],
+            Init::Bell {
+                mean: 0.0,
+                std: 0.02,
+            },
+        );
     }
 
     fn norm(&mut self, name: String) {
         let d = self.spec.d_model;
-        self.add(format!("{name}.weight"), &[d], Init::Bell { mean: 1.0, std: 0.1 });
+        self.add(
+            format!("{name}.weight"),
+            &[d],
+            Init::Bell {
+                mean: 1.0,
+                std: 0.1,
+            },
+        );
         if self.spec.norm.kind == NormKind::LayerNorm {
             self.bias(format!("{name}.bias"), d);
         }
@@ -158,13 +204,27 @@ impl Planner<'_> {
         let spec = self.spec;
         if let Position::Rotary { theta } = spec.position {
             for (name, sine) in [("rope.cos", false), ("rope.sin", true)] {
-                self.add(name.into(), &[spec.max_positions, spec.head_dim / 2], Init::Rope { theta, sine });
+                self.add(
+                    name.into(),
+                    &[spec.max_positions, spec.head_dim / 2],
+                    Init::Rope { theta, sine },
+                );
             }
         }
         if let Some(specialists) = spec.specialists {
-            self.linear("router.fc.weight".into(), spec.d_model, specialists.router_hidden, (spec.d_model as f32).sqrt());
+            self.linear(
+                "router.fc.weight".into(),
+                spec.d_model,
+                specialists.router_hidden,
+                (spec.d_model as f32).sqrt(),
+            );
             self.bias("router.fc.bias".into(), specialists.router_hidden);
-            self.linear("router.out.weight".into(), specialists.router_hidden, specialists.count, 1.5);
+            self.linear(
+                "router.out.weight".into(),
+                specialists.router_hidden,
+                specialists.count,
+                1.5,
+            );
             self.bias("router.out.bias".into(), specialists.count);
             for head in 0..specialists.unused_heads {
                 self.linear(format!("unused.{head}.weight"), spec.d_model, 1, 1.0);
@@ -183,16 +243,31 @@ impl Planner<'_> {
         // An embedding of standard deviation 1/sqrt(d) gives logits of unit variance where it is also the head, and leaves
         // the residual stream to the layers: greedy text then does not repeat the last token for ever.
         let std = 1.0 / (spec.d_model as f32).sqrt();
-        self.add(format!("{prefix}wte"), &[spec.vocab, spec.d_model], Init::Bell { mean: 0.0, std });
+        self.add(
+            format!("{prefix}wte"),
+            &[spec.vocab, spec.d_model],
+            Init::Bell { mean: 0.0, std },
+        );
         if spec.position == Position::Learned {
-            self.add(format!("{prefix}wpe"), &[spec.max_positions, spec.d_model], Init::Bell { mean: 0.0, std: std / 2.0 });
+            self.add(
+                format!("{prefix}wpe"),
+                &[spec.max_positions, spec.d_model],
+                Init::Bell {
+                    mean: 0.0,
+                    std: std / 2.0,
+                },
+            );
         }
         for layer in 0..spec.n_layers {
             self.layer(&format!("{prefix}l{layer}."));
         }
         self.norm(format!("{prefix}final_norm"));
         if !spec.tied_head {
-            self.add(format!("{prefix}head.weight"), &[spec.vocab, spec.d_model], Init::Bell { mean: 0.0, std });
+            self.add(
+                format!("{prefix}head.weight"),
+                &[spec.vocab, spec.d_model],
+                Init::Bell { mean: 0.0, std },
+            );
         }
     }
 
@@ -208,7 +283,14 @@ impl Planner<'_> {
         }
         if spec.qk_norm {
             for name in ["q_norm", "k_norm"] {
-                self.add(format!("{prefix}{name}.weight"), &[spec.head_dim], Init::Bell { mean: 1.0, std: 0.1 });
+                self.add(
+                    format!("{prefix}{name}.weight"),
+                    &[spec.head_dim],
+                    Init::Bell {
+                        mean: 1.0,
+                        std: 0.1,
+                    },
+                );
             }
         }
         self.linear(format!("{prefix}o.weight"), spec.q_width(), d, branch);
@@ -240,9 +322,20 @@ impl Planner<'_> {
             Ffn::Moe { d_ff, experts, .. } => {
                 // Router logits of standard deviation 2: clear choices, as in trained routers, and none that never wins.
                 self.linear(format!("{prefix}router.weight"), d, experts, 2.0);
-                let std = |inputs: u32, gain: f32| Init::Bell { mean: 0.0, std: gain / (inputs as f32).sqrt() };
-                self.add(format!("{prefix}experts.fc1"), &[experts, 2 * d_ff, d], std(d, 1.0));
-                self.add(format!("{prefix}experts.fc2"), &[experts, d, d_ff], std(d_ff, gain));
+                let std = |inputs: u32, gain: f32| Init::Bell {
+                    mean: 0.0,
+                    std: gain / (inputs as f32).sqrt(),
+                };
+                self.add(
+                    format!("{prefix}experts.fc1"),
+                    &[experts, 2 * d_ff, d],
+                    std(d, 1.0),
+                );
+                self.add(
+                    format!("{prefix}experts.fc2"),
+                    &[experts, d, d_ff],
+                    std(d_ff, gain),
+                );
             }
         }
     }
@@ -266,21 +359,32 @@ fn bell(key: u64, index: u64) -> f32 {
     (lanes as i32 - 131_070) as f32 / LANES_STD
 }
 
-fn fill(tensor: &Tensor, key: u64, first: u64, count: u64, precision: Precision, out: &mut Vec<u8>) {
+fn fill(
+    tensor: &Tensor,
+    key: u64,
+    first: u64,
+    count: u64,
+    precision: Precision,
+    out: &mut Vec<u8>,
+) {
     let row = tensor.dims.last().copied().unwrap_or(1);
     let value = |index: u64| match tensor.init {
         Init::Bell { mean, std } => mean + std * bell(key, index),
         Init::Rope { theta, sine } => {
             let (position, pair) = ((index / row) as f64, (index % row) as f64);
             let angle = position * libm::pow(theta, -pair / row as f64);
-            (if sine { libm::sin(angle) } else { libm::cos(angle) }) as f32
+            (if sine {
+                libm::sin(angle)
+            } else {
+                libm::cos(angle)
+            }) as f32
         }
     };
     match precision {
-        Precision::Fp32 => (first..first + count).for_each(|index| out.extend_from_slice(&value(index).to_le_bytes())),
-        Precision::Fp16 => {
-            (first..first + count).for_each(|index| out.extend_from_slice(&f16::from_f32(value(index)).to_le_bytes()))
-        }
+        Precision::Fp32 => (first..first + count)
+            .for_each(|index| out.extend_from_slice(&value(index).to_le_bytes())),
+        Precision::Fp16 => (first..first + count)
+            .for_each(|index| out.extend_from_slice(&f16::from_f32(value(index)).to_le_bytes())),
     }
 }
 
@@ -293,7 +397,10 @@ mod tests {
     fn the_layout_stores_what_the_census_counts() {
         for spec in builtin() {
             let layout = Layout::of(spec, Precision::Fp16);
-            let tables = layout.tensors.iter().filter(|tensor| matches!(tensor.init, Init::Rope { .. }));
+            let tables = layout
+                .tensors
+                .iter()
+                .filter(|tensor| matches!(tensor.init, Init::Rope { .. }));
             let tables: u64 = tables.map(Tensor::elements).sum();
             let stored: u64 = layout.tensors.iter().map(Tensor::elements).sum();
             assert_eq!(stored - tables, census(spec).total, "{}", spec.name);
@@ -310,9 +417,15 @@ mod tests {
 
     #[test]
     fn bell_has_unit_variance_and_no_mean() {
-        let values: Vec<f64> = (0..200_000).map(|index| f64::from(bell(7, index))).collect();
+        let values: Vec<f64> = (0..200_000)
+            .map(|index| f64::from(bell(7, index)))
+            .collect();
         let mean = values.iter().sum::<f64>() / values.len() as f64;
-        let variance = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64;
+        let variance = values
+            .iter()
+            .map(|value| (value - mean).powi(2))
+            .sum::<f64>()
+            / values.len() as f64;
         assert!(mean.abs() < 0.01, "{mean}");
         assert!((variance - 1.0).abs() < 0.01, "{variance}");
     }
@@ -326,8 +439,17 @@ mod tests {
             assert_eq!(bytes.len() as u64, layout.file_bytes.0);
             format!("{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes))
         };
-        assert_eq!(digest("tiny-moe-llama", Precision::Fp32, 42), "dc3283647bd4c911");
-        assert_eq!(digest("tiny-moe-llama", Precision::Fp16, 42), "21ef9a98189661e1");
-        assert_ne!(digest("tiny-moe-llama", Precision::Fp32, 43), digest("tiny-moe-llama", Precision::Fp32, 42));
+        assert_eq!(
+            digest("tiny-moe-llama", Precision::Fp32, 42),
+            "dc3283647bd4c911"
+        );
+        assert_eq!(
+            digest("tiny-moe-llama", Precision::Fp16, 42),
+            "21ef9a98189661e1"
+        );
+        assert_ne!(
+            digest("tiny-moe-llama", Precision::Fp32, 43),
+            digest("tiny-moe-llama", Precision::Fp32, 42)
+        );
     }
 }

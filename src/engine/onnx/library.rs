@@ -1,5 +1,8 @@
 //! Loading ONNX Runtime's library, and saying what it says in one sentence.
-#![allow(unsafe_code, reason = "raw ONNX Runtime calls; each block names the rule it keeps")]
+#![allow(
+    unsafe_code,
+    reason = "raw ONNX Runtime calls; each block names the rule it keeps"
+)]
 
 use super::super::EngineError;
 use ort::environment::Environment;
@@ -18,7 +21,11 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
         )));
     }
     let version = version(path)?;
-    let number = |text: &str| text.split('.').nth(1).and_then(|minor| minor.parse::<u32>().ok());
+    let number = |text: &str| {
+        text.split('.')
+            .nth(1)
+            .and_then(|minor| minor.parse::<u32>().ok())
+    };
     if number(&version) < number(OLDEST) {
         return Err(EngineError::Runtime(format!(
             "ONNX Runtime {version} ({}) is too old: {OLDEST} or newer is needed; name another with --ort",
@@ -26,10 +33,17 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
         )));
     }
     let unusable = |cause: String| {
-        EngineError::Runtime(format!("could not start ONNX Runtime {version} ({}): {cause}; name another with --ort", path.display()))
+        EngineError::Runtime(format!(
+            "could not start ONNX Runtime {version} ({}): {cause}; name another with --ort",
+            path.display()
+        ))
     };
     let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
-    let environment = builder.with_name("edgebench").with_telemetry(false).build().map_err(|error| unusable(first_line(error.message())))?;
+    let environment = builder
+        .with_name("edgebench")
+        .with_telemetry(false)
+        .build()
+        .map_err(|error| unusable(first_line(error.message())))?;
     environment.set_log_level(ort::logging::LogLevel::Error);
     Ok(environment)
 }
@@ -37,20 +51,32 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
 /// Version of the library at `path`, asked before `ort` gets to see it: an old one must give a sentence, not a panic.
 pub fn version(path: &Path) -> Result<String, EngineError> {
     let unusable = |cause: String| {
-        EngineError::Runtime(format!("{} is not a usable ONNX Runtime library: {cause}; name another with --ort", path.display()))
+        EngineError::Runtime(format!(
+            "{} is not a usable ONNX Runtime library: {cause}; name another with --ort",
+            path.display()
+        ))
     };
     // SAFETY: loading runs the library's initialisers, as `ort` would a moment later.
-    let library = unsafe { libloading::Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
+    let library =
+        unsafe { libloading::Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
     // SAFETY: the signature is that of onnxruntime_c_api.h.
-    let base = unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") };
+    let base = unsafe {
+        library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase")
+    };
     let base = base.map_err(|_| unusable("it has no OrtGetApiBase".into()))?;
     // SAFETY: OrtGetApiBase returns a static table; its version string is static and terminated.
-    let version: *const c_char = unsafe { base().as_ref().map_or(std::ptr::null(), |base| (base.GetVersionString)()) };
+    let version: *const c_char = unsafe {
+        base()
+            .as_ref()
+            .map_or(std::ptr::null(), |base| (base.GetVersionString)())
+    };
     if version.is_null() {
         return Err(unusable("it tells no version".into()));
     }
     // SAFETY: not null, static, terminated.
-    let version = unsafe { CStr::from_ptr(version) }.to_string_lossy().into_owned();
+    let version = unsafe { CStr::from_ptr(version) }
+        .to_string_lossy()
+        .into_owned();
     // Kept loaded: unloading ONNX Runtime is not supported.
     std::mem::forget(library);
     Ok(version)
@@ -66,16 +92,26 @@ pub fn providers() -> Vec<String> {
     let api = ort::api();
     let (mut names, mut count): (*mut *mut c_char, i32) = (std::ptr::null_mut(), 0);
     // SAFETY: two values are written; the status is released by `ort`.
-    let status = unsafe { ort::Error::result_from_status((api.GetAvailableProviders)(&mut names, &mut count)) };
+    let status = unsafe {
+        ort::Error::result_from_status((api.GetAvailableProviders)(&mut names, &mut count))
+    };
     if status.is_err() || names.is_null() {
         return Vec::new();
     }
     // SAFETY: the array holds `count` terminated strings until it is released below.
     let listed = unsafe { std::slice::from_raw_parts(names, count.unsigned_abs() as usize) };
     // SAFETY: as above.
-    let listed = listed.iter().map(|name| unsafe { CStr::from_ptr(*name) }.to_string_lossy().into_owned()).collect();
+    let listed = listed
+        .iter()
+        .map(|name| {
+            unsafe { CStr::from_ptr(*name) }
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
     // SAFETY: releases what GetAvailableProviders gave, once.
-    let _ = unsafe { ort::Error::result_from_status((api.ReleaseAvailableProviders)(names, count)) };
+    let _ =
+        unsafe { ort::Error::result_from_status((api.ReleaseAvailableProviders)(names, count)) };
     listed
 }
 
@@ -83,7 +119,13 @@ pub fn providers() -> Vec<String> {
 pub fn refused(error: &ort::Error) -> EngineError {
     let message = first_line(error.message());
     let lower = message.to_lowercase();
-    let memory = ["failed to allocate memory", "out of memory", "bad_alloc", "bad allocation", "not enough memory"];
+    let memory = [
+        "failed to allocate memory",
+        "out of memory",
+        "bad_alloc",
+        "bad allocation",
+        "not enough memory",
+    ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return EngineError::OutOfMemory(format!("ONNX Runtime was refused memory: {message}"));
     }
@@ -97,7 +139,11 @@ pub fn refused(error: &ort::Error) -> EngineError {
 
 /// ONNX Runtime's messages may run over many lines of source paths; the first says what happened.
 pub fn first_line(message: &str) -> String {
-    let line = message.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("no message");
+    let line = message
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("no message");
     const LONGEST: usize = 600;
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &line[..end]),

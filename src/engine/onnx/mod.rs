@@ -12,8 +12,8 @@ use super::{Engine, EngineError};
 use crate::protocol::{CacheShape, EngineKind, TrialRequest};
 use crate::trial::{Device, LoadFacts, Precision};
 use crate::units::{Bytes, Nanos};
-use ort::ep;
 use ort::environment::Environment;
+use ort::ep;
 use ort::session::{RunOptions, Session};
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,7 +25,9 @@ pub use probe::probe;
 /// Loads the library; no session yet.
 pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
     let EngineKind::Onnx { library, cuda_dirs } = &request.engine else {
-        return Err(EngineError::Other("the ONNX engine was asked to run a script".into()));
+        return Err(EngineError::Other(
+            "the ONNX engine was asked to run a script".into(),
+        ));
     };
     let environment = library::load(library)?;
     let space = match request.trial.device {
@@ -36,7 +38,13 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
             Space::Gpu(cuda, index)
         }
     };
-    Ok(Box::new(OnnxEngine { request: request.clone(), environment, space, loaded: None, next: Vec::new() }))
+    Ok(Box::new(OnnxEngine {
+        request: request.clone(),
+        environment,
+        space,
+        loaded: None,
+        next: Vec::new(),
+    }))
 }
 
 /// The CUDA provider's file, which lies beside the library.
@@ -123,15 +131,30 @@ impl Engine for OnnxEngine {
         let option = |id: &str| -> Result<RunOptions, EngineError> {
             let mut options = RunOptions::new().map_err(|error| library::refused(&error))?;
             if self.captures() {
-                options.set("gpu_graph_id", id).map_err(|error| library::refused(&error))?;
+                options
+                    .set("gpu_graph_id", id)
+                    .map_err(|error| library::refused(&error))?;
             }
             Ok(options)
         };
         let plain_run = option("-1")?;
-        let graph_run = if self.captures() { Some(option("1")?) } else { None };
+        let graph_run = if self.captures() {
+            Some(option("1")?)
+        } else {
+            None
+        };
         self.next = vec![0; io.batch];
         let bindings = HashMap::new();
-        self.loaded = Some(Loaded { bindings, session, io, plain_run, graph_run, length: 0, swapped: false, steps: 0 });
+        self.loaded = Some(Loaded {
+            bindings,
+            session,
+            io,
+            plain_run,
+            graph_run,
+            length: 0,
+            swapped: false,
+            steps: 0,
+        });
         self.prime()?;
         Ok(LoadFacts {
             session: session_time,
@@ -143,7 +166,11 @@ impl Engine for OnnxEngine {
             kv_cache,
             io_buffers,
             largest_tensor: self.request.largest_tensor,
-            kv_mode: if self.request.io.shared_kv { "in place".into() } else { "concatenated".into() },
+            kv_mode: if self.request.io.shared_kv {
+                "in place".into()
+            } else {
+                "concatenated".into()
+            },
         })
     }
 
@@ -159,13 +186,24 @@ impl Engine for OnnxEngine {
         let (request, shared) = (self.request.io.clone(), self.request.io.shared_kv);
         let loaded = self.loaded()?;
         if rows.len() != loaded.io.batch || ids.len() != new * rows.len() || new == 0 {
-            return Err(EngineError::Other(format!("{} rows of ids for a batch of {}", rows.len(), loaded.io.batch)));
+            return Err(EngineError::Other(format!(
+                "{} rows of ids for a batch of {}",
+                rows.len(),
+                loaded.io.batch
+            )));
         }
         loaded.room(new)?;
         loaded.io.ids.write(&ids)?;
-        loaded.io.write_positions(loaded.length, new, shared, false)?;
+        loaded
+            .io
+            .write_positions(loaded.length, new, shared, false)?;
         let past = if shared { 0 } else { loaded.length };
-        let shape = Shape { new, past, swapped: loaded.swapped, feedback: false };
+        let shape = Shape {
+            new,
+            past,
+            swapped: loaded.swapped,
+            feedback: false,
+        };
         let time = loaded.run(&request, shape, false)?;
         self.fetch_next()?;
         Ok(time)
@@ -173,12 +211,21 @@ impl Engine for OnnxEngine {
 
     fn step(&mut self) -> Result<Nanos, EngineError> {
         let shared = self.request.io.shared_kv;
-        let Some(loaded) = self.loaded.as_mut() else { return Err(not_loaded()) };
+        let Some(loaded) = self.loaded.as_mut() else {
+            return Err(not_loaded());
+        };
         loaded.room(1)?;
         let captured = loaded.graph_run.is_some() && loaded.steps > 0;
-        loaded.io.write_positions(loaded.length, 1, shared, captured)?;
+        loaded
+            .io
+            .write_positions(loaded.length, 1, shared, captured)?;
         let past = if shared { 0 } else { loaded.length };
-        let shape = Shape { new: 1, past, swapped: loaded.swapped, feedback: true };
+        let shape = Shape {
+            new: 1,
+            past,
+            swapped: loaded.swapped,
+            feedback: true,
+        };
         let time = loaded.run(&self.request.io, shape, captured)?;
         loaded.steps += 1;
         loaded.io.next.read(&mut self.next)?;
@@ -210,7 +257,10 @@ impl Engine for OnnxEngine {
     fn device_used(&self) -> Option<Bytes> {
         match &self.space {
             Space::Host => None,
-            Space::Gpu(cuda, _) => cuda.memory_info().ok().map(|(free, total)| total.saturating_sub(free)),
+            Space::Gpu(cuda, _) => cuda
+                .memory_info()
+                .ok()
+                .map(|(free, total)| total.saturating_sub(free)),
         }
     }
 }
@@ -226,7 +276,9 @@ impl OnnxEngine {
 
     /// Whether decode steps are captured into a CUDA graph: a growing cache changes shape with every token and cannot be.
     fn captures(&self) -> bool {
-        matches!(self.space, Space::Gpu(..)) && self.request.trial.cuda_graph && self.request.io.shared_kv
+        matches!(self.space, Space::Gpu(..))
+            && self.request.trial.cuda_graph
+            && self.request.io.shared_kv
     }
 
     fn session(&self) -> Result<Session, EngineError> {
@@ -245,12 +297,16 @@ impl OnnxEngine {
                 .build()
                 // The default is to fall back to the CPU in silence.
                 .error_on_failure();
-            builder = builder.with_execution_providers([cuda]).map_err(|error| match refused(error.into()) {
-                EngineError::Model(message) => EngineError::Device(message),
-                other => other,
+            builder = builder.with_execution_providers([cuda]).map_err(|error| {
+                match refused(error.into()) {
+                    EngineError::Model(message) => EngineError::Device(message),
+                    other => other,
+                }
             })?;
         }
-        builder.commit_from_file(&self.request.graph).map_err(refused)
+        builder
+            .commit_from_file(&self.request.graph)
+            .map_err(refused)
     }
 
     /// With CUDA graphs: one token, one ordinary step and the capturing step, before anybody looks at a clock.
@@ -266,7 +322,9 @@ impl OnnxEngine {
     }
 
     fn fetch_next(&mut self) -> Result<(), EngineError> {
-        let Some(loaded) = self.loaded.as_ref() else { return Err(not_loaded()) };
+        let Some(loaded) = self.loaded.as_ref() else {
+            return Err(not_loaded());
+        };
         loaded.io.next.read(&mut self.next)
     }
 }
@@ -284,7 +342,12 @@ impl Loaded {
     }
 
     /// One run of the session; only the run call itself is timed. Bindings are made on first use: warm-up makes them all.
-    fn run(&mut self, decoder: &crate::protocol::DecoderIo, shape: Shape, captured: bool) -> Result<Nanos, EngineError> {
+    fn run(
+        &mut self,
+        decoder: &crate::protocol::DecoderIo,
+        shape: Shape,
+        captured: bool,
+    ) -> Result<Nanos, EngineError> {
         if !self.bindings.contains_key(&shape) {
             let binding = self.io.bind(&self.session, decoder, shape)?;
             self.bindings.insert(shape, binding);
@@ -314,7 +377,11 @@ impl Io {
         let size = tensors::element_bytes(float);
         let copies = if decoder.shared_kv { 1 } else { 2 };
         let part = |bytes: usize| -> Result<CachePart, EngineError> {
-            Ok(CachePart { buffers: (0..copies).map(|_| Buffer::new(space, bytes)).collect::<Result<_, _>>()? })
+            Ok(CachePart {
+                buffers: (0..copies)
+                    .map(|_| Buffer::new(space, bytes))
+                    .collect::<Result<_, _>>()?,
+            })
         };
         let cache = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
             let bytes = batch * capacity * (shape.kv_heads * shape.head_dim) as usize * size;
@@ -341,12 +408,19 @@ impl Io {
             total: Buffer::new(&Space::Host, 4)?,
             mask,
             caches: decoder.caches.iter().map(cache).collect::<Result<_, _>>()?,
-            router: decoder.router_width.map(|width| part(batch * capacity * width as usize * size)).transpose()?,
+            router: decoder
+                .router_width
+                .map(|width| part(batch * capacity * width as usize * size))
+                .transpose()?,
         })
     }
 
     fn parts(&self) -> impl Iterator<Item = &Buffer> {
-        self.caches.iter().flatten().chain(&self.router).flat_map(|part| &part.buffers)
+        self.caches
+            .iter()
+            .flatten()
+            .chain(&self.router)
+            .flat_map(|part| &part.buffers)
     }
 
     fn cache_bytes(&self) -> Bytes {
@@ -354,22 +428,46 @@ impl Io {
     }
 
     fn other_bytes(&self) -> Bytes {
-        let buffers = [&self.ids, &self.next, &self.logits, &self.positions, &self.seqlens, &self.total];
-        Bytes(buffers.into_iter().chain(&self.mask).map(|buffer| buffer.bytes as u64).sum())
+        let buffers = [
+            &self.ids,
+            &self.next,
+            &self.logits,
+            &self.positions,
+            &self.seqlens,
+            &self.total,
+        ];
+        Bytes(
+            buffers
+                .into_iter()
+                .chain(&self.mask)
+                .map(|buffer| buffer.bytes as u64)
+                .sum(),
+        )
     }
 
     /// Tells the graph where the new tokens stand. In a decode step of a fused graph that is one number for each row.
-    fn write_positions(&mut self, length: usize, new: usize, shared: bool, captured: bool) -> Result<(), EngineError> {
+    fn write_positions(
+        &mut self,
+        length: usize,
+        new: usize,
+        shared: bool,
+        captured: bool,
+    ) -> Result<(), EngineError> {
         let total = length + new;
         if !shared {
             let row = length as i64..total as i64;
             if new == 1 && self.batch == 1 {
                 return self.positions.write(&[length as i64]);
             }
-            return self.positions.write(&(0..self.batch).flat_map(|_| row.clone()).collect::<Vec<_>>());
+            return self.positions.write(
+                &(0..self.batch)
+                    .flat_map(|_| row.clone())
+                    .collect::<Vec<_>>(),
+            );
         }
         // A captured graph has frozen this scalar; the largest value is right for every length (`seqlens_k` decides).
-        self.total.write(&[if captured { self.capacity } else { total } as i32])?;
+        self.total
+            .write(&[if captured { self.capacity } else { total } as i32])?;
         let last = total as i32 - 1;
         if self.batch == 1 {
             self.seqlens.write(&[last])?;
@@ -378,16 +476,31 @@ impl Io {
         }
         if new > 1 {
             let row = length as i32..total as i32;
-            self.positions.write(&(0..self.batch).flat_map(|_| row.clone()).collect::<Vec<_>>())?;
+            self.positions.write(
+                &(0..self.batch)
+                    .flat_map(|_| row.clone())
+                    .collect::<Vec<_>>(),
+            )?;
         }
         Ok(())
     }
 
-    fn bind(&self, session: &Session, decoder: &crate::protocol::DecoderIo, shape: Shape) -> Result<Binding, EngineError> {
+    fn bind(
+        &self,
+        session: &Session,
+        decoder: &crate::protocol::DecoderIo,
+        shape: Shape,
+    ) -> Result<Binding, EngineError> {
         let mut binding = Binding::new(session)?;
         let (batch, new) = (self.batch as i64, shape.new as i64);
-        let on = |buffer: &Buffer, element, dims: &[i64]| Tensor::over(buffer, &self.place, element, dims);
-        let source = if shape.feedback { &self.next } else { &self.ids };
+        let on = |buffer: &Buffer, element, dims: &[i64]| {
+            Tensor::over(buffer, &self.place, element, dims)
+        };
+        let source = if shape.feedback {
+            &self.next
+        } else {
+            &self.ids
+        };
         binding.input("input_ids", on(source, i64::ELEMENT, &[batch, new])?)?;
         if decoder.shared_kv {
             binding.input("seqlens_k", on(&self.seqlens, i32::ELEMENT, &[batch])?)?;
@@ -395,27 +508,68 @@ impl Io {
             binding.input("total_sequence_length", total)?;
             if decoder.position_ids {
                 // The position of a single new token is the length before it: `seqlens_k`, read from where it lies.
-                let positions = if shape.new == 1 { &self.seqlens } else { &self.positions };
+                let positions = if shape.new == 1 {
+                    &self.seqlens
+                } else {
+                    &self.positions
+                };
                 binding.input("position_ids", on(positions, i32::ELEMENT, &[batch, new])?)?;
             }
         } else {
-            binding.input("position_ids", on(&self.positions, i64::ELEMENT, &[batch, new])?)?;
+            binding.input(
+                "position_ids",
+                on(&self.positions, i64::ELEMENT, &[batch, new])?,
+            )?;
             if let Some(mask) = &self.mask {
-                binding.input("attention_mask", on(mask, i64::ELEMENT, &[batch, (shape.past + shape.new) as i64])?)?;
+                binding.input(
+                    "attention_mask",
+                    on(
+                        mask,
+                        i64::ELEMENT,
+                        &[batch, (shape.past + shape.new) as i64],
+                    )?,
+                )?;
             }
         }
-        binding.output("logits", on(&self.logits, self.float, &[batch, 1, i64::from(decoder.vocab)])?)?;
+        binding.output(
+            "logits",
+            on(
+                &self.logits,
+                self.float,
+                &[batch, 1, i64::from(decoder.vocab)],
+            )?,
+        )?;
         binding.output("next_ids", on(&self.next, i64::ELEMENT, &[batch, 1])?)?;
         for (index, (cache, dims)) in self.caches.iter().zip(&decoder.caches).enumerate() {
             for (part, name) in cache.iter().zip(["key", "value"]) {
-                let dims = |length: i64| vec![batch, i64::from(dims.kv_heads), length, i64::from(dims.head_dim)];
-                let names = (format!("past_key_values.{index}.{name}"), format!("present.{index}.{name}"));
+                let dims = |length: i64| {
+                    vec![
+                        batch,
+                        i64::from(dims.kv_heads),
+                        length,
+                        i64::from(dims.head_dim),
+                    ]
+                };
+                let names = (
+                    format!("past_key_values.{index}.{name}"),
+                    format!("present.{index}.{name}"),
+                );
                 self.bind_cache(&mut binding, part, names, shape, decoder.shared_kv, dims)?;
             }
         }
         if let (Some(router), Some(width)) = (&self.router, decoder.router_width) {
-            let names = ("past_router.weights".into(), "present_router.weights".into());
-            self.bind_cache(&mut binding, router, names, shape, decoder.shared_kv, |length| vec![batch, length, i64::from(width)])?;
+            let names = (
+                "past_router.weights".into(),
+                "present_router.weights".into(),
+            );
+            self.bind_cache(
+                &mut binding,
+                router,
+                names,
+                shape,
+                decoder.shared_kv,
+                |length| vec![batch, length, i64::from(width)],
+            )?;
         }
         Ok(binding)
     }
@@ -435,9 +589,18 @@ impl Io {
         } else {
             let (from, to) = if shape.swapped { (1, 0) } else { (0, 1) };
             let (past, total) = (shape.past as i64, (shape.past + shape.new) as i64);
-            ((&part.buffers[from], dims(past)), (&part.buffers[to], dims(total)))
+            (
+                (&part.buffers[from], dims(past)),
+                (&part.buffers[to], dims(total)),
+            )
         };
-        binding.input(&past_name, Tensor::over(past.0, &self.place, self.float, &past.1)?)?;
-        binding.output(&present_name, Tensor::over(present.0, &self.place, self.float, &present.1)?)
+        binding.input(
+            &past_name,
+            Tensor::over(past.0, &self.place, self.float, &past.1)?,
+        )?;
+        binding.output(
+            &present_name,
+            Tensor::over(present.0, &self.place, self.float, &present.1)?,
+        )
     }
 }

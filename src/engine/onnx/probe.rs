@@ -6,8 +6,8 @@ use super::tensors::{Binding, Buffer, Number, Place, Space, Tensor};
 use super::{cuda_provider, library};
 use crate::protocol::{EngineKind, GpuFacts, ProbeFacts};
 use crate::trial::DeviceChoice;
-use ort::ep;
 use ort::environment::Environment;
+use ort::ep;
 use ort::session::{RunOptions, Session};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +17,14 @@ const ADD: &[u8] = include_bytes!("add.onnx");
 
 /// Looks at the library and, unless the CPU was asked for, at CUDA.
 pub fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, EngineError> {
-    let EngineKind::Onnx { library: path, cuda_dirs } = engine else {
-        return Err(EngineError::Other("the ONNX engine was asked to run a script".into()));
+    let EngineKind::Onnx {
+        library: path,
+        cuda_dirs,
+    } = engine
+    else {
+        return Err(EngineError::Other(
+            "the ONNX engine was asked to run a script".into(),
+        ));
     };
     let environment = library::load(path)?;
     let mut facts = ProbeFacts {
@@ -40,11 +46,18 @@ pub fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, En
     Ok(facts)
 }
 
-fn gpu(environment: &Environment, library: &Path, folders: &[PathBuf], index: u32) -> Result<GpuFacts, EngineError> {
+fn gpu(
+    environment: &Environment,
+    library: &Path,
+    folders: &[PathBuf],
+    index: u32,
+) -> Result<GpuFacts, EngineError> {
     let cuda = Cuda::load(&cuda_provider(library)?, folders)?;
     let count = cuda.device_count()?;
     if index >= count {
-        return Err(EngineError::Device(format!("there is no GPU {index}: the driver shows {count}; choose one with --device cuda:N")));
+        return Err(EngineError::Device(format!(
+            "there is no GPU {index}: the driver shows {count}; choose one with --device cuda:N"
+        )));
     }
     cuda.use_device(index)?;
     let (free, total) = cuda.memory_info()?;
@@ -56,7 +69,11 @@ fn gpu(environment: &Environment, library: &Path, folders: &[PathBuf], index: u3
         memory_free: free,
         unified_memory: cuda.is_integrated(index)?,
         cuda_version: cuda.version(),
-        libraries: cuda.libraries.iter().map(|path| path.display().to_string()).collect(),
+        libraries: cuda
+            .libraries
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
         ..GpuFacts::default()
     };
     prove(environment, cuda, index)?;
@@ -69,7 +86,10 @@ fn prove(environment: &Environment, cuda: Arc<Cuda>, index: u32) -> Result<(), E
         EngineError::Model(message) => EngineError::Device(message),
         other => other,
     };
-    let provider = ep::CUDA::default().with_device_id(index as i32).build().error_on_failure();
+    let provider = ep::CUDA::default()
+        .with_device_id(index as i32)
+        .build()
+        .error_on_failure();
     let mut session = Session::builder(environment)
         .map_err(refused)?
         .with_execution_providers([provider])
@@ -91,6 +111,9 @@ fn prove(environment: &Environment, cuda: Arc<Cuda>, index: u32) -> Result<(), E
     if sum == [3.0] {
         Ok(())
     } else {
-        Err(EngineError::Device(format!("GPU {index} computed 1.5 + 1.5 = {}; its driver and ONNX Runtime do not fit together", sum[0])))
+        Err(EngineError::Device(format!(
+            "GPU {index} computed 1.5 + 1.5 = {}; its driver and ONNX Runtime do not fit together",
+            sum[0]
+        )))
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! The safe wrappers of `ort` clone a borrowed tensor when it is bound, which would silently end the sharing of the KV
 //! cache, and build a value for every output on every run. These are the few raw calls the decode loop needs instead.
-#![allow(unsafe_code, reason = "raw ONNX Runtime calls; each block names the rule it keeps")]
+#![allow(
+    unsafe_code,
+    reason = "raw ONNX Runtime calls; each block names the rule it keeps"
+)]
 
 use super::super::EngineError;
 use super::super::cuda::{Cuda, DeviceBuffer};
@@ -51,7 +54,9 @@ impl Buffer {
         let memory = match space {
             Space::Gpu(cuda, _) => Memory::Gpu(Arc::clone(cuda), cuda.allocate(bytes)?),
             Space::Host => {
-                let refused = || EngineError::OutOfMemory(format!("could not allocate {bytes} bytes of memory"));
+                let refused = || {
+                    EngineError::OutOfMemory(format!("could not allocate {bytes} bytes of memory"))
+                };
                 let layout = Layout::from_size_align(bytes.max(1), ALIGN).map_err(|_| refused())?;
                 // SAFETY: the layout's size is not zero.
                 let at = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or_else(refused)?;
@@ -81,12 +86,19 @@ impl Buffer {
 
     /// Writes numbers from the start on.
     pub fn write<T: Number>(&mut self, values: &[T]) -> Result<(), EngineError> {
-        assert!(size_of_val(values) <= self.bytes, "a write stays inside its buffer");
+        assert!(
+            size_of_val(values) <= self.bytes,
+            "a write stays inside its buffer"
+        );
         // SAFETY: plain numbers are readable as bytes; the slice's length is theirs.
-        let bytes = unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
+        };
         match &self.memory {
             // SAFETY: the block is at least as long (asserted) and separate from the values.
-            Memory::Host(at, _) => unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), at.as_ptr(), bytes.len()) },
+            Memory::Host(at, _) => unsafe {
+                ptr::copy_nonoverlapping(bytes.as_ptr(), at.as_ptr(), bytes.len())
+            },
             // SAFETY: as above, on the device.
             Memory::Gpu(cuda, buffer) => unsafe { cuda.upload(buffer.at, bytes) }?,
         }
@@ -95,12 +107,19 @@ impl Buffer {
 
     /// Reads numbers from the start on.
     pub fn read<T: Number>(&self, values: &mut [T]) -> Result<(), EngineError> {
-        assert!(size_of_val(values) <= self.bytes, "a read stays inside its buffer");
+        assert!(
+            size_of_val(values) <= self.bytes,
+            "a read stays inside its buffer"
+        );
         // SAFETY: any bytes are valid plain numbers; the slice's length is theirs.
-        let bytes = unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(values)) };
+        let bytes = unsafe {
+            std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(values))
+        };
         match &self.memory {
             // SAFETY: the block is at least as long (asserted) and separate from the values.
-            Memory::Host(at, _) => unsafe { ptr::copy_nonoverlapping(at.as_ptr(), bytes.as_mut_ptr(), bytes.len()) },
+            Memory::Host(at, _) => unsafe {
+                ptr::copy_nonoverlapping(at.as_ptr(), bytes.as_mut_ptr(), bytes.len())
+            },
             // SAFETY: as above, on the device.
             Memory::Gpu(cuda, buffer) => unsafe { cuda.download(bytes, buffer.at) }?,
         }
@@ -150,10 +169,17 @@ impl Place {
             Space::Gpu(_, index) => (c"Cuda", *index as i32),
         };
         let mut place = ptr::null_mut();
-        let (kind, memory) = (sys::OrtAllocatorType::OrtDeviceAllocator, sys::OrtMemType::OrtMemTypeDefault);
+        let (kind, memory) = (
+            sys::OrtAllocatorType::OrtDeviceAllocator,
+            sys::OrtMemType::OrtMemTypeDefault,
+        );
         // SAFETY: the name is terminated; one pointer is written.
-        check(unsafe { (ort::api().CreateMemoryInfo)(name.as_ptr(), kind, index, memory, &mut place) })?;
-        NonNull::new(place).map(Place).ok_or_else(|| EngineError::Other("ONNX Runtime gave no memory description".into()))
+        check(unsafe {
+            (ort::api().CreateMemoryInfo)(name.as_ptr(), kind, index, memory, &mut place)
+        })?;
+        NonNull::new(place)
+            .map(Place)
+            .ok_or_else(|| EngineError::Other("ONNX Runtime gave no memory description".into()))
     }
 }
 
@@ -169,7 +195,12 @@ pub struct Tensor(NonNull<sys::OrtValue>);
 
 impl Tensor {
     /// The first elements of `buffer` as a tensor of this shape.
-    pub fn over(buffer: &Buffer, place: &Place, element: Element, shape: &[i64]) -> Result<Tensor, EngineError> {
+    pub fn over(
+        buffer: &Buffer,
+        place: &Place,
+        element: Element,
+        shape: &[i64],
+    ) -> Result<Tensor, EngineError> {
         let elements = shape.iter().product::<i64>() as usize;
         let bytes = elements * element_bytes(element);
         assert!(bytes <= buffer.bytes, "a tensor stays inside its buffer");
@@ -186,7 +217,9 @@ impl Tensor {
                 &mut value,
             )
         })?;
-        NonNull::new(value).map(Tensor).ok_or_else(|| EngineError::Other("ONNX Runtime gave no tensor".into()))
+        NonNull::new(value)
+            .map(Tensor)
+            .ok_or_else(|| EngineError::Other("ONNX Runtime gave no tensor".into()))
     }
 }
 
@@ -218,15 +251,21 @@ impl Binding {
         let mut binding = ptr::null_mut();
         // SAFETY: the session is alive; one pointer is written.
         check(unsafe { (ort::api().CreateIoBinding)(session.ptr().cast_mut(), &mut binding) })?;
-        let binding = NonNull::new(binding).ok_or_else(|| EngineError::Other("ONNX Runtime gave no binding".into()))?;
-        Ok(Binding { binding, tensors: Vec::new() })
+        let binding = NonNull::new(binding)
+            .ok_or_else(|| EngineError::Other("ONNX Runtime gave no binding".into()))?;
+        Ok(Binding {
+            binding,
+            tensors: Vec::new(),
+        })
     }
 
     /// Binds a tensor to an input.
     pub fn input(&mut self, name: &str, tensor: Tensor) -> Result<(), EngineError> {
         let name = terminated(name)?;
         // SAFETY: binding and value are alive; the name is copied by the call.
-        check(unsafe { (ort::api().BindInput)(self.binding.as_ptr(), name.as_ptr(), tensor.0.as_ptr()) })?;
+        check(unsafe {
+            (ort::api().BindInput)(self.binding.as_ptr(), name.as_ptr(), tensor.0.as_ptr())
+        })?;
         self.tensors.push(tensor);
         Ok(())
     }
@@ -235,7 +274,9 @@ impl Binding {
     pub fn output(&mut self, name: &str, tensor: Tensor) -> Result<(), EngineError> {
         let name = terminated(name)?;
         // SAFETY: binding and value are alive; the name is copied by the call.
-        check(unsafe { (ort::api().BindOutput)(self.binding.as_ptr(), name.as_ptr(), tensor.0.as_ptr()) })?;
+        check(unsafe {
+            (ort::api().BindOutput)(self.binding.as_ptr(), name.as_ptr(), tensor.0.as_ptr())
+        })?;
         self.tensors.push(tensor);
         Ok(())
     }
@@ -243,7 +284,13 @@ impl Binding {
     /// Runs the session on what is bound, to the end.
     pub fn run(&self, session: &mut Session, options: &RunOptions) -> Result<(), EngineError> {
         // SAFETY: session, options and binding are alive, and the session is borrowed for this call alone.
-        check(unsafe { (ort::api().RunWithBinding)(session.ptr().cast_mut(), options.ptr(), self.binding.as_ptr()) })
+        check(unsafe {
+            (ort::api().RunWithBinding)(
+                session.ptr().cast_mut(),
+                options.ptr(),
+                self.binding.as_ptr(),
+            )
+        })
     }
 }
 
@@ -255,5 +302,9 @@ impl Drop for Binding {
 }
 
 fn terminated(name: &str) -> Result<CString, EngineError> {
-    CString::new(name).map_err(|_| EngineError::Model(format!("the name {name:?} contains a zero byte; export the model again")))
+    CString::new(name).map_err(|_| {
+        EngineError::Model(format!(
+            "the name {name:?} contains a zero byte; export the model again"
+        ))
+    })
 }

@@ -23,14 +23,30 @@ impl Emitter<'_> {
             stream = self.add_and_norm(&stream, attended, &format!("{name}ffn_norm"));
             self.g.scope(&format!("/{name}ffn/"));
             let ffn = self.ffn(&stream.normed, &name);
-            let next = if layer + 1 < self.spec.n_layers { format!("{prefix}l{}.attn_norm", layer + 1) } else { format!("{prefix}final_norm") };
+            let next = if layer + 1 < self.spec.n_layers {
+                format!("{prefix}l{}.attn_norm", layer + 1)
+            } else {
+                format!("{prefix}final_norm")
+            };
             stream = self.add_and_norm(&stream, ffn, &next);
         }
         self.g.scope(&format!("/{prefix}head/"));
         let last = self.g.int(-1);
-        let last = self.g.op("Gather", &[&stream.normed, &last], &[("axis", Attr::Int(1))]);
-        let head = self.weight(&format!("{prefix}{}", if self.spec.tied_head { "wte" } else { "head.weight" }));
-        self.g.op("Gemm", &[&last, &head], &[("transB", Attr::Int(1))])
+        let last = self.g.op(
+            "Gather",
+            &[&stream.normed, &last],
+            &[("axis", Attr::Int(1))],
+        );
+        let head = self.weight(&format!(
+            "{prefix}{}",
+            if self.spec.tied_head {
+                "wte"
+            } else {
+                "head.weight"
+            }
+        ));
+        self.g
+            .op("Gemm", &[&last, &head], &[("transB", Attr::Int(1))])
     }
 
     fn embed(&mut self, shared: &Shared, prefix: &str) -> Stream {
@@ -41,14 +57,29 @@ impl Emitter<'_> {
             (Position::Learned, Some(positions)) => {
                 let table = self.weight(&format!("{prefix}wpe"));
                 let positions = self.g.op("Gather", &[&table, positions], &[]);
-                self.add_and_norm(&Stream { residual: tokens, normed: String::new() }, (positions, None), &norm)
+                self.add_and_norm(
+                    &Stream {
+                        residual: tokens,
+                        normed: String::new(),
+                    },
+                    (positions, None),
+                    &norm,
+                )
             }
-            _ => Stream { normed: self.norm(&tokens, &norm), residual: tokens },
+            _ => Stream {
+                normed: self.norm(&tokens, &norm),
+                residual: tokens,
+            },
         }
     }
 
     /// `residual + branch (+ bias)`, then the normalisation called `norm`.
-    fn add_and_norm(&mut self, stream: &Stream, branch: (String, Option<String>), norm: &str) -> Stream {
+    fn add_and_norm(
+        &mut self,
+        stream: &Stream,
+        branch: (String, Option<String>),
+        norm: &str,
+    ) -> Stream {
         let (branch, bias) = branch;
         if self.form == Form::Fused {
             return self.skip_norm(&stream.residual, &branch, bias.as_deref(), norm);
@@ -58,25 +89,47 @@ impl Emitter<'_> {
             None => branch,
         };
         let residual = self.g.op("Add", &[&stream.residual, &branch], &[]);
-        Stream { normed: self.norm(&residual, norm), residual }
+        Stream {
+            normed: self.norm(&residual, norm),
+            residual,
+        }
     }
 
     /// Skip(Simplified)LayerNormalization: sum, bias and normalisation in one kernel.
-    fn skip_norm(&mut self, residual: &str, branch: &str, bias: Option<&str>, norm: &str) -> Stream {
+    fn skip_norm(
+        &mut self,
+        residual: &str,
+        branch: &str,
+        bias: Option<&str>,
+        norm: &str,
+    ) -> Stream {
         let epsilon = ("epsilon", Attr::Float(self.spec.norm.epsilon));
         let gamma = self.weight(&format!("{norm}.weight"));
         let bias = bias.unwrap_or_default();
         let mut outputs = match self.spec.norm.kind {
             NormKind::LayerNorm => {
                 let beta = self.weight(&format!("{norm}.bias"));
-                self.g.node(CONTRIB, "SkipLayerNormalization", &[branch, residual, &gamma, &beta, bias], 4, &[epsilon])
+                self.g.node(
+                    CONTRIB,
+                    "SkipLayerNormalization",
+                    &[branch, residual, &gamma, &beta, bias],
+                    4,
+                    &[epsilon],
+                )
             }
-            NormKind::RmsNorm => {
-                self.g.node(CONTRIB, "SkipSimplifiedLayerNormalization", &[branch, residual, &gamma, bias], 4, &[epsilon])
-            }
+            NormKind::RmsNorm => self.g.node(
+                CONTRIB,
+                "SkipSimplifiedLayerNormalization",
+                &[branch, residual, &gamma, bias],
+                4,
+                &[epsilon],
+            ),
         };
         let residual = outputs.swap_remove(3);
-        Stream { normed: outputs.swap_remove(0), residual }
+        Stream {
+            normed: outputs.swap_remove(0),
+            residual,
+        }
     }
 
     /// Normalisation alone.
@@ -86,7 +139,11 @@ impl Emitter<'_> {
             NormKind::LayerNorm => {
                 let beta = self.weight(&format!("{name}.bias"));
                 let epsilon = ("epsilon", Attr::Float(self.spec.norm.epsilon));
-                self.g.op("LayerNormalization", &[x, &gamma, &beta], &[("axis", Attr::Int(-1)), epsilon])
+                self.g.op(
+                    "LayerNormalization",
+                    &[x, &gamma, &beta],
+                    &[("axis", Attr::Int(-1)), epsilon],
+                )
             }
             NormKind::RmsNorm => self.rms_norm(x, &gamma),
         }
@@ -97,11 +154,19 @@ impl Emitter<'_> {
         let epsilon = self.spec.norm.epsilon;
         if self.form == Form::Fused {
             // Lives in the standard domain since before that domain had an RMSNormalization of its own.
-            return self.g.op("SimplifiedLayerNormalization", &[x, gamma], &[("axis", Attr::Int(-1)), ("epsilon", Attr::Float(epsilon))]);
+            return self.g.op(
+                "SimplifiedLayerNormalization",
+                &[x, gamma],
+                &[("axis", Attr::Int(-1)), ("epsilon", Attr::Float(epsilon))],
+            );
         }
         let square = self.g.op("Mul", &[x, x], &[]);
         let axes = self.g.ints(&[-1]);
-        let mean = self.g.op("ReduceMean", &[&square, &axes], &[("keepdims", Attr::Int(1))]);
+        let mean = self.g.op(
+            "ReduceMean",
+            &[&square, &axes],
+            &[("keepdims", Attr::Int(1))],
+        );
         let epsilon = self.g.float(epsilon);
         let shifted = self.g.op("Add", &[&mean, &epsilon], &[]);
         let root = self.g.op("Sqrt", &[&shifted], &[]);
@@ -126,7 +191,13 @@ impl Emitter<'_> {
     }
 
     /// Query, key and value projection, attention, output projection (its bias beside it).
-    fn attention(&mut self, shared: &Shared, x: &str, layer: &str, cache: u32) -> (String, Option<String>) {
+    fn attention(
+        &mut self,
+        shared: &Shared,
+        x: &str,
+        layer: &str,
+        cache: u32,
+    ) -> (String, Option<String>) {
         let qkv = self.linear_bias(x, &format!("{layer}qkv"));
         let attended = match self.form {
             Form::Plain => self.plain_attention(shared, &qkv, layer, cache),
@@ -141,11 +212,16 @@ impl Emitter<'_> {
                 let inner = match self.form {
                     Form::Plain => {
                         let inner = self.linear_bias(x, &format!("{layer}fc"));
-                        self.g.op("Gelu", &[&inner], &[("approximate", Attr::Text("tanh"))])
+                        self.g
+                            .op("Gelu", &[&inner], &[("approximate", Attr::Text("tanh"))])
                     }
                     Form::Fused => {
                         let (inner, bias) = self.linear(x, &format!("{layer}fc"));
-                        self.g.contrib("FastGelu", &[&inner, bias.as_deref().unwrap_or_default()], &[])
+                        self.g.contrib(
+                            "FastGelu",
+                            &[&inner, bias.as_deref().unwrap_or_default()],
+                            &[],
+                        )
                     }
                 };
                 self.linear(&inner, &format!("{layer}proj"))
@@ -158,7 +234,12 @@ impl Emitter<'_> {
                 let inner = self.g.op("Mul", &[&gate, &up], &[]);
                 (self.matmul(&inner, &format!("{layer}down.weight")), None)
             }
-            Ffn::Moe { experts, top_k, normalize, .. } => {
+            Ffn::Moe {
+                experts,
+                top_k,
+                normalize,
+                ..
+            } => {
                 let routed = self.moe(x, layer, u64::from(experts), i64::from(top_k), normalize);
                 (routed, None)
             }
@@ -174,7 +255,9 @@ impl Emitter<'_> {
     pub(super) fn silu(&mut self, x: &str) -> String {
         if self.form == Form::Fused {
             // QuickGelu is x * sigmoid(alpha * x).
-            return self.g.contrib("QuickGelu", &[x], &[("alpha", Attr::Float(1.0))]);
+            return self
+                .g
+                .contrib("QuickGelu", &[x], &[("alpha", Attr::Float(1.0))]);
         }
         let sigmoid = self.g.op("Sigmoid", &[x], &[]);
         self.g.op("Mul", &[x, &sigmoid], &[])

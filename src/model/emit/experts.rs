@@ -7,7 +7,14 @@ use crate::trial::Form;
 
 impl Emitter<'_> {
     /// The FFN of a Mixture-of-Experts layer on `x` `[B, S, d]`; returns the same shape.
-    pub(super) fn moe(&mut self, x: &str, layer: &str, experts: u64, top_k: i64, normalize: bool) -> String {
+    pub(super) fn moe(
+        &mut self,
+        x: &str,
+        layer: &str,
+        experts: u64,
+        top_k: i64,
+        normalize: bool,
+    ) -> String {
         let d = i64::from(self.spec.d_model);
         let flat = self.g.ints(&[-1, d]);
         let tokens = self.g.op("Reshape", &[x, &flat], &[]);
@@ -25,12 +32,22 @@ impl Emitter<'_> {
                 ("activation_beta", Attr::Float(0.0)),
                 ("normalize_routing_weights", Attr::Int(1)),
             ];
-            let mixed = self.g.contrib("MoE", &[x, &logits, &fc1, "", &fc2], &attributes);
-            return if normalize { mixed } else { self.scale_to_all(x, &mixed, &logits, top_k) };
+            let mixed = self
+                .g
+                .contrib("MoE", &[x, &logits, &fc1, "", &fc2], &attributes);
+            return if normalize {
+                mixed
+            } else {
+                self.scale_to_all(x, &mixed, &logits, top_k)
+            };
         }
         let (weights, chosen) = self.route(&logits, top_k, normalize);
         let shape = self.g.op("Shape", &[&tokens], &[]);
-        let mut mixed = self.g.op("ConstantOfShape", &[&shape], &[("value", Attr::Zero(self.float))]);
+        let mut mixed = self.g.op(
+            "ConstantOfShape",
+            &[&shape],
+            &[("value", Attr::Zero(self.float))],
+        );
         for expert in 0..experts {
             mixed = self.add_expert(&tokens, &mixed, &weights, &chosen, layer, expert);
         }
@@ -44,11 +61,21 @@ impl Emitter<'_> {
     fn scale_to_all(&mut self, x: &str, mixed: &str, logits: &str, top_k: i64) -> String {
         let (weights, _) = self.route(logits, top_k, false);
         let axes = self.g.ints(&[-1]);
-        let share = self.g.op("ReduceSum", &[&weights, &axes], &[("keepdims", Attr::Int(1))]);
+        let share = self.g.op(
+            "ReduceSum",
+            &[&weights, &axes],
+            &[("keepdims", Attr::Int(1))],
+        );
         // [N, 1] to [B, S, 1], to go with [B, S, d].
-        let shape = self.g.op("Shape", &[x], &[("start", Attr::Int(0)), ("end", Attr::Int(2))]);
+        let shape = self.g.op(
+            "Shape",
+            &[x],
+            &[("start", Attr::Int(0)), ("end", Attr::Int(2))],
+        );
         let one = self.g.ints(&[1]);
-        let shape = self.g.op("Concat", &[&shape, &one], &[("axis", Attr::Int(0))]);
+        let shape = self
+            .g
+            .op("Concat", &[&shape, &one], &[("axis", Attr::Int(0))]);
         let share = self.g.op("Reshape", &[&share, &shape], &[]);
         self.g.op("Mul", &[mixed, &share], &[])
     }
@@ -69,8 +96,18 @@ impl Emitter<'_> {
     }
 
     /// Adds one expert's share for the tokens that chose it, and only for them: gather, two linear layers, scatter.
-    fn add_expert(&mut self, tokens: &str, mixed: &str, weights: &str, chosen: &str, layer: &str, expert: u64) -> String {
-        let Ffn::Moe { d_ff, .. } = self.spec.ffn else { unreachable!("only Mixture-of-Experts layers have experts") };
+    fn add_expert(
+        &mut self,
+        tokens: &str,
+        mixed: &str,
+        weights: &str,
+        chosen: &str,
+        layer: &str,
+        expert: u64,
+    ) -> String {
+        let Ffn::Moe { d_ff, .. } = self.spec.ffn else {
+            unreachable!("only Mixture-of-Experts layers have experts")
+        };
         self.g.scope(&format!("/{layer}ffn/expert.{expert}/"));
         let index = self.g.int(expert as i64);
         let hits = self.g.op("Equal", &[chosen, &index], &[]);
@@ -87,15 +124,22 @@ impl Emitter<'_> {
         let shape = self.g.ints(&[-1, i64::from(d_ff), 2]);
         let inner = self.g.op("Reshape", &[&inner, &shape], &[]);
         let (first, second) = (self.g.int(0), self.g.int(1));
-        let gate = self.g.op("Gather", &[&inner, &first], &[("axis", Attr::Int(2))]);
-        let value = self.g.op("Gather", &[&inner, &second], &[("axis", Attr::Int(2))]);
+        let gate = self
+            .g
+            .op("Gather", &[&inner, &first], &[("axis", Attr::Int(2))]);
+        let value = self
+            .g
+            .op("Gather", &[&inner, &second], &[("axis", Attr::Int(2))]);
         let gate = self.silu(&gate);
         let inner = self.g.op("Mul", &[&gate, &value], &[]);
         let fc2 = self.weight_slice(&format!("{layer}experts.fc2"), expert);
         let out = self.g.op("Gemm", &[&inner, &fc2], &linear);
         let weight = self.g.op("Unsqueeze", &[&weight, &axis], &[]);
         let out = self.g.op("Mul", &[&out, &weight], &[]);
-        self.g.op("ScatterND", &[mixed, &rows, &out], &[("reduction", Attr::Text("add"))])
+        self.g.op(
+            "ScatterND",
+            &[mixed, &rows, &out],
+            &[("reduction", Attr::Text("add"))],
+        )
     }
 }
-

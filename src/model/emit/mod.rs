@@ -32,7 +32,14 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> (Vec
         Precision::Fp32 => DataType::Float,
         Precision::Fp16 => DataType::Float16,
     };
-    let mut emitter = Emitter { g: GraphBuilder::new(&spec.name, float), spec, layout, form, float, context };
+    let mut emitter = Emitter {
+        g: GraphBuilder::new(&spec.name, float),
+        spec,
+        layout,
+        form,
+        float,
+        context,
+    };
     let shared = emitter.inputs();
     let logits = match spec.specialists {
         Some(specialists) => emitter.mixture(&shared, specialists),
@@ -41,7 +48,10 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> (Vec
     emitter.outputs(&logits);
     let io = DecoderIo {
         caches: vec![
-            CacheShape { kv_heads: spec.n_kv_heads, head_dim: spec.head_dim };
+            CacheShape {
+                kv_heads: spec.n_kv_heads,
+                head_dim: spec.head_dim
+            };
             (spec.bodies() * spec.n_layers) as usize
         ],
         vocab: spec.vocab,
@@ -49,7 +59,11 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> (Vec
         position_ids: form == Form::Plain || spec.position == Position::Learned,
         router_width: spec.specialists.map(|specialists| specialists.count),
     };
-    let metadata = [("edgebench.model", spec.name.clone()), ("edgebench.form", form.to_string()), ("edgebench.context", context.to_string())];
+    let metadata = [
+        ("edgebench.model", spec.name.clone()),
+        ("edgebench.form", form.to_string()),
+        ("edgebench.context", context.to_string()),
+    ];
     (emitter.g.finish(&metadata), io)
 }
 
@@ -79,10 +93,20 @@ impl Emitter<'_> {
     fn inputs(&mut self) -> Shared {
         let tokens = [Dim::Named("batch"), Dim::Named("sequence")];
         let input_ids = self.g.input("input_ids", DataType::Int64, &tokens);
-        let mut shared = Shared { input_ids, positions: None, lengths: None, mask: None, rotation: None };
+        let mut shared = Shared {
+            input_ids,
+            positions: None,
+            lengths: None,
+            mask: None,
+            rotation: None,
+        };
         match self.form {
             Form::Plain => {
-                let attended = self.g.input("attention_mask", DataType::Int64, &[Dim::Named("batch"), Dim::Named("total")]);
+                let attended = self.g.input(
+                    "attention_mask",
+                    DataType::Int64,
+                    &[Dim::Named("batch"), Dim::Named("total")],
+                );
                 let positions = self.g.input("position_ids", DataType::Int64, &tokens);
                 self.g.scope("/mask/");
                 shared.mask = Some(self.causal_mask(&attended, &positions));
@@ -93,8 +117,12 @@ impl Emitter<'_> {
                 shared.positions = Some(positions);
             }
             Form::Fused => {
-                let seqlens = self.g.input("seqlens_k", DataType::Int32, &[Dim::Named("batch")]);
-                let total = self.g.input("total_sequence_length", DataType::Int32, &[Dim::Fixed(1)]);
+                let seqlens = self
+                    .g
+                    .input("seqlens_k", DataType::Int32, &[Dim::Named("batch")]);
+                let total =
+                    self.g
+                        .input("total_sequence_length", DataType::Int32, &[Dim::Fixed(1)]);
                 shared.lengths = Some((seqlens, total));
                 if self.spec.position == Position::Learned {
                     shared.positions = Some(self.g.input("position_ids", DataType::Int32, &tokens));
@@ -106,23 +134,43 @@ impl Emitter<'_> {
 
     fn outputs(&mut self, logits: &str) {
         self.g.scope("/head/");
-        let next = self.g.op("ArgMax", &[logits], &[("axis", super::graph::Attr::Int(-1)), ("keepdims", super::graph::Attr::Int(1))]);
+        let next = self.g.op(
+            "ArgMax",
+            &[logits],
+            &[
+                ("axis", super::graph::Attr::Int(-1)),
+                ("keepdims", super::graph::Attr::Int(1)),
+            ],
+        );
         let axes = self.g.ints(&[1]);
         let logits = self.g.op("Unsqueeze", &[logits, &axes], &[]);
         let batch = Dim::Named("batch");
-        self.g.output(&logits, "logits", self.float, &[batch, Dim::Fixed(1), Dim::Fixed(self.spec.vocab)]);
-        self.g.output(&next, "next_ids", DataType::Int64, &[batch, Dim::Fixed(1)]);
+        self.g.output(
+            &logits,
+            "logits",
+            self.float,
+            &[batch, Dim::Fixed(1), Dim::Fixed(self.spec.vocab)],
+        );
+        self.g
+            .output(&next, "next_ids", DataType::Int64, &[batch, Dim::Fixed(1)]);
     }
 
     /// Declares a weight of the layout and returns its name.
     fn weight(&mut self, name: &str) -> String {
-        let tensor = self.layout.get(name).unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
-        self.g.weight(name, &tensor.dims, tensor.offset, tensor.bytes)
+        let tensor = self
+            .layout
+            .get(name)
+            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        self.g
+            .weight(name, &tensor.dims, tensor.offset, tensor.bytes)
     }
 
     /// Declares the first `rows` rows of a weight, under the same name.
     fn weight_rows(&mut self, name: &str, rows: u64) -> String {
-        let tensor = self.layout.get(name).unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        let tensor = self
+            .layout
+            .get(name)
+            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
         let mut dims = tensor.dims.clone();
         let bytes = tensor.bytes / dims[0] * rows;
         dims[0] = rows;
@@ -131,9 +179,17 @@ impl Emitter<'_> {
 
     /// Declares slice `index` along the first dimension of a weight, as a weight of its own.
     fn weight_slice(&mut self, name: &str, index: u64) -> String {
-        let tensor = self.layout.get(name).unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        let tensor = self
+            .layout
+            .get(name)
+            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
         let bytes = tensor.bytes / tensor.dims[0];
-        self.g.weight(&format!("{name}.{index}"), &tensor.dims[1..], tensor.offset + index * bytes, bytes)
+        self.g.weight(
+            &format!("{name}.{index}"),
+            &tensor.dims[1..],
+            tensor.offset + index * bytes,
+            bytes,
+        )
     }
 
     /// Declares one cache as input and output: `past_key_values.N.key` and the like. Returns the input's name.
@@ -142,6 +198,11 @@ impl Emitter<'_> {
             Form::Plain => Dim::Named(length),
             Form::Fused => Dim::Fixed(self.context),
         };
-        [Dim::Named("batch"), Dim::Fixed(self.spec.n_kv_heads), length, Dim::Fixed(self.spec.head_dim)]
+        [
+            Dim::Named("batch"),
+            Dim::Fixed(self.spec.n_kv_heads),
+            length,
+            Dim::Fixed(self.spec.head_dim),
+        ]
     }
 }

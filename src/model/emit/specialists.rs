@@ -16,7 +16,10 @@ impl Emitter<'_> {
         for body in 0..specialists.count {
             let logits = self.body(shared, &format!("s{body}."), body * self.spec.n_layers);
             self.g.scope(&format!("/mix/{body}/"));
-            let (start, end) = (self.g.ints(&[i64::from(body)]), self.g.ints(&[i64::from(body) + 1]));
+            let (start, end) = (
+                self.g.ints(&[i64::from(body)]),
+                self.g.ints(&[i64::from(body) + 1]),
+            );
             let axis = self.g.ints(&[1]);
             let weight = self.g.op("Slice", &[&mean, &start, &end, &axis], &[]);
             let share = self.g.op("Mul", &[&logits, &weight], &[]);
@@ -45,13 +48,15 @@ impl Emitter<'_> {
         let weights = self.threshold(&weights, specialists.threshold);
         match (self.form, &shared.positions, &shared.lengths) {
             (Form::Fused, Some(positions), Some((seqlens, _))) => {
-                let rows = self.scatter_rows(&weights, positions, "router.weights", specialists.count);
+                let rows =
+                    self.scatter_rows(&weights, positions, "router.weights", specialists.count);
                 self.masked_mean(&rows, seqlens)
             }
             _ => {
                 let rows = self.append_rows(&weights, "router.weights", specialists.count);
                 let axis = self.g.ints(&[1]);
-                self.g.op("ReduceMean", &[&rows, &axis], &[("keepdims", Attr::Int(0))])
+                self.g
+                    .op("ReduceMean", &[&rows, &axis], &[("keepdims", Attr::Int(0))])
             }
         }
     }
@@ -68,7 +73,9 @@ impl Emitter<'_> {
         let low = self.g.op("Less", &[weights, &threshold], &[]);
         let kept = self.g.op("Where", &[&low, &zero, weights], &[]);
         let axis = self.g.ints(&[-1]);
-        let sum = self.g.op("ReduceSum", &[&kept, &axis], &[("keepdims", Attr::Int(1))]);
+        let sum = self
+            .g
+            .op("ReduceSum", &[&kept, &axis], &[("keepdims", Attr::Int(1))]);
         let guard = self.g.float(1e-8);
         let sum = self.g.op("Add", &[&sum, &guard], &[]);
         self.g.op("Div", &[&kept, &sum], &[])
@@ -76,17 +83,25 @@ impl Emitter<'_> {
 
     /// Mean of the rows up to `seqlens`; rows beyond are whatever an earlier sequence left.
     fn masked_mean(&mut self, rows: &str, seqlens: &str) -> String {
-        let places = self.g.int32_range(self.context, &[1, i64::from(self.context)]);
+        let places = self
+            .g
+            .int32_range(self.context, &[1, i64::from(self.context)]);
         let axis = self.g.ints(&[1]);
         let last = self.g.op("Unsqueeze", &[seqlens, &axis], &[]);
         let inside = self.g.op("LessOrEqual", &[&places, &last], &[]);
         let to_float = [("to", Attr::Int(self.float as i64))];
         let inside = self.g.op("Cast", &[&inside], &to_float);
-        let count = self.g.op("ReduceSum", &[&inside, &axis], &[("keepdims", Attr::Int(1))]);
+        let count = self.g.op(
+            "ReduceSum",
+            &[&inside, &axis],
+            &[("keepdims", Attr::Int(1))],
+        );
         let column = self.g.ints(&[2]);
         let inside = self.g.op("Unsqueeze", &[&inside, &column], &[]);
         let kept = self.g.op("Mul", &[rows, &inside], &[]);
-        let sum = self.g.op("ReduceSum", &[&kept, &axis], &[("keepdims", Attr::Int(0))]);
+        let sum = self
+            .g
+            .op("ReduceSum", &[&kept, &axis], &[("keepdims", Attr::Int(0))]);
         self.g.op("Div", &[&sum, &count], &[])
     }
 }
