@@ -62,7 +62,7 @@ impl Gauge {
     fn method(self) -> &'static str {
         match self {
             Gauge::Resident => {
-                "peak: highest resident memory (RssAnon + RssShmem + RssFile) above the empty worker's; runtime: resident after loading the library, above the empty worker's; activations: highest resident while running less resident at the end of the load"
+                "peak: highest resident memory (RssAnon + RssShmem + RssFile) above the empty worker's; runtime: resident after loading the library, above the empty worker's; activations: highest anonymous memory while running less that at the end of the load (file-backed growth there is weights being read for the first time)"
             }
             Gauge::DeviceProcess => {
                 "peak: highest device memory of the process (NVML); runtime: the same after making the context; activations: highest while running less that at the end of the load"
@@ -116,14 +116,26 @@ fn peak(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
     )
 }
 
-/// What running took on top of the loaded model.
+/// What running took on top of the loaded model. On the host only anonymous memory counts: what grows in the mapped weight
+/// file are weights that are read for the first time.
 fn activations(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
-    let running = highest(
-        result,
-        gauge,
-        &[Phase::Warmup, Phase::Prefill, Phase::Decode],
-    )?;
-    Some(running.saturating_sub(last(result, gauge, Phase::Load)?))
+    let part = |look: &MemoryReading| match gauge {
+        Gauge::Resident => look.rss_anon,
+        Gauge::DeviceProcess | Gauge::DeviceUsed => gauge.raw(look),
+    };
+    let readings = &result.memory;
+    let running = [Phase::Warmup, Phase::Prefill, Phase::Decode];
+    let highest = readings
+        .iter()
+        .filter(|look| running.contains(&look.phase))
+        .filter_map(part)
+        .max()?;
+    let loaded = readings
+        .iter()
+        .filter(|look| look.phase == Phase::Load)
+        .filter_map(part)
+        .next_back()?;
+    Some(highest.saturating_sub(loaded))
 }
 
 /// Peak of one part of the host's memory while loading, above the empty worker's.
