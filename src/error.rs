@@ -21,8 +21,6 @@ pub mod exit {
     pub const DEVICE: u8 = 5;
     /// At least one trial crashed, timed out, ran out of memory or failed; the others are in the result.
     pub const TRIALS: u8 = 6;
-    /// A regression was found (reserved for `compare --fail-if`).
-    pub const REGRESSION: u8 = 7;
     /// A result or cache file could not be written.
     pub const OUTPUT: u8 = 8;
 }

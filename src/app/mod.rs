@@ -4,14 +4,16 @@ mod facts;
 mod run;
 
 use crate::cachedir;
-use crate::cli::{CacheAction, Command, ExportCommand, ListFormat};
+use crate::cli::{CacheAction, ColorChoice, Command, ExportCommand, ListFormat, OutputFormat};
 use crate::error::{Error, Result, exit};
-use crate::export::lists;
+use crate::export::{self, Format, lists};
 use crate::model::{self, Preparing, Store};
 use crate::progress::{Event, Progress};
+use crate::report;
 use crate::units::Bytes;
 use crate::worker;
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 
 /// Runs a command to its exit code.
 pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
@@ -22,7 +24,8 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
             model::builtin(),
             format == ListFormat::Json,
         )?),
-        Command::Export(command) => export(&command),
+        Command::Show(file, format) => show(&file, format),
+        Command::Export(command) => export_model(&command),
         Command::Cache(action, format) => cache(action, format == ListFormat::Json),
     }
 }
@@ -44,7 +47,39 @@ fn progress(quiet: bool) -> Progress {
     Progress::new(io::stderr().is_terminal(), quiet, Box::new(io::stderr()))
 }
 
-fn export(command: &ExportCommand) -> Result<u8> {
+/// Prints a saved result.
+fn show(file: &Path, format: OutputFormat) -> Result<u8> {
+    let text = std::fs::read_to_string(file).map_err(|cause| {
+        Error::Usage(format!(
+            "could not read {}: {cause}; name a result file of edgebench",
+            file.display()
+        ))
+    })?;
+    let report = report::from_json(&text).map_err(|error| match error {
+        Error::Usage(cause) => Error::Usage(format!("{}: {cause}", file.display())),
+        other => other,
+    })?;
+    print(&render(&report, format, ColorChoice::Auto)?)
+}
+
+/// The report in a format, as wide and as colourful as standard output allows.
+fn render(report: &report::Report, format: OutputFormat, colour: ColorChoice) -> Result<String> {
+    let colour = match colour {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let format = match format {
+        OutputFormat::Table => Format::Table,
+        OutputFormat::Json => Format::Json,
+        OutputFormat::Jsonl => Format::Jsonl,
+        OutputFormat::Csv => Format::Csv,
+        OutputFormat::Markdown => Format::Markdown,
+    };
+    export::render(report, format, export::terminal_width(), colour)
+}
+
+fn export_model(command: &ExportCommand) -> Result<u8> {
     let spec = crate::plan::find_model(&command.model)?;
     let progress = progress(false);
     let mut tell = |event: Preparing| show_preparing(&progress, &command.model, event);

@@ -1,8 +1,8 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
-use super::{facts, print, progress, show_preparing};
+use super::{facts, print, progress, render, show_preparing};
 use crate::cachedir;
-use crate::cli::{ColorChoice, CostInputs, OutputFormat, RunCommand};
+use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format, lists};
@@ -16,7 +16,6 @@ use crate::supervisor::{self, WorkerCommand};
 use crate::text::{self, Prompts, Tokenizer};
 use crate::trial::{Device, Outcome, TrialResult};
 use crate::units::{Bytes, Nanos};
-use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -231,7 +230,7 @@ fn trials(
     }
     progress.finish();
     if command.format != OutputFormat::Jsonl {
-        print(&render(command, &rows.report())?)?;
+        print(&render(&rows.report(), command.format, command.color)?)?;
     }
     progress.event(&Event::Note(format!("result: {}", rows.output.display())));
     Ok(code)
@@ -302,23 +301,6 @@ fn unfit(planned: &PlannedTrial, reason: &str) -> TrialResult {
         first_ids: Vec::new(),
         wall: Nanos(0),
     }
-}
-
-fn render(command: &RunCommand, report: &report::Report) -> Result<String> {
-    let terminal = io::stdout().is_terminal();
-    let colour = match command.color {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => terminal && std::env::var_os("NO_COLOR").is_none(),
-    };
-    let format = match command.format {
-        OutputFormat::Table => Format::Table,
-        OutputFormat::Json => Format::Json,
-        OutputFormat::Jsonl => Format::Jsonl,
-        OutputFormat::Csv => Format::Csv,
-        OutputFormat::Markdown => Format::Markdown,
-    };
-    export::render(report, format, export::terminal_width(), colour)
 }
 
 fn pending(planned: &PlannedTrial) -> Row {

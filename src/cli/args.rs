@@ -78,6 +78,15 @@ pub enum Sub {
         #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
         format: ListFormat,
     },
+    /// Print a saved result, of this machine or another, also of a run that was stopped
+    Show {
+        /// The result file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// How to print it
+        #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(OUTPUT_FORMATS))]
+        format: OutputFormat,
+    },
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
     /// List or clear the generated weights that are kept between runs

@@ -22,6 +22,8 @@ pub enum Command {
     Models(ListFormat),
     /// Write a model to a folder.
     Export(ExportCommand),
+    /// Print a saved result.
+    Show(PathBuf, OutputFormat),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Serve the supervisor.
@@ -165,6 +167,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
     Ok(match cli.command {
         None => Command::Run(Box::new(run(cli.run))),
         Some(args::Sub::Models { format }) => Command::Models(format),
+        Some(args::Sub::Show { file, format }) => Command::Show(file, format),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
         Some(args::Sub::Export(args)) => Command::Export(ExportCommand {

@@ -10,8 +10,8 @@ mod spec;
 mod store;
 mod weights;
 
-pub use census::{Census, census, kv_bytes_per_token, weight_bytes};
-pub use footprint::{Footprint, footprint};
+pub use census::{census, kv_bytes_per_token, weight_bytes};
+pub use footprint::footprint;
 pub use golden::{golden, tolerance};
-pub use spec::{Ffn, ModelSpec, Norm, NormKind, Position, Specialists, builtin, find};
-pub use store::{Entry, Prepared, Preparing, Store, export};
+pub use spec::{ModelSpec, builtin, find};
+pub use store::{Entry, Preparing, Store, export};

@@ -53,11 +53,6 @@ impl Prompts {
         }
         Ok(Prompts { source, texts })
     }
-
-    /// The texts, in order.
-    pub fn texts(&self) -> &[String] {
-        &self.texts
-    }
 }
 
 /// `batch` rows of exactly `length` ids: all prompts laid end to end, over and over, each row starting elsewhere.
