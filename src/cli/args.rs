@@ -249,19 +249,19 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cost per million tokens")]
 pub struct CostArgs {
-    /// Price of the hardware in --currency, spread over its life [default: none, and no cost]
+    /// Price of the hardware in --currency, spread over its life [default: 249, the list price of a Jetson Orin Nano developer kit]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub hardware_price: Option<f64>,
     /// Life of the hardware: 3y, 18months; used in every hour of it
-    #[arg(long, value_name = "TIME", default_value = "3y", requires = "hardware_price", allow_hyphen_values = true, value_parser = values::life)]
+    #[arg(long, value_name = "TIME", default_value = "3y", allow_hyphen_values = true, value_parser = values::life)]
     pub hardware_life: Duration,
     /// Price of an hour in --currency, as for a rented machine, instead of hardware and electricity [default: none]
     #[arg(long, value_name = "PRICE", conflicts_with_all = ["hardware_price", "electricity_price"], allow_negative_numbers = true, value_parser = values::price)]
     pub price_per_hour: Option<f64>,
-    /// Price of a kilowatt-hour in --currency [default: none]
+    /// Price of a kilowatt-hour in --currency, counted with the power [default: 0.15]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub electricity_price: Option<f64>,
-    /// Power in watts while running [default: as measured, where the device tells it]
+    /// Power in watts while running [default: none, and energy is left out]
     #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = values::watts)]
     pub watts: Option<f64>,
     /// Label of the prices, not converted

@@ -472,7 +472,6 @@ mod tests {
             (&["--timeout", "10"], &["'--timeout", "10m"]),
             (&["--device", "gpu"], &["'--device", "cuda:N"]),
             (&["--format", "xml"], &["'--format", "table, json"]),
-            (&["--hardware-life", "2y"], &["--hardware-price"]),
             (
                 &["--price-per-hour", "1", "--hardware-price", "2"],
                 &["'--price-per-hour", "'--hardware-price"],

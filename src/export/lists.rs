@@ -35,7 +35,7 @@ pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
             grouped(census.active_read),
             human::bytes(model::weight_bytes(spec, Precision::Fp32).0),
             human::bytes(model::weight_bytes(spec, Precision::Fp16).0),
-            human::bytes(model::kv_bytes_per_token(spec, Precision::Fp16).0),
+            kib(model::kv_bytes_per_token(spec, Precision::Fp16)),
             grouped(u64::from(spec.max_positions)),
             spec.suites.join(","),
         ]
@@ -191,6 +191,11 @@ fn table(
         .collect::<Vec<_>>()
         .join("\n")
         + "\n"
+}
+
+/// Kibibytes, exact: what one token adds is a multiple of 64 bytes.
+fn kib(bytes: Bytes) -> String {
+    format!("{} KiB", bytes.as_f64() / 1024.0)
 }
 
 /// Digits in groups of three.
