@@ -43,8 +43,11 @@ pub fn run(
 ) -> TrialResult {
     let started = Instant::now();
     let mut notes = Notes::new();
-    let limit = (request.trial.device == Device::Cpu).then_some(request.trial.budget);
-    let mut over_budget = OverBudget { limit, base: None };
+    let mut over_budget = OverBudget {
+        device: request.trial.device,
+        budget: request.trial.budget,
+        base: None,
+    };
     let line = Request::Trial(Box::new(request.clone()));
     let ending = converse(&line, &request.engine, worker, timeout, &mut |message| {
         if let Message::Memory(reading) = &message
@@ -118,18 +121,30 @@ pub fn probe(
     }
 }
 
-/// Ends a CPU trial that outgrows its budget: the system would swap or kill something else first.
+/// Ends a trial that outgrows its budget. On the CPU the system would swap or kill something else first.
 struct OverBudget {
-    limit: Option<Bytes>,
+    device: Device,
+    budget: Bytes,
+    /// What the first reading with a figure said.
     base: Option<Bytes>,
 }
 
 impl OverBudget {
     fn judge(&mut self, reading: &MemoryReading) -> Option<End> {
-        let (budget, resident) = (self.limit?, reading.rss()?);
-        let base = *self.base.get_or_insert(resident);
-        let needed = resident.saturating_sub(base);
-        (needed > budget).then_some(End::OverBudget { needed, budget })
+        let needed = match (self.device, reading.device_process) {
+            (Device::Cpu, _) => self.above_base(reading.rss()?),
+            (Device::Cuda(_), Some(own)) => own,
+            (Device::Cuda(_), None) => self.above_base(reading.device_used?),
+        };
+        (needed > self.budget).then_some(End::OverBudget {
+            needed,
+            budget: self.budget,
+            device: self.device,
+        })
+    }
+
+    fn above_base(&mut self, value: Bytes) -> Bytes {
+        value.saturating_sub(*self.base.get_or_insert(value))
     }
 }
 

@@ -275,3 +275,37 @@ fn a_probe_brings_the_facts_or_an_error_of_the_right_kind() {
         "{crash}"
     );
 }
+
+fn look(rss: u64, own: Option<u64>, used: Option<u64>) -> MemoryReading {
+    MemoryReading {
+        at: crate::units::Nanos(0),
+        phase: Phase::Load,
+        rss_anon: Some(Bytes(rss)),
+        rss_file: Some(Bytes(0)),
+        device_process: own.map(Bytes),
+        device_used: used.map(Bytes),
+    }
+}
+
+#[test]
+fn a_budget_counts_what_its_device_hands_out() {
+    let judge = |device| OverBudget {
+        device,
+        budget: Bytes(100),
+        base: None,
+    };
+    let mut cpu = judge(Device::Cpu);
+    assert!(cpu.judge(&look(1000, Some(5000), None)).is_none());
+    assert!(cpu.judge(&look(1100, None, None)).is_none());
+    assert!(cpu.judge(&look(1101, None, None)).is_some());
+
+    let mut gpu = judge(Device::Cuda(0));
+    assert!(gpu.judge(&look(9000, Some(100), Some(7000))).is_none());
+    assert!(gpu.judge(&look(9000, Some(101), Some(7000))).is_some());
+
+    // Without the driver's word on this process, what everybody uses above the start has to do.
+    let mut shared = judge(Device::Cuda(0));
+    assert!(shared.judge(&look(0, None, Some(7000))).is_none());
+    assert!(shared.judge(&look(0, None, None)).is_none());
+    assert!(shared.judge(&look(0, None, Some(7101))).is_some());
+}

@@ -1,7 +1,7 @@
 //! How a conversation ended → how the trial ended. Pure: no process, no clock.
 
 use crate::protocol::FailureKind;
-use crate::trial::{Outcome, Phase};
+use crate::trial::{Device, Outcome, Phase};
 use crate::units::Bytes;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -48,10 +48,12 @@ pub enum End {
     },
     /// The worker took more memory than the budget.
     OverBudget {
-        /// What it took on top of the empty worker.
+        /// What it took: on top of the empty worker on the CPU, in all on a GPU.
         needed: Bytes,
         /// The budget.
         budget: Bytes,
+        /// Where.
+        device: Device,
     },
     /// The worker stopped speaking without a last word.
     Silent,
@@ -97,11 +99,19 @@ pub fn outcome(ending: Ending) -> Outcome {
                 humantime::format_duration(limit)
             ),
         },
-        End::OverBudget { needed, budget } => Outcome::DoesNotFit {
+        End::OverBudget {
+            needed,
+            budget,
+            device,
+        } => Outcome::DoesNotFit {
             reason: format!(
-                "the {phase} phase took {} above the empty worker and the budget is {}; \
+                "the {phase} phase took {} {} and the budget is {}; \
                  a larger budget, a smaller model, fp16, a shorter context or a smaller batch may fit",
                 size(needed),
+                match device {
+                    Device::Cpu => "above the empty worker",
+                    Device::Cuda(_) => "of GPU memory",
+                },
                 size(budget)
             ),
         },
@@ -222,6 +232,7 @@ mod tests {
         let over = End::OverBudget {
             needed: Bytes(3 << 30),
             budget: Bytes(512 << 20),
+            device: Device::Cpu,
         };
         let other = End::OtherProtocol { theirs: 9, ours: 1 };
         let late = End::TimedOut {

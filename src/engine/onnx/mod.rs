@@ -306,7 +306,27 @@ impl OnnxEngine {
         }
         builder
             .commit_from_file(&self.request.graph)
-            .map_err(refused)
+            .map_err(|error| self.too_old(refused(error)))
+    }
+
+    /// Names the remedy where a library does not know an operator of the fused form.
+    fn too_old(&self, error: EngineError) -> EngineError {
+        let signs = [
+            "Unrecognized attribute",
+            "not a registered",
+            "No Op registered",
+            "invalid model",
+        ];
+        match error {
+            EngineError::Model(cause)
+                if self.request.io.shared_kv && signs.iter().any(|sign| cause.contains(sign)) =>
+            {
+                EngineError::Model(format!(
+                    "{cause}; this ONNX Runtime may be too old for the fused form: use --form plain, or name a newer one with --ort"
+                ))
+            }
+            other => other,
+        }
     }
 
     /// With CUDA graphs: one token, one ordinary step and the capturing step, before anybody looks at a clock.
