@@ -240,7 +240,7 @@ pub struct OutputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Cost per million tokens")]
 pub struct CostArgs {
-    /// Price of the hardware in --currency, spread over its life [default: none, and no cost]
+    /// Price of the hardware in --currency, spread over its life [default: 249, the list price of a Jetson Orin Nano developer kit in USD]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub hardware_price: Option<f64>,
     /// Life of the hardware: 3y, 18months; used in every hour of it
@@ -249,7 +249,7 @@ pub struct CostArgs {
     /// Price of an hour in --currency, as for a rented machine, instead of hardware and electricity [default: none]
     #[arg(long, value_name = "PRICE", conflicts_with_all = ["hardware_price", "electricity_price"], allow_negative_numbers = true, value_parser = values::price)]
     pub price_per_hour: Option<f64>,
-    /// Price of a kilowatt-hour in --currency [default: none]
+    /// Price of a kilowatt-hour in --currency, counted where the power is known [default: 0.15]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub electricity_price: Option<f64>,
     /// Power in watts while running [default: as measured, where the device tells it]
