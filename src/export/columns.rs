@@ -10,6 +10,8 @@ pub enum Value {
     Missing,
     /// Words.
     Text(String),
+    /// A name from the schema: one word in data formats, with spaces for people.
+    Name(String),
     /// A count.
     Count(u64),
     /// A count that may be negative.
@@ -150,9 +152,9 @@ fn ci(metric: &Metric, end: usize) -> Option<f64> {
     metric.ci95.map(|ends| ends[end])
 }
 
-/// The status in words.
+/// The status.
 fn status(row: &Row) -> Value {
-    Value::Text(row.status.replace('_', " "))
+    Value::Name(row.status.clone())
 }
 
 use Place::{Setting, Shown};

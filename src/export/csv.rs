@@ -23,7 +23,7 @@ fn write(report: &Report) -> Result<String, Box<dyn std::error::Error>> {
 fn cell(value: Value) -> String {
     match value {
         Value::Missing => String::new(),
-        Value::Text(text) => text,
+        Value::Text(text) | Value::Name(text) => text,
         Value::Count(count) => count.to_string(),
         Value::Signed(count) => count.to_string(),
         Value::Flag(flag) => flag.to_string(),

@@ -40,6 +40,7 @@ pub fn cells(unit: Unit, values: &[Value], detail: Detail, currency: &str) -> Ce
     let show = |value: &Value| match value {
         Value::Missing => MISSING.to_owned(),
         Value::Text(text) => one_line(text),
+        Value::Name(name) => name.replace('_', " "),
         Value::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Value::Count(count) if unit == Unit::Plain => count.to_string(),
         Value::Spread(mean, Some(sd)) if detail == Detail::Spread => {
@@ -53,7 +54,9 @@ pub fn cells(unit: Unit, values: &[Value], detail: Detail, currency: &str) -> Ce
     Cells {
         unit: name,
         texts: values.iter().map(show).collect(),
-        numeric: !values.iter().any(|value| matches!(value, Value::Text(_))),
+        numeric: !values
+            .iter()
+            .any(|value| matches!(value, Value::Text(_) | Value::Name(_))),
     }
 }
 
@@ -63,7 +66,7 @@ fn number(value: &Value) -> Option<f64> {
         Value::Count(count) => Some(*count as f64),
         Value::Signed(count) => Some(*count as f64),
         Value::Number(number) | Value::Spread(number, _) => Some(*number),
-        Value::Missing | Value::Text(_) | Value::Flag(_) => None,
+        Value::Missing | Value::Text(_) | Value::Name(_) | Value::Flag(_) => None,
     }
 }
 

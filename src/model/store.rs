@@ -132,9 +132,10 @@ impl Store {
                         return Ok(lock);
                     }
                     Err(cause) => {
-                        let folder = folder.display();
+                        let file = folder.join(WEIGHTS_FILE);
+                        let file = file.display();
                         tell(Preparing::Note(&format!(
-                            "the cached weights in {folder} are damaged ({cause}); writing them again"
+                            "the cached weights {file} are damaged ({cause}); writing them again"
                         )));
                     }
                 }
@@ -466,6 +467,7 @@ mod tests {
             let mut again = Store::new(store.root.parent().unwrap(), Bytes(u64::MAX));
             let (_, notes) = prepare(&mut again, "tiny-gpt2");
             assert!(notes.len() == 1 && notes[0].contains(word), "{notes:?}");
+            assert!(notes[0].contains(weights.to_str().unwrap()), "{notes:?}");
             assert_eq!(fs::read(&weights).unwrap(), good);
         }
     }

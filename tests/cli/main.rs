@@ -1,0 +1,15 @@
+//! The built program from outside: what it prints, which file it writes, how it exits. Each test has a home, a cache and
+//! a working folder of its own. Most trials follow a script instead of ONNX Runtime, so no GPU is needed.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that unwraps fails where it should"
+)]
+
+mod bad_input;
+mod commands;
+mod formats;
+mod outcomes;
+mod real;
+mod result_file;
+mod sandbox;

@@ -1,0 +1,232 @@
+//! Every way a trial can end: its row says so, the run goes on, finished repetitions are kept.
+
+use crate::sandbox::{Sandbox, report, statuses};
+use serde_json::{Value, json};
+
+/// How the trial of `tiny-llama` must end.
+struct Expected {
+    status: &'static str,
+    phase: Option<&'static str>,
+    reason: &'static str,
+    repetitions: u64,
+    code: i32,
+}
+
+/// Runs `tiny-llama` by the script and `tiny-gpt2` after it; returns the row of the first.
+#[track_caller]
+fn check(behaviour: &Value, more: &[&str], expected: &Expected) -> Value {
+    let sandbox = Sandbox::new();
+    let script = json!({"models": {"tiny-llama": behaviour}});
+    let mut args = vec!["--model", "tiny-llama,tiny-gpt2", "-o", "result.json"];
+    args.extend(more);
+    let ran = sandbox.scripted(&script, &args).left_with(expected.code);
+    let report = report(&sandbox.work().join("result.json"));
+    assert_eq!(
+        statuses(&report),
+        [expected.status, "ok"],
+        "{behaviour}: {ran}"
+    );
+    assert_eq!(report["finished"], true);
+    let row = &report["trials"][0];
+    assert_eq!(
+        row["failed_phase"],
+        json!(expected.phase),
+        "{behaviour}: {row}"
+    );
+    let reason = row["reason"].as_str().unwrap();
+    assert!(reason.contains(expected.reason), "{behaviour}: {reason}");
+    assert_eq!(reason.lines().count(), 1, "{reason}");
+    let kept = row["decode_tok_s"]["n"].as_u64().unwrap_or(0);
+    assert_eq!(kept, expected.repetitions, "{behaviour}: {row}");
+    assert_eq!(row["samples_ns"].as_array().unwrap().len() as u64, kept);
+    // People are told as well, in the table and while it runs.
+    assert!(
+        ran.stdout.contains(expected.status)
+            || ran.stdout.contains(&expected.status.replace('_', " ")),
+        "{ran}"
+    );
+    assert!(ran.stderr.contains(expected.status), "{ran}");
+    assert!(sandbox.processes().is_empty(), "a process is left");
+    row.clone()
+}
+
+fn fault(at: &str, nth: u32, what: Value) -> Value {
+    json!({"fault": {"at": at, "nth": nth, "what": what}})
+}
+
+// One untimed and two timed repetitions of one append and two steps each: append 3 and step 5 are in the second timed one.
+
+fn ends(
+    status: &'static str,
+    phase: &'static str,
+    reason: &'static str,
+    repetitions: u64,
+) -> Expected {
+    Expected {
+        status,
+        phase: Some(phase),
+        reason,
+        repetitions,
+        code: 6,
+    }
+}
+
+#[test]
+fn a_worker_that_dies() {
+    let table = [
+        (
+            fault("load", 1, json!("crash")),
+            ends("crashed", "load", "SIGABRT", 0),
+        ),
+        (
+            fault("append", 3, json!("crash")),
+            ends("crashed", "prefill", "SIGABRT", 1),
+        ),
+        (
+            fault("step", 5, json!("kill")),
+            ends("crashed", "decode", "SIGKILL", 1),
+        ),
+        (
+            fault("append", 1, json!({"exit": 3})),
+            ends("crashed", "warmup", "exit code 3", 0),
+        ),
+        (
+            fault("open", 1, json!({"exit": 0})),
+            ends("failed", "runtime", "without a result", 0),
+        ),
+    ];
+    for (behaviour, expected) in table {
+        check(&behaviour, &[], &expected);
+    }
+}
+
+#[test]
+fn a_worker_that_hangs() {
+    let table = [
+        (
+            fault("load", 1, json!("hang")),
+            ends("timed_out", "load", "--timeout", 0),
+        ),
+        (
+            fault("step", 5, json!("hang")),
+            ends("timed_out", "decode", "within 3s", 1),
+        ),
+    ];
+    for (behaviour, expected) in table {
+        check(&behaviour, &["--timeout", "3s"], &expected);
+    }
+}
+
+#[test]
+fn a_worker_that_says_something_else() {
+    let rubbish = json!({"garbage": "Segmentation fault (not really)"});
+    let table = [
+        (
+            fault("load", 1, rubbish.clone()),
+            ends("failed", "load", "not the protocol: Segmentation fault", 0),
+        ),
+        (
+            fault("step", 5, rubbish),
+            ends(
+                "failed",
+                "decode",
+                "not the protocol: Segmentation fault",
+                1,
+            ),
+        ),
+        (
+            json!({"hello_protocol": 99}),
+            ends("failed", "start", "protocol 99", 0),
+        ),
+    ];
+    for (behaviour, expected) in table {
+        check(&behaviour, &[], &expected);
+    }
+}
+
+#[test]
+fn an_allocation_that_is_refused() {
+    for (at, nth, phase, repetitions) in [
+        ("load", 1, "load", 0),
+        ("append", 3, "prefill", 1),
+        ("step", 5, "decode", 1),
+    ] {
+        let behaviour = fault(at, nth, json!("out_of_memory"));
+        check(
+            &behaviour,
+            &[],
+            &ends("out_of_memory", phase, "refused an allocation", repetitions),
+        );
+    }
+}
+
+#[test]
+fn an_engine_that_gives_up_with_a_reason() {
+    for what in ["runtime", "device", "model", "other"] {
+        let behaviour = fault("load", 1, json!({what: "it would not"}));
+        check(&behaviour, &[], &ends("failed", "load", "it would not", 0));
+    }
+}
+
+#[test]
+fn a_worker_that_outgrows_the_budget_does_not_fit_and_that_is_no_failure() {
+    let expected = Expected {
+        status: "does_not_fit",
+        phase: None,
+        reason: "the budget is 256.0 MiB",
+        repetitions: 0,
+        code: 0,
+    };
+    let row = check(
+        &json!({"grow_mib": 512}),
+        &["--vram-budget", "256M"],
+        &expected,
+    );
+    assert!(
+        row["memory"]["peak_bytes"].as_u64().unwrap() > 256 << 20,
+        "{row}"
+    );
+}
+
+#[test]
+fn a_model_predicted_not_to_fit_is_not_started_and_that_is_no_failure() {
+    let sandbox = Sandbox::new();
+    // It would crash if it were started.
+    let script = json!({"models": {"dense-120m": fault("open", 1, json!("crash"))}});
+    let more = [
+        "--model",
+        "dense-120m,tiny-gpt2",
+        "--vram-budget",
+        "200M",
+        "-o",
+        "result.json",
+    ];
+    sandbox.scripted(&script, &more).left_with(0);
+    let report = report(&sandbox.work().join("result.json"));
+    assert_eq!(statuses(&report), ["does_not_fit", "ok"]);
+    let row = &report["trials"][0];
+    for part in [
+        "dense-120m in fp32",
+        "the budget is 200.00 MiB",
+        "would fit",
+    ] {
+        assert!(row["reason"].as_str().unwrap().contains(part), "{row}");
+    }
+    assert_eq!(row["wall_s"], 0.0);
+}
+
+#[test]
+fn a_probe_that_fails_ends_the_run_with_one_sentence() {
+    let table = [
+        (json!({"runtime": "it is too old"}), 4, "it is too old"),
+        (json!({"device": "it is on fire"}), 5, "it is on fire"),
+        (json!("crash"), 4, "SIGABRT"),
+        (json!({"garbage": "hello"}), 4, "not the protocol: hello"),
+    ];
+    for (fault, code, part) in table {
+        let sandbox = Sandbox::new();
+        let ran = sandbox.scripted(&json!({"probe_fault": fault}), &["--model", "tiny-gpt2"]);
+        ran.refused(code, &[part]);
+        assert!(!sandbox.models().exists());
+    }
+}

@@ -1,0 +1,193 @@
+//! Test-size models on the ONNX Runtime of the build, on the CPU: no script, no stand-in.
+
+use crate::sandbox::{Ran, Sandbox, names, statuses};
+use serde_json::{Value, json};
+use std::fs;
+
+/// Runs on the CPU with JSON on stdout.
+fn run(sandbox: &Sandbox, more: &[&str]) -> Ran {
+    let mut args = vec![
+        "--device",
+        "cpu",
+        "--vram-budget",
+        "2G",
+        "-r",
+        "1",
+        "--format",
+        "json",
+    ];
+    args.extend(more);
+    sandbox.run(&args)
+}
+
+/// The rows of a run in which all went well.
+#[track_caller]
+fn rows(ran: &Ran) -> Vec<Value> {
+    let report = ran.json();
+    assert!(
+        statuses(&report).iter().all(|status| *status == "ok"),
+        "{ran}"
+    );
+    report["trials"].as_array().unwrap().clone()
+}
+
+fn first_ids(rows: &[Value]) -> Vec<&Value> {
+    assert!(
+        rows.iter()
+            .all(|row| row["first_ids"].as_array().unwrap().len() == 16)
+    );
+    rows.iter().map(|row| &row["first_ids"]).collect()
+}
+
+#[test]
+fn both_forms_of_every_architecture_are_held_to_the_reference() {
+    let sandbox = Sandbox::new();
+    let sanity = || {
+        let mut args = vec!["--suite", "sanity", "--form", "plain,fused", "-r", "1"];
+        args.extend(["--device", "cpu", "--format", "json"]);
+        sandbox.run(&args).left_with(0)
+    };
+    let first = sanity();
+    let first = rows(&first);
+    assert_eq!(first.len(), 12);
+    for row in &first {
+        let check = &row["check"];
+        assert_eq!(
+            (&check["passed"], &check["ids_equal"]),
+            (&json!(true), &json!(true)),
+            "{row}"
+        );
+        assert_eq!(check["tolerance"], 1e-4);
+        let error = check["worst_error"].as_f64().unwrap();
+        // No two implementations round alike: an error of exactly zero would mean that nothing was compared.
+        assert!(error > 0.0 && error <= 1e-4, "{row}");
+    }
+    let second = sanity();
+    assert!(!second.stderr.contains("warning"), "{second}");
+    assert_eq!(first_ids(&first), first_ids(&rows(&second)));
+}
+
+#[test]
+fn a_row_of_a_batch_is_what_it_is_alone() {
+    let sandbox = Sandbox::new();
+    let more = [
+        "--model",
+        "tiny-llama",
+        "--form",
+        "plain,fused",
+        "--batch",
+        "1,3",
+        "-p",
+        "16",
+        "-n",
+        "16",
+    ];
+    let ran = run(&sandbox, &more).left_with(0);
+    let rows = rows(&ran);
+    let batches: Vec<_> = rows
+        .iter()
+        .map(|row| row["batch"].as_u64().unwrap())
+        .collect();
+    assert_eq!(batches, [1, 3, 1, 3]);
+    let ids = first_ids(&rows);
+    assert!(ids.iter().all(|one| *one == ids[0]), "{ids:?}");
+    // Greedy decoding that says the same word for ever would prove little.
+    let distinct: std::collections::HashSet<_> = ids[0]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(Value::to_string)
+        .collect();
+    assert!(distinct.len() > 2, "{ids:?}");
+}
+
+#[test]
+fn damaged_weights_are_named_and_written_again() {
+    let sandbox = Sandbox::new();
+    let more = ["--model", "tiny-gpt2", "-p", "8", "-n", "16"];
+    let good = rows(&run(&sandbox, &more).left_with(0));
+    let entries = names(&sandbox.models());
+    let [entry] = entries.as_slice() else {
+        panic!("{entries:?}")
+    };
+    let path = sandbox.models().join(entry).join("weights.bin");
+    let whole = fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    for damaged in [&flipped[..], &whole[..whole.len() - 1]] {
+        fs::write(&path, damaged).unwrap();
+        let ran = run(&sandbox, &[&more[..], &["--quiet"]].concat()).left_with(0);
+        let warnings: Vec<&str> = ran.stderr.lines().collect();
+        let [warning] = warnings.as_slice() else {
+            panic!("{ran}")
+        };
+        assert!(
+            warning.starts_with("warning: ") && warning.contains(path.to_str().unwrap()),
+            "{ran}"
+        );
+        assert!(
+            fs::read(&path).unwrap() == whole,
+            "the weights are not what they were"
+        );
+        assert_eq!(first_ids(&rows(&ran)), first_ids(&good));
+    }
+    assert_eq!(
+        run(&sandbox, &[&more[..], &["--quiet"]].concat())
+            .left_with(0)
+            .stderr,
+        ""
+    );
+}
+
+#[test]
+fn a_budget_too_small_for_the_runtime_itself_is_a_row_that_says_so() {
+    let sandbox = Sandbox::new();
+    let args = [
+        "--device",
+        "cpu",
+        "--vram-budget",
+        "10M",
+        "--model",
+        "tiny-gpt2",
+        "--format",
+        "json",
+    ];
+    let ran = sandbox.run(&args).left_with(0);
+    let report = ran.json();
+    assert_eq!(statuses(&report), ["does_not_fit"], "{ran}");
+    assert!(
+        report["trials"][0]["reason"]
+            .as_str()
+            .unwrap()
+            .contains("10.00 MiB"),
+        "{ran}"
+    );
+}
+
+#[test]
+fn fp16_on_the_cpu_runs_or_says_why_not() {
+    let sandbox = Sandbox::new();
+    let ran = run(
+        &sandbox,
+        &[
+            "--suite",
+            "sanity",
+            "--form",
+            "plain,fused",
+            "--precision",
+            "fp16",
+        ],
+    );
+    let report = ran.json();
+    let mut all_ok = true;
+    for row in report["trials"].as_array().unwrap() {
+        let ok = row["status"] == "ok" && row["check"]["passed"] == true;
+        let failed = row["status"] == "failed"
+            && row["reason"]
+                .as_str()
+                .is_some_and(|reason| !reason.is_empty());
+        assert!(ok || failed, "{row}");
+        all_ok &= ok;
+    }
+    ran.left_with(if all_ok { 0 } else { 6 });
+}
