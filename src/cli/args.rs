@@ -234,7 +234,7 @@ pub struct OutputArgs {
     /// What standard output carries
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(OUTPUT_FORMATS))]
     pub format: OutputFormat,
-    /// Result file (JSON), rewritten after each trial [default: edgebench-results/<UTC time>-<host>.json]
+    /// Result file (JSON), rewritten after each trial [default: edgebench-results/TIME-HOST.json]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// No progress on standard error
