@@ -166,7 +166,7 @@ fn edges() -> Vec<(String, String, PathBuf)> {
             let home = modules(file);
             tests
                 .iter()
-                .map(move |name| [&home[..], &[name.clone()]].concat())
+                .map(move |name| [&home[..], std::slice::from_ref(name)].concat())
         })
         .collect();
     let mut edges = Vec::new();
