@@ -208,13 +208,9 @@ pub struct MachineArgs {
     /// Threads of the CPU provider [default: the number of physical cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_024>)]
     pub threads: Option<u32>,
-    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [default: the one edgebench was built with]
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "EDGEBENCH_ORT",
-        hide_env_values = true
-    )]
+    // The variable is read where the library is looked for, so that a mistake in it is told as one.
+    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [env: EDGEBENCH_ORT] [default: the one edgebench was built with]
+    #[arg(long, value_name = "PATH")]
     pub ort: Option<PathBuf>,
     /// Folder to look for CUDA libraries in before the usual places; may be repeated [default: none]
     #[arg(long, value_name = "DIR")]

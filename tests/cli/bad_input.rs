@@ -157,7 +157,6 @@ fn an_onnx_runtime_that_is_none() {
         Path::new(&wheel),
         Path::new(&cut),
         &folder,
-        &c_library(),
     ];
     for path in paths {
         let path = path.to_str().unwrap();
@@ -166,9 +165,21 @@ fn an_onnx_runtime_that_is_none() {
             .refused(4, &[path, "--ort"]);
         let mut by_variable = sandbox.command(&["--model", "tiny-gpt2"]);
         by_variable.env("EDGEBENCH_ORT", path);
-        sandbox.finish(by_variable).refused(4, &[path]);
+        sandbox
+            .finish(by_variable)
+            .refused(4, &[path, "EDGEBENCH_ORT: "]);
     }
+    // Only loading it shows that this one is another library.
+    let library = c_library();
+    let library = library.to_str().unwrap();
+    sandbox
+        .run(&["--model", "tiny-gpt2", "--ort", library])
+        .refused(4, &[library, "OrtGetApiBase", "--ort"]);
     assert!(!sandbox.models().exists());
+
+    let mut empty = sandbox.command(&["--model", "tiny-gpt2", "--device", "cpu", "--dry-run"]);
+    empty.env("EDGEBENCH_ORT", "");
+    sandbox.finish(empty).left_with(0);
 }
 
 #[test]
