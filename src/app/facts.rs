@@ -6,6 +6,7 @@ use crate::payload;
 use crate::protocol::ProbeFacts;
 use crate::report::{Environment, Tool};
 use crate::trial::{Device, DeviceChoice};
+use std::collections::BTreeMap;
 
 /// The program.
 pub fn tool() -> Tool {
@@ -18,7 +19,7 @@ pub fn tool() -> Tool {
 
 /// The machine and its runtime.
 pub fn environment(host: &HostFacts, probe: &ProbeFacts, device: Device) -> Environment {
-    Environment {
+    let mut environment = Environment {
         host: host.name.clone(),
         os: host.os.clone(),
         kernel: host.kernel.clone(),
@@ -40,7 +41,58 @@ pub fn environment(host: &HostFacts, probe: &ProbeFacts, device: Device) -> Envi
         cuda_unavailable: probe.cuda_unavailable.clone(),
         power_mode: host.governor.clone(),
         cpu_clock_mhz: host.clock_mhz,
-    }
+        not_measured: BTreeMap::new(),
+    };
+    environment.not_measured = reasons(&environment);
+    environment
+}
+
+/// Why a fact of the environment is missing, for each that is.
+fn reasons(environment: &Environment) -> BTreeMap<String, String> {
+    let no_gpu = environment
+        .cuda_unavailable
+        .as_deref()
+        .unwrap_or("the CPU was asked for, so no GPU was looked for");
+    let system = "the system does not tell it";
+    let governor = "the system tells no CPU frequency governor (virtual machines have none)";
+    let clock = "the system tells no CPU clock in /sys/devices/system/cpu";
+    let cuda = "CUDA is in use, or was not looked for";
+    let facts = [
+        ("host", environment.host.is_none(), system),
+        ("os", environment.os.is_none(), system),
+        ("kernel", environment.kernel.is_none(), system),
+        ("cpu_info", environment.cpu_info.is_none(), system),
+        ("cpu_cores", environment.cpu_cores.is_none(), system),
+        ("cpu_threads", environment.cpu_threads.is_none(), system),
+        (
+            "memory_total_bytes",
+            environment.memory_total_bytes.is_none(),
+            system,
+        ),
+        (
+            "memory_available_bytes",
+            environment.memory_available_bytes.is_none(),
+            system,
+        ),
+        ("gpu", environment.gpu.is_none(), no_gpu),
+        ("gpu_info", environment.gpu_info.is_none(), no_gpu),
+        (
+            "runtime_build",
+            environment.runtime_build.is_none(),
+            "the library does not tell it",
+        ),
+        (
+            "cuda_unavailable",
+            environment.cuda_unavailable.is_none(),
+            cuda,
+        ),
+        ("power_mode", environment.power_mode.is_none(), governor),
+        ("cpu_clock_mhz", environment.cpu_clock_mhz.is_none(), clock),
+    ];
+    let missing = facts.into_iter().filter(|(_, missing, _)| *missing);
+    missing
+        .map(|(field, _, reason)| (field.to_owned(), reason.to_owned()))
+        .collect()
 }
 
 /// The device to run on. CUDA by name never falls back; `auto` may, and the second value says why.

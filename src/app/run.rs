@@ -33,6 +33,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         .clone()
         .unwrap_or_else(|| default_output(&started, &host));
     let words = Words::load(command)?;
+    let cost = cost_inputs(&command.cost)?;
     if !command.dry_run {
         export::ensure_writable(&output)?;
     }
@@ -59,7 +60,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         rows: bench.plan.trials.iter().map(pending).collect(),
         output,
     };
-    trials(command, &bench, prompts, rows, &progress)
+    trials(command, &bench, prompts, &cost, rows, &progress)
 }
 
 /// Tokenizer and prompts, read before anything runs.
@@ -184,6 +185,7 @@ fn trials(
     command: &RunCommand,
     bench: &Bench,
     prompts: Vec<Vec<Vec<i64>>>,
+    cost: &report::CostInputs,
     mut rows: Rows,
     progress: &Progress,
 ) -> Result<u8> {
@@ -191,7 +193,6 @@ fn trials(
         &cachedir::root().map_err(Error::Usage)?,
         command.cache_limit,
     );
-    let cost = cost_inputs(&command.cost);
     let mut code = exit::OK;
     progress.event(&Event::PlanReady {
         trials: bench.plan.trials.len(),
@@ -216,7 +217,7 @@ fn trials(
             params(planned),
             weight_bytes(planned),
             planned.predicted_peak,
-            &cost,
+            cost,
             Some(began),
         );
         rows.save()?;
@@ -325,19 +326,26 @@ fn weight_bytes(planned: &PlannedTrial) -> Bytes {
     model::weight_bytes(planned.spec, planned.trial.precision)
 }
 
-/// Prices from the command line, the report's defaults where none were given.
-fn cost_inputs(given: &CostInputs) -> report::CostInputs {
-    let defaults = report::CostInputs::default();
-    report::CostInputs {
-        hardware_price: given.hardware_price.unwrap_or(defaults.hardware_price),
+/// Prices from the command line, the report's assumptions where none were given.
+fn cost_inputs(given: &CostInputs) -> Result<report::CostInputs> {
+    let assumed = report::CostInputs::default();
+    let priced = given.hardware_price.is_some() || given.price_per_hour.is_some();
+    if given.currency != assumed.currency && !priced {
+        return Err(Error::Usage(format!(
+            "--currency {} needs a price in it, because the assumed one is in {}; add --hardware-price or --price-per-hour",
+            given.currency, assumed.currency
+        )));
+    }
+    Ok(report::CostInputs {
+        hardware_price: given.hardware_price.unwrap_or(assumed.hardware_price),
         hardware_life_hours: given.hardware_life.as_secs_f64() / 3600.0,
         flat_price_per_hour: given.price_per_hour,
         electricity_price_per_kwh: given
             .electricity_price
-            .unwrap_or(defaults.electricity_price_per_kwh),
+            .unwrap_or(assumed.electricity_price_per_kwh),
         watts: given.watts,
         currency: given.currency.clone(),
-    }
+    })
 }
 
 fn utc(time: SystemTime) -> String {

@@ -44,10 +44,10 @@ fn common_settings(rows: &[Row]) -> Vec<String> {
     let constant = COLUMNS.iter().filter(|column| is_common(column, rows));
     let mut common: Vec<String> = constant.map(words).collect();
     if rows.iter().all(|row| row.repetitions == first.repetitions) {
-        common.push(format!(
-            "mean ± standard deviation of {} repetitions",
-            first.repetitions
-        ));
+        common.push(match first.repetitions {
+            1 => "one repetition, so no spread".to_owned(),
+            count => format!("mean ± standard deviation of {count} repetitions"),
+        });
     }
     common
 }

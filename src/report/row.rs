@@ -301,7 +301,9 @@ fn no_decode(result: &TrialResult) -> String {
 /// Why nothing was compared with a reference.
 fn no_check(result: &TrialResult) -> String {
     match &result.outcome {
-        Outcome::Ok => "no committed reference for this model at this size".to_owned(),
+        Outcome::Ok => {
+            "no committed reference for this model with this seed, batch and length".to_owned()
+        }
         _ => ended(result, "a comparison with a reference was reported"),
     }
 }

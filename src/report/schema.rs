@@ -84,6 +84,9 @@ pub struct Environment {
     pub power_mode: Option<String>,
     /// CPU clock at the start, where known.
     pub cpu_clock_mhz: Option<u32>,
+    /// Reason for every `null` above, by field name.
+    #[serde(default)]
+    pub not_measured: BTreeMap<String, String>,
 }
 
 /// One trial.

@@ -1,6 +1,7 @@
 //! Top-k Mixture of Experts: one MoE operator, or the same function from standard operators.
 
 use super::super::graph::Attr;
+use super::super::proto::DataType;
 use super::super::spec::Ffn;
 use super::Emitter;
 use crate::trial::Form;
@@ -136,6 +137,13 @@ impl Emitter<'_> {
         let out = self.g.op("Gemm", &[&inner, &fc2], &linear);
         let weight = self.g.op("Unsqueeze", &[&weight, &axis], &[]);
         let out = self.g.op("Mul", &[&out, &weight], &[]);
+        if self.float == DataType::Float16 {
+            // The CPU provider has no fp16 ScatterND that adds (1.31.1); a token chooses an expert once at most, so its row
+            // can be read, added to and written back.
+            let before = self.g.op("GatherND", &[mixed, &rows], &[]);
+            let sum = self.g.op("Add", &[&before, &out], &[]);
+            return self.g.op("ScatterND", &[mixed, &rows, &sum], &[]);
+        }
         self.g.op(
             "ScatterND",
             &[mixed, &rows, &out],
