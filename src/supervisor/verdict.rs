@@ -106,7 +106,7 @@ pub fn outcome(ending: Ending) -> Outcome {
         } => Outcome::DoesNotFit {
             reason: format!(
                 "the {phase} phase took {} {} and the budget is {}; \
-                 a larger budget, a smaller model, fp16, a shorter context or a smaller batch may fit",
+                 a larger budget, a smaller model or element type, a shorter context or a smaller batch may fit",
                 size(needed),
                 match device {
                     Device::Cpu => "above the empty worker",
