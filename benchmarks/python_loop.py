@@ -13,12 +13,16 @@ Without --edgebench, --graph DIR runs the Python half alone on a model exported 
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+# The official packages of ONNX Runtime 1.31 collect telemetry unless told not to, before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy
 import onnxruntime

@@ -14,9 +14,13 @@ block in place of its MLP; for the mixture of specialists, several GPT-2 models 
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
+
+# The official packages of ONNX Runtime 1.31 collect telemetry unless told not to, before they are loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy
 import onnx

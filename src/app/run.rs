@@ -14,7 +14,7 @@ use crate::protocol::{EngineKind, ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
 use crate::supervisor::{self, WorkerCommand};
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, Outcome, TrialResult};
+use crate::trial::{Device, Outcome, Phase, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -28,14 +28,10 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let host = device::host(Path::new("/sys"));
     let started = utc(SystemTime::now());
-    let output = command
-        .output
-        .clone()
-        .unwrap_or_else(|| default_output(&started, &host));
     let words = Words::load(command)?;
     let cost = cost_inputs(&command.cost)?;
-    if !command.dry_run {
-        export::ensure_writable(&output)?;
+    if let (Some(output), false) = (&command.output, command.dry_run) {
+        export::ensure_writable(output)?;
     }
     let progress = progress(command.quiet);
     let bench = Bench::set_up(command, &host, &progress)?;
@@ -46,6 +42,13 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         )?);
     }
     let prompts = bench.prompts(&words)?;
+    let cache = cachedir::root().map_err(Error::Usage)?;
+    let store = Store::new(&cache, command.cache_limit);
+    store.ensure()?;
+    let output = match &command.output {
+        Some(output) => output.clone(),
+        None => default_output(&started, &host)?,
+    };
     let head = ReportHead {
         tool: facts::tool(),
         command_line,
@@ -60,7 +63,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         rows: bench.plan.trials.iter().map(pending).collect(),
         output,
     };
-    trials(command, &bench, prompts, &cost, rows, &progress)
+    trials(command, &bench, prompts, &cost, store, rows, &progress)
 }
 
 /// Tokenizer and prompts, read before anything runs.
@@ -186,14 +189,11 @@ fn trials(
     bench: &Bench,
     prompts: Vec<Vec<Vec<i64>>>,
     cost: &report::CostInputs,
+    mut store: Store,
     mut rows: Rows,
     progress: &Progress,
 ) -> Result<u8> {
-    let mut store = Store::new(
-        &cachedir::root().map_err(Error::Usage)?,
-        command.cache_limit,
-    );
-    let mut code = exit::OK;
+    let (mut code, mut stopped) = (exit::OK, exit::OK);
     progress.event(&Event::PlanReady {
         trials: bench.plan.trials.len(),
     });
@@ -206,8 +206,27 @@ fn trials(
         });
         let began = utc(SystemTime::now());
         let result = match &planned.does_not_fit {
-            Some(reason) => unfit(planned, reason),
-            None => trial(command, bench, planned, prompts, &mut store, progress)?,
+            Some(reason) => not_run(
+                planned,
+                Outcome::DoesNotFit {
+                    reason: reason.to_owned(),
+                },
+            ),
+            None => {
+                let ran = trial(command, bench, planned, prompts, &mut store, progress);
+                ran.unwrap_or_else(|error| {
+                    // Weights that cannot be written cost this row; smaller models may still have room.
+                    stopped = stopped.max(error.exit_code());
+                    let reason = error.to_string();
+                    not_run(
+                        planned,
+                        Outcome::Failed {
+                            phase: Phase::Start,
+                            reason,
+                        },
+                    )
+                })
+            }
         };
         if !matches!(result.outcome, Outcome::Ok | Outcome::DoesNotFit { .. }) {
             code = exit::TRIALS;
@@ -234,7 +253,7 @@ fn trials(
         print(&render(&rows.report(), command.format, command.color)?)?;
     }
     progress.event(&Event::Note(format!("result: {}", rows.output.display())));
-    Ok(code)
+    Ok(code.max(stopped))
 }
 
 /// Prepares the model and runs one trial in a worker.
@@ -287,13 +306,11 @@ fn trial(
     ))
 }
 
-/// The result of a trial that is predicted not to fit and is not run.
-fn unfit(planned: &PlannedTrial, reason: &str) -> TrialResult {
+/// The result of a trial that was not run.
+fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
     TrialResult {
         trial: planned.trial.clone(),
-        outcome: Outcome::DoesNotFit {
-            reason: reason.to_owned(),
-        },
+        outcome,
         load: None,
         repetitions: Vec::new(),
         first_run: None,
@@ -352,22 +369,30 @@ fn utc(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// `edgebench-results/<UTC time>-<host>.json`, with nothing in the name that a file system may refuse.
-fn default_output(started: &str, host: &HostFacts) -> PathBuf {
+/// `edgebench-results/<UTC time>-<host>.json`, with nothing in the name that a file system may refuse. The file is made
+/// here, so that two runs that start in the same second do not write to one.
+fn default_output(started: &str, host: &HostFacts) -> Result<PathBuf> {
     let time: String = started
         .chars()
         .filter(|char| char.is_ascii_alphanumeric())
         .collect();
     let host = host.name.as_deref().unwrap_or("unknown-host");
+    let plain = |char: char| char.is_ascii_alphanumeric() || char == '-';
     let host: String = host
         .chars()
-        .map(|char| {
-            if char.is_ascii_alphanumeric() || char == '-' {
-                char
-            } else {
-                '_'
-            }
-        })
+        .map(|char| if plain(char) { char } else { '_' })
         .collect();
-    Path::new("edgebench-results").join(format!("{time}-{host}.json"))
+    let folder = Path::new("edgebench-results");
+    let first = folder.join(format!("{time}-{host}.json"));
+    let wrap = |source| Error::output(folder, source, " with -o");
+    std::fs::create_dir_all(folder).map_err(wrap)?;
+    let others = (2..1000).map(|number| folder.join(format!("{time}-{host}-{number}.json")));
+    for path in std::iter::once(first.clone()).chain(others) {
+        match std::fs::File::create_new(&path) {
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => (),
+            Err(error) => return Err(Error::output(&path, error, " with -o")),
+        }
+    }
+    Ok(first)
 }

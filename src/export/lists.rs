@@ -10,6 +10,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// Columns that running text is wrapped to.
+const WIDTH: usize = 100;
+
 /// The built-in models with their counts.
 pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
     if as_json {
@@ -41,19 +44,17 @@ pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
         ]
     });
     let mut text = table(&titles, rows, 1..8);
-    text.push_str("\ntotal: every stored parameter. active: those that take part for one token. active-read: those that\n");
-    text.push_str("decoding one token reads (lookup tables are left out). Sizes are binary: 1 GiB = 1,073,741,824 bytes.\n\n");
+    let legend = "total: every stored parameter. active: those that take part for one token. active-read: those that decoding one token reads (lookup tables are left out). Sizes are binary: 1 GiB = 1,073,741,824 bytes.";
+    text.push_str(&format!("\n{}\n\n", human::wrap(legend, WIDTH, 0)));
     for spec in specs {
-        text.push_str(&format!(
-            "{}: {}. {}.",
-            spec.name, spec.summary, spec.source
-        ));
+        let mut note = format!("{}: {}. {}.", spec.name, spec.summary, spec.source);
         let unused = model::census(spec).unused;
         if unused > 0 {
-            text.push_str(&format!(
+            note.push_str(&format!(
                 " {unused} of its parameters are stored and never used."
             ));
         }
+        text.push_str(&human::wrap(&note, WIDTH, 2));
         text.push('\n');
     }
     Ok(text)
@@ -231,7 +232,8 @@ mod tests {
         let text = models(model::builtin(), false).unwrap();
         assert!(text.contains("16,069,382"), "{text}");
         assert!(
-            text.contains("771 of its parameters are stored and never used"),
+            text.replace("\n  ", " ")
+                .contains("771 of its parameters are stored and never used"),
             "{text}"
         );
         assert!(text.lines().next().unwrap().starts_with("model"));

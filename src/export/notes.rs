@@ -76,6 +76,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
             |warning: &String| human::one_line(&format!("{}: warning: {warning}", name(row)));
         remarks.extend(row.warnings.iter().map(tell));
     }
+    remarks.extend(costs(rows));
     remarks.extend(rows.iter().find_map(|row| row.cost.as_ref()).map(prices));
     remarks.extend(prediction(rows));
     if !report.finished {
@@ -109,6 +110,28 @@ fn failure(row: &Row) -> Option<String> {
         "{}: {status}{phase}: {reason}",
         name(row)
     )))
+}
+
+/// The cost of each row, where there are few: the table drops that column first when it is narrow.
+fn costs(rows: &[Row]) -> Option<String> {
+    const MOST: usize = 8;
+    let priced: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row, row.cost.as_ref()?)))
+        .collect();
+    let (_, first) = priced.first()?;
+    let one = |(row, cost): &(&Row, &Cost)| {
+        let name = name(row);
+        format!("{name} {}", human::plain(cost.per_million_tokens))
+    };
+    let list: Vec<String> = priced.iter().map(one).collect();
+    (list.len() <= MOST).then(|| {
+        human::one_line(&format!(
+            "Cost per 1,000,000 generated tokens in {}: {}.",
+            first.currency,
+            list.join(", ")
+        ))
+    })
 }
 
 /// The inputs of the cost.

@@ -13,15 +13,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::Xxh3;
 
 const MANIFEST: &str = "manifest.json";
 const LOCK: &str = "lock";
 /// Folders being written start with this; one that nobody holds is left over from a run that was killed.
 const STAGING: &str = ".staging-";
-const HINT: &str = " with XDG_CACHE_HOME";
+const HINT: &str = " with XDG_CACHE_HOME, or make room with `edgebench cache clear`";
 
 /// The cache folder and its limit.
 pub struct Store {
@@ -79,6 +80,14 @@ impl Store {
         }
     }
 
+    /// Makes the folder, so that a cache that cannot be had is known before anything runs.
+    pub fn ensure(&self) -> Result<()> {
+        let probe = fs::create_dir_all(&self.root).and_then(|()| tempfile::tempfile_in(&self.root));
+        probe
+            .map(drop)
+            .map_err(|source| Error::output(&self.root, source, HINT))
+    }
+
     /// Makes sure the weights are there and right, writes the graph for `context`, and returns both.
     pub fn prepare(
         &mut self,
@@ -95,7 +104,7 @@ impl Store {
             spec.name,
             layout.digest()
         ));
-        fs::create_dir_all(&self.root).map_err(|source| Error::output(&self.root, source, HINT))?;
+        self.sweep();
         let in_use = self.weights(&folder, &layout, seed, tell)?;
         let (bytes, io) = emit(spec, &layout, form, context);
         let graph = folder.join(format!("{form}-{context}.onnx"));
@@ -119,6 +128,8 @@ impl Store {
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<File> {
         let wrap = |source| Error::output(folder, source, HINT);
+        // Seconds to wait for a run that holds an entry this one would replace.
+        let mut patience = 120;
         loop {
             if let Some(lock) = hold(folder).map_err(wrap)? {
                 if self.checked.contains(folder) {
@@ -141,8 +152,15 @@ impl Store {
                 }
                 drop(lock);
             }
-            // Damaged, or left half-removed by a run that was killed.
-            discard(folder).map_err(wrap)?;
+            // Damaged, or left half-removed by a run that was killed; or another run is at it, then this one waits.
+            match discard(folder) {
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy && patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_secs(1));
+                    continue;
+                }
+                other => other.map_err(wrap)?,
+            }
             self.generate(folder, layout, seed, tell).map_err(wrap)?;
         }
     }
@@ -189,6 +207,17 @@ impl Store {
             // Another run was first: its entry is as good.
             Err(_) if folder.join(MANIFEST).exists() => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Removes what runs that were killed left half-written.
+    fn sweep(&self) {
+        let listing = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        for item in listing {
+            if item.file_name().to_string_lossy().starts_with(STAGING) {
+                // One that is held, or was made this minute, stays.
+                let _ = discard(&item.path());
+            }
         }
     }
 
@@ -298,29 +327,56 @@ fn hold(folder: &Path) -> io::Result<Option<File>> {
     match File::open(folder.join(LOCK)) {
         Ok(lock) => {
             lock.lock_shared()?;
-            // It may have been discarded between the two lines.
-            Ok(folder.join(MANIFEST).exists().then_some(lock))
+            // It may have been discarded, and even made again, between the two lines.
+            let same = |other: fs::Metadata| {
+                lock.metadata()
+                    .is_ok_and(|ours| (ours.dev(), ours.ino()) == (other.dev(), other.ino()))
+            };
+            let current = fs::metadata(folder.join(LOCK)).is_ok_and(same);
+            Ok((current && folder.join(MANIFEST).exists()).then_some(lock))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Removes an entry unless somebody holds it.
+/// Removes an entry unless somebody holds it. The lock is held until the last file is gone.
 fn discard(folder: &Path) -> io::Result<()> {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => lock
-            .try_lock()
-            .map_err(|_| io::Error::new(io::ErrorKind::ResourceBusy, "in use by another run"))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => (),
+    let _lock = match File::open(folder.join(LOCK)) {
+        Ok(lock) => {
+            lock.try_lock().map_err(|_| {
+                io::Error::new(io::ErrorKind::ResourceBusy, "in use by another run")
+            })?;
+            Some(lock)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // Another run may have made the folder this moment and not yet its lock.
+            if is_young(folder) {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "being made by another run",
+                ));
+            }
+            None
+        }
         Err(error) => return Err(error),
-    }
+    };
     // The manifest goes first: without it nobody takes the rest for an entry.
     let _ = fs::remove_file(folder.join(MANIFEST));
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// Whether a folder is there and was made in the last minute.
+fn is_young(folder: &Path) -> bool {
+    let modified = fs::metadata(folder).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| {
+        modified
+            .elapsed()
+            .is_ok_and(|age| age < Duration::from_secs(60))
+    })
 }
 
 fn touch(folder: &Path) {
@@ -428,6 +484,7 @@ mod tests {
     fn store(limit: u64) -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path(), Bytes(limit));
+        store.ensure().unwrap();
         (folder, store)
     }
 
@@ -496,15 +553,20 @@ mod tests {
     }
 
     #[test]
-    fn left_over_staging_is_removed_when_space_is_needed() {
-        let (_folder, mut store) = store(1);
+    fn left_over_staging_is_removed_but_not_one_that_was_just_made() {
+        let (_folder, mut store) = store(u64::MAX);
+        fs::create_dir_all(store.root.join(".staging-young")).unwrap();
         fs::create_dir_all(store.root.join(".staging-dead")).unwrap();
         fs::write(
             store.root.join(".staging-dead").join(WEIGHTS_FILE),
             vec![0; 100],
         )
         .unwrap();
+        let dead = File::open(store.root.join(".staging-dead")).unwrap();
+        dead.set_modified(SystemTime::now() - Duration::from_secs(3600))
+            .unwrap();
         drop(prepare(&mut store, "tiny-gpt2"));
         assert!(!store.root.join(".staging-dead").exists());
+        assert!(store.root.join(".staging-young").exists());
     }
 }

@@ -42,7 +42,8 @@ impl Gauge {
         match self {
             Gauge::Resident => first_of_start(readings).and_then(|first| self.raw(first)),
             Gauge::DeviceProcess => Some(Bytes(0)),
-            Gauge::DeviceUsed => readings.first().and_then(|first| self.raw(first)),
+            // The first figure there is: the engine can only ask once it has made its context.
+            Gauge::DeviceUsed => readings.iter().find_map(|look| self.raw(look)),
         }
     }
 
@@ -68,7 +69,7 @@ impl Gauge {
                 "peak: highest device memory of the process (NVML); runtime: the same after making the context; activations: highest while running less that at the end of the load"
             }
             Gauge::DeviceUsed => {
-                "peak: highest use of the device by everybody (cudaMemGetInfo) above that at the start, so other programs count; runtime: the same after making the context; activations: highest while running less that at the end of the load"
+                "peak: highest use of the device by everybody (cudaMemGetInfo) above its first reading, so other programs count and the CUDA context, made before it, does not; activations: highest while running less that at the end of the load"
             }
         }
     }
@@ -114,6 +115,14 @@ fn peak(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
         gauge,
         &[Start, Runtime, Load, Check, Warmup, Prefill, Decode],
     )
+}
+
+/// The runtime itself. Use by everybody has its first reading after the context is made: it cannot tell.
+fn runtime(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
+    match gauge {
+        Gauge::Resident | Gauge::DeviceProcess => last(result, gauge, Phase::Runtime),
+        Gauge::DeviceUsed => None,
+    }
 }
 
 /// What running took on top of the loaded model. On the host only anonymous memory counts: what grows in the mapped weight
@@ -182,7 +191,7 @@ pub fn measured(result: &TrialResult, predicted_peak: Option<Bytes>) -> MemoryRo
         weights_bytes: of_load(|facts| facts.weights),
         kv_bytes: of_load(|facts| facts.kv_cache),
         activations_bytes: activations(result, gauge).map(|bytes| bytes.0),
-        runtime_bytes: last(result, gauge, Phase::Runtime).map(|bytes| bytes.0),
+        runtime_bytes: runtime(result, gauge).map(|bytes| bytes.0),
         load_peak_anon_bytes: load_peak(result, |look| look.rss_anon).map(|bytes| bytes.0),
         load_peak_file_bytes: load_peak(result, |look| look.rss_file).map(|bytes| bytes.0),
         largest_tensor_bytes: of_load(|facts| facts.largest_tensor),

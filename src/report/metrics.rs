@@ -123,7 +123,7 @@ pub fn missing_parts(name: &str, metric: &Metric) -> Vec<(String, String)> {
         for (part, value, needed) in tails {
             if value.is_none() {
                 missing.push((
-                    format!("{name}.{part}"),
+                    format!("{name}.quantiles.{part}"),
                     format!("n too small: {} samples, {needed} needed", metric.n),
                 ));
             }
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(
             reasons[1],
             (
-                "itl_ms.p99".to_owned(),
+                "itl_ms.quantiles.p99".to_owned(),
                 "n too small: 17 samples, 662 needed".to_owned()
             )
         );

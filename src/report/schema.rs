@@ -176,8 +176,10 @@ pub struct Metric {
     /// Number of samples.
     pub n: u64,
     /// The samples, in order, where there are few.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<Vec<f64>>,
     /// Quantiles, where there are many samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Quantiles>,
 }
 
@@ -237,12 +239,16 @@ pub struct Cost {
     /// The formula in words.
     pub formula: String,
     /// Price of the hardware, when amortised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware_price: Option<f64>,
     /// Life of the hardware in hours, when amortised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hardware_life_hours: Option<f64>,
     /// Flat price of an hour, when given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flat_price_per_hour: Option<f64>,
     /// Price of a kilowatt-hour.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub electricity_price_per_kwh: Option<f64>,
     /// Mean power in watts, as given or measured.
     pub watts: Option<f64>,

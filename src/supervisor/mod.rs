@@ -47,6 +47,7 @@ pub fn run(
         device: request.trial.device,
         budget: request.trial.budget,
         base: None,
+        own: false,
     };
     let line = Request::Trial(Box::new(request.clone()));
     let ending = converse(&line, &request.engine, worker, timeout, &mut |message| {
@@ -127,13 +128,19 @@ struct OverBudget {
     budget: Bytes,
     /// What the first reading with a figure said.
     base: Option<Bytes>,
+    /// The driver has told this process's own use: from then on nothing else counts.
+    own: bool,
 }
 
 impl OverBudget {
     fn judge(&mut self, reading: &MemoryReading) -> Option<End> {
         let needed = match (self.device, reading.device_process) {
             (Device::Cpu, _) => self.above_base(reading.rss()?),
-            (Device::Cuda(_), Some(own)) => own,
+            (Device::Cuda(_), Some(own)) => {
+                self.own = true;
+                own
+            }
+            (Device::Cuda(_), None) if self.own => return None,
             (Device::Cuda(_), None) => self.above_base(reading.device_used?),
         };
         (needed > self.budget).then_some(End::OverBudget {

@@ -62,7 +62,10 @@ impl Process {
             .args(&command.args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .stderr(Stdio::piped())
+            // The official packages of ONNX Runtime 1.31 collect telemetry: threads, a database in the cache folder and
+            // network calls in a process that is being measured.
+            .env("ORT_DISABLE_TELEMETRY", "1");
         if !library_dirs.is_empty() {
             builder.env(
                 "LD_LIBRARY_PATH",

@@ -293,6 +293,7 @@ fn a_budget_counts_what_its_device_hands_out() {
         device,
         budget: Bytes(100),
         base: None,
+        own: false,
     };
     let mut cpu = judge(Device::Cpu);
     assert!(cpu.judge(&look(1000, Some(5000), None)).is_none());
@@ -302,6 +303,10 @@ fn a_budget_counts_what_its_device_hands_out() {
     let mut gpu = judge(Device::Cuda(0));
     assert!(gpu.judge(&look(9000, Some(100), Some(7000))).is_none());
     assert!(gpu.judge(&look(9000, Some(101), Some(7000))).is_some());
+
+    // One reading without the driver's word does not change the gauge.
+    assert!(gpu.judge(&look(9000, None, Some(7000))).is_none());
+    assert!(gpu.judge(&look(9000, None, Some(9000))).is_none());
 
     // Without the driver's word on this process, what everybody uses above the start has to do.
     let mut shared = judge(Device::Cuda(0));

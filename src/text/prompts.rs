@@ -98,9 +98,12 @@ pub fn rows(
             rows.push(row);
         }
     }
-    let distinct = rows.len();
-    while rows.len() < batch {
-        rows.push(rows[rows.len() % distinct].clone());
+    if rows.len() < batch {
+        return Err(Error::Usage(format!(
+            "{}: its text gives only {} different rows of {length} tokens and --batch asks for {batch}; add text or lower --batch",
+            prompts.source,
+            rows.len()
+        )));
     }
     Ok(rows)
 }
@@ -172,10 +175,16 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_variety_still_fills_the_batch() {
+    fn a_text_without_variety_is_refused_for_a_batch() {
         let tokenizer = Tokenizer::rules().unwrap();
-        let rows = rows(&tokenizer, &file(b"la la la").unwrap(), 4, 6, 650).unwrap();
-        assert_eq!((rows.len(), distinct(&rows)), (4, 1));
+        let text = file(b"la la la").unwrap();
+        assert_eq!(rows(&tokenizer, &text, 1, 6, 650).unwrap().len(), 1);
+        let error = rows(&tokenizer, &text, 4, 6, 650).unwrap_err();
+        let sentence = error.to_string();
+        assert!(
+            sentence.contains("only 1 different rows") && sentence.contains("--batch"),
+            "{sentence}"
+        );
     }
 
     #[test]
@@ -213,12 +222,14 @@ mod tests {
         fn rows_are_distinct_when_the_text_allows(lines in prop::collection::vec("[a-c]( [a-c]){0,6}", 1..5), batch in 1u32..=64, length in 1u32..20) {
             let tokenizer = Tokenizer::rules().unwrap();
             let prompts = Prompts { source: "test".to_owned(), texts: lines };
-            let rows = rows(&tokenizer, &prompts, batch, length, 50257).unwrap();
+            let rows = rows(&tokenizer, &prompts, batch, length, 50257);
             let ring = encode(&tokenizer, &prompts, 50257).unwrap().concat();
             let window = |start| ring.iter().cycle().skip(start).take(length as usize).copied().collect::<Vec<_>>();
             let possible = (0..ring.len()).map(window).collect::<HashSet<_>>().len();
-            prop_assert_eq!(rows.len(), batch as usize);
-            prop_assert!(distinct(&rows) >= possible.min(batch as usize));
+            match rows {
+                Ok(rows) => prop_assert_eq!((rows.len(), distinct(&rows)), (batch as usize, batch as usize)),
+                Err(_) => prop_assert!(possible < batch as usize),
+            }
         }
     }
 }

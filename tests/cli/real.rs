@@ -184,3 +184,16 @@ fn fp16_on_the_cpu_agrees_with_the_reference() {
     }
     ran.left_with(0);
 }
+
+#[test]
+fn nothing_but_edgebench_writes_into_the_cache_folder() {
+    let sandbox = Sandbox::new();
+    rows(&run(&sandbox, &["--model", "tiny-gpt2,tiny-llama"]));
+    let cache = sandbox.models();
+    let cache = cache.ancestors().nth(2).unwrap();
+    assert_eq!(
+        names(cache),
+        ["edgebench"],
+        "ONNX Runtime's telemetry keeps a database there unless it is off"
+    );
+}

@@ -140,3 +140,22 @@ fn two_runs_in_one_folder_at_the_same_time_both_finish() {
         "one entry for each model"
     );
 }
+
+#[test]
+fn runs_that_start_in_the_same_second_write_to_different_files() {
+    let sandbox = Sandbox::new();
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let more = ["--model", "tiny-gpt2"];
+                sandbox.scripted(&json!({}), &more).left_with(0);
+            });
+        }
+    });
+    let folder = sandbox.work().join("edgebench-results");
+    let files = names(&folder);
+    assert_eq!(files.len(), 3, "{files:?}");
+    for file in files {
+        assert_eq!(statuses(&report(&folder.join(file))), ["ok"]);
+    }
+}

@@ -113,6 +113,9 @@ struct Io {
     /// Key and value of each cache; a growing cache has two buffers each.
     caches: Vec<[CachePart; 2]>,
     router: Option<CachePart>,
+    /// Room to lay out ids and positions in: nothing is allocated while a clock runs.
+    wide: Vec<i64>,
+    narrow: Vec<i32>,
 }
 
 /// One tensor of a cache.
@@ -182,18 +185,20 @@ impl Engine for OnnxEngine {
 
     fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError> {
         let new = rows.first().map_or(0, Vec::len);
-        let ids: Vec<i64> = rows.iter().flatten().copied().collect();
-        let (request, shared) = (self.request.io.clone(), self.request.io.shared_kv);
-        let loaded = self.loaded()?;
-        if rows.len() != loaded.io.batch || ids.len() != new * rows.len() || new == 0 {
+        let shared = self.request.io.shared_kv;
+        let Some(loaded) = self.loaded.as_mut() else {
+            return Err(not_loaded());
+        };
+        let even = rows.iter().all(|row| row.len() == new);
+        if rows.len() != loaded.io.batch || !even || new == 0 {
             return Err(EngineError::Other(format!(
-                "{} rows of ids for a batch of {}",
+                "{} uneven or empty rows of ids for a batch of {}",
                 rows.len(),
                 loaded.io.batch
             )));
         }
         loaded.room(new)?;
-        loaded.io.ids.write(&ids)?;
+        loaded.io.write_ids(rows)?;
         loaded
             .io
             .write_positions(loaded.length, new, shared, false)?;
@@ -204,8 +209,8 @@ impl Engine for OnnxEngine {
             swapped: loaded.swapped,
             feedback: false,
         };
-        let time = loaded.run(&request, shape, false)?;
-        self.fetch_next()?;
+        let time = loaded.run(&self.request.io, shape, false)?;
+        loaded.io.next.read(&mut self.next)?;
         Ok(time)
     }
 
@@ -297,6 +302,13 @@ impl OnnxEngine {
                 .build()
                 // The default is to fall back to the CPU in silence.
                 .error_on_failure();
+            if self.request.io.shared_kv {
+                // A fused graph has nothing to compute on the CPU: a node that would land there is an error, not a
+                // slower run. Plain graphs compute shapes on the host, as every framework's export does.
+                builder = builder
+                    .with_config_entry("session.disable_cpu_ep_fallback", "1")
+                    .map_err(|error| refused(error.into()))?;
+            }
             builder = builder.with_execution_providers([cuda]).map_err(|error| {
                 match refused(error.into()) {
                     EngineError::Model(message) => EngineError::Device(message),
@@ -339,13 +351,6 @@ impl OnnxEngine {
             self.reset()?;
         }
         Ok(())
-    }
-
-    fn fetch_next(&mut self) -> Result<(), EngineError> {
-        let Some(loaded) = self.loaded.as_ref() else {
-            return Err(not_loaded());
-        };
-        loaded.io.next.read(&mut self.next)
     }
 }
 
@@ -427,6 +432,8 @@ impl Io {
             seqlens: Buffer::new(space, batch * 4)?,
             total: Buffer::new(&Space::Host, 4)?,
             mask,
+            wide: Vec::with_capacity(batch * capacity),
+            narrow: Vec::with_capacity(batch * capacity),
             caches: decoder.caches.iter().map(cache).collect::<Result<_, _>>()?,
             router: decoder
                 .router_width
@@ -465,6 +472,12 @@ impl Io {
         )
     }
 
+    fn write_ids(&mut self, rows: &[Vec<i64>]) -> Result<(), EngineError> {
+        self.wide.clear();
+        rows.iter().for_each(|row| self.wide.extend_from_slice(row));
+        self.ids.write(&self.wide)
+    }
+
     /// Tells the graph where the new tokens stand. In a decode step of a fused graph that is one number for each row.
     fn write_positions(
         &mut self,
@@ -475,32 +488,22 @@ impl Io {
     ) -> Result<(), EngineError> {
         let total = length + new;
         if !shared {
+            self.wide.clear();
             let row = length as i64..total as i64;
-            if new == 1 && self.batch == 1 {
-                return self.positions.write(&[length as i64]);
-            }
-            return self.positions.write(
-                &(0..self.batch)
-                    .flat_map(|_| row.clone())
-                    .collect::<Vec<_>>(),
-            );
+            (0..self.batch).for_each(|_| self.wide.extend(row.clone()));
+            return self.positions.write(&self.wide);
         }
         // A captured graph has frozen this scalar; the largest value is right for every length (`seqlens_k` decides).
         self.total
             .write(&[if captured { self.capacity } else { total } as i32])?;
-        let last = total as i32 - 1;
-        if self.batch == 1 {
-            self.seqlens.write(&[last])?;
-        } else {
-            self.seqlens.write(&vec![last; self.batch])?;
-        }
+        self.narrow.clear();
+        self.narrow.resize(self.batch, total as i32 - 1);
+        self.seqlens.write(&self.narrow)?;
         if new > 1 {
+            self.narrow.clear();
             let row = length as i32..total as i32;
-            self.positions.write(
-                &(0..self.batch)
-                    .flat_map(|_| row.clone())
-                    .collect::<Vec<_>>(),
-            )?;
+            (0..self.batch).for_each(|_| self.narrow.extend(row.clone()));
+            self.positions.write(&self.narrow)?;
         }
         Ok(())
     }

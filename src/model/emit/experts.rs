@@ -16,11 +16,11 @@ impl Emitter<'_> {
         top_k: i64,
         normalize: bool,
     ) -> String {
-        let d = i64::from(self.spec.d_model);
-        let flat = self.g.ints(&[-1, d]);
-        let tokens = self.g.op("Reshape", &[x, &flat], &[]);
-        let logits = self.matmul(&tokens, &format!("{layer}router.weight"));
+        let router = format!("{layer}router.weight");
         if self.form == Form::Fused {
+            let shares = self.matmul(x, &router);
+            let flat = self.g.ints(&[-1, experts as i64]);
+            let logits = self.g.op("Reshape", &[&shares, &flat], &[]);
             let fc1 = self.weight(&format!("{layer}experts.fc1"));
             let fc2 = self.weight(&format!("{layer}experts.fc2"));
             let attributes = [
@@ -39,9 +39,12 @@ impl Emitter<'_> {
             return if normalize {
                 mixed
             } else {
-                self.scale_to_all(x, &mixed, &logits, top_k)
+                self.scale_to_all(&mixed, &shares, top_k)
             };
         }
+        let flat = self.g.ints(&[-1, i64::from(self.spec.d_model)]);
+        let tokens = self.g.op("Reshape", &[x, &flat], &[]);
+        let logits = self.matmul(&tokens, &router);
         let (weights, chosen) = self.route(&logits, top_k, normalize);
         let shape = self.g.op("Shape", &[&tokens], &[]);
         let mut mixed = self.g.op(
@@ -59,29 +62,15 @@ impl Emitter<'_> {
     /// Turns routing weights normalised over the chosen experts into shares of the softmax over all: times the sum of the
     /// chosen shares. The operator's own `normalize_routing_weights = 0` is not used because the CPU kernel of ONNX Runtime
     /// 1.31.1 returns wrong values with it wherever its output is not also a graph output (seen against the plain form).
-    fn scale_to_all(&mut self, x: &str, mixed: &str, logits: &str, top_k: i64) -> String {
+    fn scale_to_all(&mut self, mixed: &str, logits: &str, top_k: i64) -> String {
         let (weights, _) = self.route(logits, top_k, false);
         let axes = self.g.ints(&[-1]);
-        let share = self.g.op(
-            "ReduceSum",
-            &[&weights, &axes],
-            &[("keepdims", Attr::Int(1))],
-        );
-        // [N, 1] to [B, S, 1], to go with [B, S, d].
-        let shape = self.g.op(
-            "Shape",
-            &[x],
-            &[("start", Attr::Int(0)), ("end", Attr::Int(2))],
-        );
-        let one = self.g.ints(&[1]);
-        let shape = self
-            .g
-            .op("Concat", &[&shape, &one], &[("axis", Attr::Int(0))]);
-        let share = self.g.op("Reshape", &[&share, &shape], &[]);
+        let keep = [("keepdims", Attr::Int(1))];
+        let share = self.g.op("ReduceSum", &[&weights, &axes], &keep);
         self.g.op("Mul", &[mixed, &share], &[])
     }
 
-    /// Weights and indices `[N, k]` of the chosen experts. Softmax over the chosen logits equals softmax over all,
+    /// Weights and indices of the chosen experts, `[.., k]` for logits `[.., E]`. Softmax over the chosen logits equals softmax over all,
     /// renormalised over the chosen.
     fn route(&mut self, logits: &str, top_k: i64, normalize: bool) -> (String, String) {
         let k = self.g.ints(&[top_k]);
