@@ -4,21 +4,23 @@
 //! `next_ids` straight into the input `input_ids`. A fused graph has one KV buffer for past and present. A plain graph's
 //! cache grows by concatenation, from one of two buffers into the other, so nothing is allocated while it is timed either.
 
+mod io;
 mod library;
 mod probe;
 mod tensors;
 
 use super::{Engine, EngineError};
-use crate::protocol::{CacheShape, EngineKind, TrialRequest};
+use crate::protocol::{EngineKind, TrialRequest};
 use crate::trial::{Device, LoadFacts, Precision};
 use crate::units::{Bytes, Nanos};
+use io::{Io, Shape};
 use ort::environment::Environment;
 use ort::ep;
 use ort::session::{RunOptions, Session};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
-use tensors::{Binding, Buffer, Element, Number, Place, Space, Tensor};
+use tensors::{Binding, Space};
 
 pub use probe::probe;
 
@@ -68,17 +70,6 @@ struct OnnxEngine {
     next: Vec<i64>,
 }
 
-/// Which tensors a run needs: new tokens in each row, and tokens already in a growing cache (0 for a shared one).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Shape {
-    new: usize,
-    past: usize,
-    /// A growing cache's past lies in its second buffer.
-    swapped: bool,
-    /// The new token is the last run's `next_ids`.
-    feedback: bool,
-}
-
 /// A session and its memory. Field order is drop order: bindings, session, buffers.
 struct Loaded {
     bindings: HashMap<Shape, Binding>,
@@ -92,35 +83,6 @@ struct Loaded {
     swapped: bool,
     /// Decode steps since the session was created: the first one warms, later ones may be captured.
     steps: u64,
-}
-
-/// Every buffer a decoder reads and writes.
-struct Io {
-    place: Place,
-    host_place: Place,
-    batch: usize,
-    capacity: usize,
-    float: Element,
-    ids: Buffer,
-    next: Buffer,
-    logits: Buffer,
-    /// `position_ids`, or what stands in for it in a decode step: `seqlens_k` itself.
-    positions: Buffer,
-    seqlens: Buffer,
-    /// Always in main memory: GroupQueryAttention reads it there.
-    total: Buffer,
-    mask: Option<Buffer>,
-    /// Key and value of each cache; a growing cache has two buffers each.
-    caches: Vec<[CachePart; 2]>,
-    router: Option<CachePart>,
-    /// Room to lay out ids and positions in: nothing is allocated while a clock runs.
-    wide: Vec<i64>,
-    narrow: Vec<i32>,
-}
-
-/// One tensor of a cache.
-struct CachePart {
-    buffers: Vec<Buffer>,
 }
 
 impl Engine for OnnxEngine {
@@ -388,242 +350,5 @@ impl Loaded {
         self.length += shape.new;
         self.swapped = !self.swapped && !decoder.shared_kv;
         Ok(time.into())
-    }
-}
-
-impl Io {
-    fn new(request: &TrialRequest, space: &Space) -> Result<Io, EngineError> {
-        let (trial, decoder) = (&request.trial, &request.io);
-        let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
-        let float = match trial.precision {
-            Precision::Fp32 => f32::ELEMENT,
-            Precision::Fp16 => half::f16::ELEMENT,
-        };
-        let size = tensors::element_bytes(float);
-        let copies = if decoder.shared_kv { 1 } else { 2 };
-        let part = |bytes: usize| -> Result<CachePart, EngineError> {
-            Ok(CachePart {
-                buffers: (0..copies)
-                    .map(|_| Buffer::new(space, bytes))
-                    .collect::<Result<_, _>>()?,
-            })
-        };
-        let cache = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
-            let bytes = batch * capacity * (shape.kv_heads * shape.head_dim) as usize * size;
-            Ok([part(bytes)?, part(bytes)?])
-        };
-        let mask = if decoder.shared_kv {
-            None
-        } else {
-            let mut mask = Buffer::new(space, batch * capacity * 8)?;
-            mask.write(&vec![1i64; batch * capacity])?;
-            Some(mask)
-        };
-        Ok(Io {
-            place: Place::of(space)?,
-            host_place: Place::of(&Space::Host)?,
-            batch,
-            capacity,
-            float,
-            ids: Buffer::new(space, batch * capacity * 8)?,
-            next: Buffer::new(space, batch * 8)?,
-            logits: Buffer::new(space, batch * decoder.vocab as usize * size)?,
-            positions: Buffer::new(space, batch * capacity * 8)?,
-            seqlens: Buffer::new(space, batch * 4)?,
-            total: Buffer::new(&Space::Host, 4)?,
-            mask,
-            wide: Vec::with_capacity(batch * capacity),
-            narrow: Vec::with_capacity(batch * capacity),
-            caches: decoder.caches.iter().map(cache).collect::<Result<_, _>>()?,
-            router: decoder
-                .router_width
-                .map(|width| part(batch * capacity * width as usize * size))
-                .transpose()?,
-        })
-    }
-
-    fn parts(&self) -> impl Iterator<Item = &Buffer> {
-        self.caches
-            .iter()
-            .flatten()
-            .chain(&self.router)
-            .flat_map(|part| &part.buffers)
-    }
-
-    fn cache_bytes(&self) -> Bytes {
-        Bytes(self.parts().map(|buffer| buffer.bytes as u64).sum())
-    }
-
-    fn other_bytes(&self) -> Bytes {
-        let buffers = [
-            &self.ids,
-            &self.next,
-            &self.logits,
-            &self.positions,
-            &self.seqlens,
-            &self.total,
-        ];
-        Bytes(
-            buffers
-                .into_iter()
-                .chain(&self.mask)
-                .map(|buffer| buffer.bytes as u64)
-                .sum(),
-        )
-    }
-
-    fn write_ids(&mut self, rows: &[Vec<i64>]) -> Result<(), EngineError> {
-        self.wide.clear();
-        rows.iter().for_each(|row| self.wide.extend_from_slice(row));
-        self.ids.write(&self.wide)
-    }
-
-    /// Tells the graph where the new tokens stand. In a decode step of a fused graph that is one number for each row.
-    fn write_positions(
-        &mut self,
-        length: usize,
-        new: usize,
-        shared: bool,
-        captured: bool,
-    ) -> Result<(), EngineError> {
-        let total = length + new;
-        if !shared {
-            self.wide.clear();
-            let row = length as i64..total as i64;
-            (0..self.batch).for_each(|_| self.wide.extend(row.clone()));
-            return self.positions.write(&self.wide);
-        }
-        // A captured graph has frozen this scalar; the largest value is right for every length (`seqlens_k` decides).
-        self.total
-            .write(&[if captured { self.capacity } else { total } as i32])?;
-        self.narrow.clear();
-        self.narrow.resize(self.batch, total as i32 - 1);
-        self.seqlens.write(&self.narrow)?;
-        if new > 1 {
-            self.narrow.clear();
-            let row = length as i32..total as i32;
-            (0..self.batch).for_each(|_| self.narrow.extend(row.clone()));
-            self.positions.write(&self.narrow)?;
-        }
-        Ok(())
-    }
-
-    fn bind(
-        &self,
-        session: &Session,
-        decoder: &crate::protocol::DecoderIo,
-        shape: Shape,
-    ) -> Result<Binding, EngineError> {
-        let mut binding = Binding::new(session)?;
-        let (batch, new) = (self.batch as i64, shape.new as i64);
-        let on = |buffer: &Buffer, element, dims: &[i64]| {
-            Tensor::over(buffer, &self.place, element, dims)
-        };
-        let source = if shape.feedback {
-            &self.next
-        } else {
-            &self.ids
-        };
-        binding.input("input_ids", on(source, i64::ELEMENT, &[batch, new])?)?;
-        if decoder.shared_kv {
-            binding.input("seqlens_k", on(&self.seqlens, i32::ELEMENT, &[batch])?)?;
-            let total = Tensor::over(&self.total, &self.host_place, i32::ELEMENT, &[1])?;
-            binding.input("total_sequence_length", total)?;
-            if decoder.position_ids {
-                // The position of a single new token is the length before it: `seqlens_k`, read from where it lies.
-                let positions = if shape.new == 1 {
-                    &self.seqlens
-                } else {
-                    &self.positions
-                };
-                binding.input("position_ids", on(positions, i32::ELEMENT, &[batch, new])?)?;
-            }
-        } else {
-            binding.input(
-                "position_ids",
-                on(&self.positions, i64::ELEMENT, &[batch, new])?,
-            )?;
-            if let Some(mask) = &self.mask {
-                binding.input(
-                    "attention_mask",
-                    on(
-                        mask,
-                        i64::ELEMENT,
-                        &[batch, (shape.past + shape.new) as i64],
-                    )?,
-                )?;
-            }
-        }
-        binding.output(
-            "logits",
-            on(
-                &self.logits,
-                self.float,
-                &[batch, 1, i64::from(decoder.vocab)],
-            )?,
-        )?;
-        binding.output("next_ids", on(&self.next, i64::ELEMENT, &[batch, 1])?)?;
-        for (index, (cache, dims)) in self.caches.iter().zip(&decoder.caches).enumerate() {
-            for (part, name) in cache.iter().zip(["key", "value"]) {
-                let dims = |length: i64| {
-                    vec![
-                        batch,
-                        i64::from(dims.kv_heads),
-                        length,
-                        i64::from(dims.head_dim),
-                    ]
-                };
-                let names = (
-                    format!("past_key_values.{index}.{name}"),
-                    format!("present.{index}.{name}"),
-                );
-                self.bind_cache(&mut binding, part, names, shape, decoder.shared_kv, dims)?;
-            }
-        }
-        if let (Some(router), Some(width)) = (&self.router, decoder.router_width) {
-            let names = (
-                "past_router.weights".into(),
-                "present_router.weights".into(),
-            );
-            self.bind_cache(
-                &mut binding,
-                router,
-                names,
-                shape,
-                decoder.shared_kv,
-                |length| vec![batch, length, i64::from(width)],
-            )?;
-        }
-        Ok(binding)
-    }
-
-    fn bind_cache(
-        &self,
-        binding: &mut Binding,
-        part: &CachePart,
-        (past_name, present_name): (String, String),
-        shape: Shape,
-        shared: bool,
-        dims: impl Fn(i64) -> Vec<i64>,
-    ) -> Result<(), EngineError> {
-        let (past, present) = if shared {
-            let whole = dims(self.capacity as i64);
-            ((&part.buffers[0], whole.clone()), (&part.buffers[0], whole))
-        } else {
-            let (from, to) = if shape.swapped { (1, 0) } else { (0, 1) };
-            let (past, total) = (shape.past as i64, (shape.past + shape.new) as i64);
-            (
-                (&part.buffers[from], dims(past)),
-                (&part.buffers[to], dims(total)),
-            )
-        };
-        binding.input(
-            &past_name,
-            Tensor::over(past.0, &self.place, self.float, &past.1)?,
-        )?;
-        binding.output(
-            &present_name,
-            Tensor::over(present.0, &self.place, self.float, &present.1)?,
-        )
     }
 }
