@@ -102,7 +102,7 @@ impl Cuda {
     pub fn device_count(&self) -> Result<u32, EngineError> {
         let mut count = 0;
         // SAFETY: writes one integer.
-        self.check("could not count the GPUs", unsafe {
+        self.check("could not count the GPUs (is an NVIDIA driver installed, and new enough for these CUDA libraries?)", unsafe {
             (self.device_count)(&mut count)
         })?;
         Ok(count.unsigned_abs())
