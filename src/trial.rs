@@ -315,6 +315,6 @@ pub struct TrialResult {
     pub memory: Vec<MemoryReading>,
     /// First generated ids of row 0, to tell equal runs from different ones.
     pub first_ids: Vec<i64>,
-    /// Wall time of the whole trial, process start to exit.
-    pub wall: Nanos,
+    /// Wall time of the whole trial, process start to exit; `None` for one that was not started.
+    pub wall: Option<Nanos>,
 }

@@ -317,7 +317,7 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         check: None,
         memory: Vec::new(),
         first_ids: Vec::new(),
-        wall: Nanos(0),
+        wall: None,
     }
 }
 

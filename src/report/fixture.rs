@@ -90,7 +90,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             reading(Phase::Decode, 99, 24 + weights_mib),
         ],
         first_ids: vec![17, 4, 99],
-        wall: Nanos(9_876_543_210),
+        wall: Some(Nanos(9_876_543_210)),
         trial,
     }
 }
@@ -104,7 +104,7 @@ fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
         first_run: None,
         memory: Vec::new(),
         first_ids: Vec::new(),
-        wall: Nanos(1_234_000_000),
+        wall: Some(Nanos(1_234_000_000)),
         ..timed(trial, 10, 1)
     }
 }

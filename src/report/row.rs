@@ -4,8 +4,8 @@ use super::cost::{CostInputs, cost};
 use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Row};
 use super::{memory, metrics, warnings};
 use crate::stats;
-use crate::trial::{CheckFacts, Outcome, Precision, Trial, TrialResult};
-use crate::units::Bytes;
+use crate::trial::{CheckFacts, Device, Form, Outcome, Precision, Trial, TrialResult};
+use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
 
 /// The row of a trial that has not run yet.
@@ -74,7 +74,8 @@ pub fn row(
         check: result.check.as_ref().map(check),
         first_ids: result.first_ids.clone(),
         warnings: warnings::warnings(result),
-        wall_s: Some(result.wall.as_secs_f64()),
+        wall_s: result.wall.map(Nanos::as_secs_f64),
+        kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
         ..frame(trial, params, weight_bytes, memory)
     };
     let row = with_llama_bench(row, result, test_time);
@@ -93,6 +94,12 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         prompt_tokens: trial.prompt_tokens,
         gen_tokens: trial.gen_tokens,
         repetitions: trial.repetitions,
+        warmup: Some(trial.warmup),
+        // A cache that grows changes shape with every token, and a graph cannot.
+        cuda_graph: Some(
+            trial.cuda_graph && trial.form == Form::Fused && trial.device != Device::Cpu,
+        ),
+        kv_mode: None,
         status: "pending".to_owned(),
         reason: None,
         failed_phase: None,
@@ -248,6 +255,7 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
         ),
         ("cost", row.cost.is_none(), no_cost.to_owned()),
         ("check", row.check.is_none(), no_check(result)),
+        ("wall_s", row.wall_s.is_none(), not_started.to_owned()),
         (
             "test_time",
             bench.test_time.is_none(),

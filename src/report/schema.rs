@@ -110,6 +110,15 @@ pub struct Row {
     pub gen_tokens: u32,
     /// Timed repetitions asked for.
     pub repetitions: u32,
+    /// Untimed repetitions before them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<u32>,
+    /// Whether decode steps were captured into a CUDA graph.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cuda_graph: Option<bool>,
+    /// How the KV cache was held: `in place` or `concatenated`; absent where no model was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_mode: Option<String>,
     /// `ok | does_not_fit | out_of_memory | timed_out | crashed | failed`, or `pending` before it ran.
     pub status: String,
     /// Why it is not `ok`.

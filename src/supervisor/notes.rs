@@ -56,7 +56,7 @@ impl Notes {
             check: self.check,
             memory: thin(self.memory),
             first_ids: self.first_ids,
-            wall,
+            wall: Some(wall),
         }
     }
 }

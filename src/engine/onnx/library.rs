@@ -41,6 +41,7 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
     let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
     let environment = builder
         .with_name("edgebench")
+        // Not enough for the official packages: the supervisor sets ORT_DISABLE_TELEMETRY as well.
         .with_telemetry(false)
         .build()
         .map_err(|error| unusable(first_line(error.message())))?;

@@ -192,7 +192,7 @@ impl Emitter<'_> {
         )
     }
 
-    /// Declares one cache as input and output: `past_key_values.N.key` and the like. Returns the input's name.
+    /// Shape of one key or value cache: a growing one's length has a name, a shared one's is the capacity.
     fn cache_dims(&self, length: &'static str) -> [Dim; 4] {
         let length = match self.form {
             Form::Plain => Dim::Named(length),
