@@ -1,5 +1,13 @@
 //! Which ONNX Runtime this run uses, and the commit it was built from. Loading the library is the engine's business.
 
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the bundle command, which cuts libraries, is not there yet"
+    )
+)]
+mod fatbin;
 mod wheel;
 
 use std::ffi::OsStr;
