@@ -112,7 +112,13 @@ impl Bench {
             },
             None => EngineKind::Onnx {
                 library: runtime.library.clone(),
-                cuda_dirs: command.cuda_dirs.clone(),
+                // What travels with the program comes before what is installed.
+                cuda_dirs: runtime
+                    .payload
+                    .iter()
+                    .chain(&command.cuda_dirs)
+                    .cloned()
+                    .collect(),
             },
         };
         let worker = WorkerCommand {

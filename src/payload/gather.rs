@@ -1,7 +1,7 @@
 //! Finds everything that goes into a bundle: worker, runtime, CUDA libraries, and the licences of each. Nothing is written but
 //! scratch copies.
 
-use super::fatbin::{self, Arch, Target};
+use super::fatbin::{self, Arch};
 use super::format::{Kernels, Kind, Package};
 use super::sources::{self, Notice, Source};
 use super::{BUILD_LIBRARY, BundleRequest, install, own_program, wheel};
@@ -258,11 +258,9 @@ impl<'a> Gathered<'a> {
         if keep.is_empty() {
             let holdings = fatbin::holdings(&bytes);
             if !holdings.is_empty() {
-                let targets: BTreeSet<&Target> =
-                    holdings.cubins.keys().chain(holdings.ptx.keys()).collect();
                 self.kernels.push(Kernels {
                     library: name.to_owned(),
-                    architectures: targets.into_iter().map(Target::to_string).collect(),
+                    architectures: holdings.architectures(),
                     blanked_bytes: 0,
                     modules_without: BTreeMap::new(),
                 });
@@ -288,7 +286,7 @@ impl<'a> Gathered<'a> {
         let unserved = unserved.map(|(arch, served)| (arch.to_string(), served.nothing));
         self.kernels.push(Kernels {
             library: name.to_owned(),
-            architectures: cut.kept.keys().map(Target::to_string).collect(),
+            architectures: fatbin::holdings(&bytes).architectures(),
             blanked_bytes: cut.blanked_bytes(),
             modules_without: unserved.collect(),
         });
