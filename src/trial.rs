@@ -3,6 +3,7 @@
 
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// How a model's graph is written.
@@ -181,6 +182,18 @@ pub struct LoadFacts {
     pub largest_tensor: Bytes,
     /// How the KV cache is held: `in place` or `concatenated`.
     pub kv_mode: String,
+    /// Where the nodes run; `None` where the runtime does not tell (before 1.24).
+    #[serde(default)]
+    pub placement: Option<Placement>,
+}
+
+/// Where the nodes of a graph run, after optimisation, as the runtime says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// Number of nodes on each execution provider.
+    pub nodes: BTreeMap<String, u64>,
+    /// In a CUDA run: the operators that compute shapes on the host, with their number.
+    pub host_operators: BTreeMap<String, u64>,
 }
 
 /// Raw timing of one repetition.

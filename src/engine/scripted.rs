@@ -281,6 +281,7 @@ impl Engine for Scripted {
                 "concatenated"
             }
             .into(),
+            placement: None,
         })
     }
 

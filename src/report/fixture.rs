@@ -2,10 +2,11 @@
 
 use super::{CostInputs, Environment, Params, Report, ReportHead, Tool, build, row};
 use crate::trial::{
-    Device, Form, LoadFacts, MemoryReading, Outcome, Phase, Precision, Repetition, Trial,
-    TrialResult,
+    Device, Form, LoadFacts, MemoryReading, Outcome, Phase, Placement, Precision, Repetition,
+    Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
+use std::collections::BTreeMap;
 
 /// A trial on the CPU in the fused form: five repetitions of 256 prompt tokens.
 pub fn trial(model: &str, gen_tokens: u32) -> Trial {
@@ -78,6 +79,10 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             io_buffers: Bytes(1 << 20),
             largest_tensor: Bytes(147 << 20),
             kv_mode: "in place".to_owned(),
+            placement: Some(Placement {
+                nodes: [("CPUExecutionProvider".to_owned(), 99)].into(),
+                host_operators: BTreeMap::new(),
+            }),
         }),
         repetitions: (0..u64::from(trial.repetitions)).map(one).collect(),
         first_run: Some(one(9)),

@@ -23,6 +23,7 @@ pub fn pending_row(
         "prefill_tok_s",
         "decode_tok_s",
         "itl_ms",
+        "placement",
         "outside_run_share",
         "memory",
         "cost",
@@ -76,6 +77,10 @@ pub fn row(
         warnings: warnings::warnings(result),
         wall_s: result.wall.map(Nanos::as_secs_f64),
         kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
+        placement: result
+            .load
+            .as_ref()
+            .and_then(|facts| facts.placement.clone()),
         ..frame(trial, params, weight_bytes, memory)
     };
     let row = with_llama_bench(row, result, test_time);
@@ -100,6 +105,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
             trial.cuda_graph && trial.form == Form::Fused && trial.device != Device::Cpu,
         ),
         kv_mode: None,
+        placement: None,
         status: "pending".to_owned(),
         reason: None,
         failed_phase: None,
@@ -248,6 +254,7 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
     };
     let not_started = "the trial was not started";
     let fields = [
+        ("placement", row.placement.is_none(), no_placement(result)),
         (
             "outside_run_share",
             row.outside_run_share.is_none(),
@@ -281,6 +288,15 @@ fn ended(result: &TrialResult, event: &str) -> String {
     match &result.outcome {
         Outcome::Ok => format!("the worker did not report that {event}"),
         outcome => format!("the trial ended as {} before {event}", outcome.status()),
+    }
+}
+
+/// Why nobody knows where the nodes ran.
+fn no_placement(result: &TrialResult) -> String {
+    if result.load.is_some() {
+        "this runtime does not tell (ONNX Runtime does from 1.24 on)".to_owned()
+    } else {
+        ended(result, "the model was loaded")
     }
 }
 

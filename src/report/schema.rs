@@ -1,6 +1,7 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
+use crate::trial::Placement;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -119,6 +120,9 @@ pub struct Row {
     /// How the KV cache was held: `in place` or `concatenated`; absent where no model was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_mode: Option<String>,
+    /// Where the nodes of the graph ran.
+    #[serde(default)]
+    pub placement: Option<Placement>,
     /// `ok | does_not_fit | out_of_memory | timed_out | crashed | failed`, or `pending` before it ran.
     pub status: String,
     /// Why it is not `ok`.

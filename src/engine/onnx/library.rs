@@ -6,7 +6,7 @@
 
 use super::super::EngineError;
 use ort::environment::Environment;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 
 /// Oldest version whose interface edgebench is compiled for.
@@ -49,38 +49,54 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
     Ok(environment)
 }
 
+/// The table of functions of the C interface `version`; `None` when the library is older.
+pub fn api(path: &Path, version: u32) -> Result<Option<*const c_void>, EngineError> {
+    let base = base(path)?;
+    // SAFETY: the base table is static; GetApi returns a static table or null.
+    let table = unsafe { ((*base).GetApi)(version) };
+    Ok((!table.is_null()).then_some(table.cast()))
+}
+
 /// Version of the library at `path`, asked before `ort` gets to see it: an old one must give a sentence, not a panic.
 pub fn version(path: &Path) -> Result<String, EngineError> {
-    let unusable = |cause: String| {
-        EngineError::Runtime(format!(
-            "{} is not a usable ONNX Runtime library: {cause}; name another with --ort",
-            path.display()
-        ))
-    };
-    // SAFETY: loading runs the library's initialisers, as `ort` would a moment later.
-    let library =
-        unsafe { libloading::Library::new(path) }.map_err(|error| unusable(error.to_string()))?;
-    // SAFETY: the signature is that of onnxruntime_c_api.h.
-    let base = unsafe {
-        library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase")
-    };
-    let base = base.map_err(|_| unusable("it has no OrtGetApiBase".into()))?;
-    // SAFETY: OrtGetApiBase returns a static table; its version string is static and terminated.
-    let version: *const c_char = unsafe {
-        base()
-            .as_ref()
-            .map_or(std::ptr::null(), |base| (base.GetVersionString)())
-    };
+    let base = base(path)?;
+    // SAFETY: the base table is static; its version string is static and terminated.
+    let version: *const c_char = unsafe { ((*base).GetVersionString)() };
     if version.is_null() {
-        return Err(unusable("it tells no version".into()));
+        return Err(unusable(path, "it tells no version"));
     }
     // SAFETY: not null, static, terminated.
     let version = unsafe { CStr::from_ptr(version) }
         .to_string_lossy()
         .into_owned();
+    Ok(version)
+}
+
+/// The library's static table to ask for versions of its interface.
+fn base(path: &Path) -> Result<*const ort::sys::OrtApiBase, EngineError> {
+    // SAFETY: loading runs the library's initialisers, as `ort` would a moment later.
+    let library = unsafe { libloading::Library::new(path) }
+        .map_err(|error| unusable(path, &error.to_string()))?;
+    // SAFETY: the signature is that of onnxruntime_c_api.h.
+    let base = unsafe {
+        library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase")
+    };
+    let base = base.map_err(|_| unusable(path, "it has no OrtGetApiBase"))?;
+    // SAFETY: OrtGetApiBase takes nothing and returns a static table.
+    let base = unsafe { base() };
     // Kept loaded: unloading ONNX Runtime is not supported.
     std::mem::forget(library);
-    Ok(version)
+    if base.is_null() {
+        return Err(unusable(path, "it gives no interface"));
+    }
+    Ok(base)
+}
+
+fn unusable(path: &Path, cause: &str) -> EngineError {
+    EngineError::Runtime(format!(
+        "{} is not a usable ONNX Runtime library: {cause}; name another with --ort",
+        path.display()
+    ))
 }
 
 /// Build information of the loaded library.

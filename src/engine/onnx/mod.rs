@@ -6,12 +6,13 @@
 
 mod io;
 mod library;
+mod placement;
 mod probe;
 mod tensors;
 
 use super::{Engine, EngineError};
 use crate::protocol::{EngineKind, TrialRequest};
-use crate::trial::{Device, LoadFacts, Precision};
+use crate::trial::{Device, LoadFacts, Placement, Precision};
 use crate::units::{Bytes, Nanos};
 use io::{Io, Shape};
 use ort::environment::Environment;
@@ -90,6 +91,7 @@ impl Engine for OnnxEngine {
         let started = Instant::now();
         let session = self.session()?;
         let session_time = Nanos::from(started.elapsed());
+        let placement = self.placement(&session)?;
         let io = Io::new(&self.request, &self.space)?;
         let kv_cache = io.cache_bytes();
         let io_buffers = io.other_bytes();
@@ -136,6 +138,7 @@ impl Engine for OnnxEngine {
             } else {
                 "concatenated".into()
             },
+            placement,
         })
     }
 
@@ -254,6 +257,8 @@ impl OnnxEngine {
         let mut builder = Session::builder(&self.environment)
             .map_err(refused)?
             .with_intra_threads(trial.threads as usize)
+            .map_err(|error| refused(error.into()))?
+            .with_config_entry(placement::RECORD, "1")
             .map_err(|error| refused(error.into()))?;
         if let Space::Gpu(_, index) = self.space {
             let cuda = ep::CUDA::default()
@@ -281,6 +286,18 @@ impl OnnxEngine {
         builder
             .commit_from_file(&self.request.graph)
             .map_err(|error| self.too_old(refused(error)))
+    }
+
+    /// Where the nodes went, if this runtime tells; an error when one of them is not where it was asked to be.
+    fn placement(&self, session: &Session) -> Result<Option<Placement>, EngineError> {
+        let EngineKind::Onnx { library, .. } = &self.request.engine else {
+            return Ok(None);
+        };
+        let cuda = matches!(self.space, Space::Gpu(..));
+        let nodes = placement::of(session, library)?;
+        nodes
+            .map(|nodes| placement::judge(&nodes, cuda))
+            .transpose()
     }
 
     /// Names the remedy where a library does not know an operator of the fused form.
