@@ -21,6 +21,8 @@ pub mod exit {
     pub const DEVICE: u8 = 5;
     /// At least one trial crashed, timed out, ran out of memory or failed; the others are in the result.
     pub const TRIALS: u8 = 6;
+    /// `compare --fail-if` found a regression, or could not judge what it was asked to.
+    pub const REGRESSION: u8 = 7;
     /// A result or cache file could not be written.
     pub const OUTPUT: u8 = 8;
 }
@@ -40,6 +42,9 @@ pub enum Error {
     /// The device cannot be used.
     #[error("{0}")]
     Device(String),
+    /// A comparison fails a condition that was asked for, or could not judge it.
+    #[error("{0}")]
+    Regression(String),
     /// A file could not be written.
     #[error("could not write {path}: {source}; choose another place{hint}", path = path.display())]
     Output {
@@ -63,6 +68,7 @@ impl Error {
             Error::Model(_) => exit::MODEL,
             Error::Runtime(_) => exit::RUNTIME,
             Error::Device(_) => exit::DEVICE,
+            Error::Regression(_) => exit::REGRESSION,
             Error::Output { .. } => exit::OUTPUT,
             Error::Bug(_) => exit::BUG,
         }

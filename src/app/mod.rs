@@ -1,5 +1,6 @@
 //! One short function for each command, doors called in order. No arithmetic, no formatting, no clap, no ONNX Runtime.
 
+mod compare;
 mod facts;
 mod pack;
 mod run;
@@ -26,6 +27,7 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
             format == ListFormat::Json,
         )?),
         Command::Show(file, format) => show(&file, format),
+        Command::Compare(command) => compare::run(&command),
         Command::Export(command) => export_model(&command),
         Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
         Command::Licenses => pack::licences(),
@@ -66,26 +68,35 @@ fn progress(quiet: bool) -> Progress {
 
 /// Prints a saved result.
 fn show(file: &Path, format: OutputFormat) -> Result<u8> {
+    let report = read(file, report::from_json)?;
+    print(&render(&report, format, ColorChoice::Auto)?)
+}
+
+/// What stands in a file. A mistake in it is told with its name.
+fn read<T>(file: &Path, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
     let text = std::fs::read_to_string(file).map_err(|cause| {
         Error::Usage(format!(
             "could not read {}: {cause}; name a result file of edgebench",
             file.display()
         ))
     })?;
-    let report = report::from_json(&text).map_err(|error| match error {
+    parse(&text).map_err(|error| match error {
         Error::Usage(cause) => Error::Usage(format!("{}: {cause}", file.display())),
         other => other,
-    })?;
-    print(&render(&report, format, ColorChoice::Auto)?)
+    })
+}
+
+/// Whether standard output is to be coloured.
+fn is_coloured(choice: ColorChoice) -> bool {
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+    }
 }
 
 /// The report in a format, as wide and as colourful as standard output allows.
 fn render(report: &report::Report, format: OutputFormat, colour: ColorChoice) -> Result<String> {
-    let colour = match colour {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto => io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
-    };
     let format = match format {
         OutputFormat::Table => Format::Table,
         OutputFormat::Json => Format::Json,
@@ -93,7 +104,12 @@ fn render(report: &report::Report, format: OutputFormat, colour: ColorChoice) ->
         OutputFormat::Csv => Format::Csv,
         OutputFormat::Markdown => Format::Markdown,
     };
-    export::render(report, format, export::terminal_width(), colour)
+    export::render(
+        report,
+        format,
+        export::terminal_width(),
+        is_coloured(colour),
+    )
 }
 
 fn export_model(command: &ExportCommand) -> Result<u8> {

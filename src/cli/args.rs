@@ -2,9 +2,11 @@
 
 use super::values;
 use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
+use crate::export::compare::ComparisonFormat;
 use crate::model::builtin;
 use crate::payload::Arch;
 use crate::plan::{PrecisionChoice, SUITES};
+use crate::report::compare::{Condition, Rename};
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -40,6 +42,12 @@ const OUTPUT_FORMATS: &[(&str, OutputFormat)] = &[
     ("csv", OutputFormat::Csv),
     ("markdown", OutputFormat::Markdown),
 ];
+const COMPARISON_FORMATS: &[(&str, ComparisonFormat)] = &[
+    ("table", ComparisonFormat::Table),
+    ("json", ComparisonFormat::Json),
+    ("csv", ComparisonFormat::Csv),
+    ("markdown", ComparisonFormat::Markdown),
+];
 const LIST_FORMATS: &[(&str, ListFormat)] =
     &[("table", ListFormat::Table), ("json", ListFormat::Json)];
 const COLORS: &[(&str, ColorChoice)] = &[
@@ -57,7 +65,8 @@ is always written to a JSON file too.
 Examples:
   edgebench --vram-budget 4G
   edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
-  edgebench --suite core --dry-run";
+  edgebench --suite core --dry-run
+  edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'";
 
 /// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
 #[derive(Debug, Parser)]
@@ -88,6 +97,8 @@ pub enum Sub {
         #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(OUTPUT_FORMATS))]
         format: OutputFormat,
     },
+    /// Compare saved results, of this machine or others: ratios with intervals and a verdict for each figure
+    Compare(CompareArgs),
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
     /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file
@@ -106,6 +117,29 @@ pub enum Sub {
     /// Serve one request from standard input
     #[command(name = "__worker", hide = true)]
     Worker,
+}
+
+/// What to compare.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Result file that the others are compared with
+    #[arg(value_name = "BASELINE")]
+    pub baseline: PathBuf,
+    /// Result files to compare, of edgebench or of llama-bench -o json
+    #[arg(value_name = "FILE", required = true)]
+    pub others: Vec<PathBuf>,
+    /// Exit with code 7 if this is true of the ratio to the baseline in any row, or cannot be told, for example 'decode_tok_s<0.95'; may be repeated [default: none]
+    #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, value_parser = values::condition)]
+    pub fail_if: Vec<Condition>,
+    /// Say which model one of another name is, for example 'llama 1B F16=llama-1b'; other precisions are then a note; may be repeated [default: none]
+    #[arg(long = "match", value_name = "NAME=MODEL", allow_hyphen_values = true, value_parser = values::rename)]
+    pub renames: Vec<Rename>,
+    /// What standard output carries
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(COMPARISON_FORMATS))]
+    pub format: ComparisonFormat,
+    /// When to use colour; auto is on a terminal only
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = named(COLORS))]
+    pub color: ColorChoice,
 }
 
 /// What to export.

@@ -4,8 +4,10 @@ mod args;
 mod values;
 
 use crate::error::exit;
+use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
+use crate::report::compare::{Condition, Rename};
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
 use clap::Parser;
@@ -29,6 +31,8 @@ pub enum Command {
     Bundle(BundleRequest, ListFormat),
     /// Print the licences.
     Licenses,
+    /// Compare saved results.
+    Compare(CompareCommand),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Serve the supervisor.
@@ -104,6 +108,21 @@ pub struct ExportCommand {
     pub seed: u64,
 }
 
+/// What to compare.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CompareCommand {
+    /// The files, the baseline first.
+    pub files: Vec<PathBuf>,
+    /// What the exit code depends on.
+    pub conditions: Vec<Condition>,
+    /// Models of other names.
+    pub renames: Vec<Rename>,
+    /// What standard output carries.
+    pub format: ComparisonFormat,
+    /// When to use colour.
+    pub color: ColorChoice,
+}
+
 /// Formats of a run's standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
@@ -175,6 +194,13 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
         None => Command::Run(Box::new(run(cli.run))),
         Some(args::Sub::Models { format }) => Command::Models(format),
         Some(args::Sub::Show { file, format }) => Command::Show(file, format),
+        Some(args::Sub::Compare(args)) => Command::Compare(CompareCommand {
+            files: std::iter::once(args.baseline).chain(args.others).collect(),
+            conditions: args.fail_if,
+            renames: args.renames,
+            format: args.format,
+            color: args.color,
+        }),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
         Some(args::Sub::Licenses) => Command::Licenses,
@@ -325,7 +351,12 @@ mod tests {
 
     #[test]
     fn help_fits_80_columns_and_every_flag_has_some() {
-        for words in [&["--help"][..], &["export", "--help"], &["cache", "--help"]] {
+        for words in [
+            &["--help"][..],
+            &["export", "--help"],
+            &["cache", "--help"],
+            &["compare", "--help"],
+        ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);
             let help = command.try_get_matches_from(argv).unwrap_err();
@@ -431,6 +462,20 @@ mod tests {
     }
 
     #[test]
+    fn a_comparison_takes_a_baseline_others_and_conditions() {
+        let words = ["compare", "a", "b", "c", "--fail-if", "decode_tok_s<0.95"];
+        let more = ["--fail-if=ttft_ms>=1.1", "--match", "llama 1B=llama-1b"];
+        let Ok(Command::Compare(compare)) = parse_words(&[&words[..], &more].concat()) else {
+            panic!("not a comparison")
+        };
+        assert_eq!(compare.files, ["a", "b", "c"].map(PathBuf::from));
+        let said: Vec<String> = compare.conditions.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["decode_tok_s<0.95", "ttft_ms>=1.1"]);
+        assert_eq!(compare.renames[0].to, "llama-1b");
+        assert_eq!(compare.format, ComparisonFormat::Table);
+    }
+
+    #[test]
     fn help_and_version_go_to_stdout() {
         for (words, part) in [
             (&["--help"][..], "--vram-budget"),
@@ -506,6 +551,20 @@ mod tests {
             (
                 &["export", "tiny-lama", "-o", "x"],
                 &["'tiny-lama'", "'tiny-llama'"],
+            ),
+            (&["compare"], &["<BASELINE>", "<FILE>"]),
+            (&["compare", "a.json"], &["<FILE>"]),
+            (
+                &["compare", "a", "b", "--fail-if", "speed<1"],
+                &["'speed<1'", "'--fail-if", "decode_tok_s", "ttft_ms"],
+            ),
+            (
+                &["compare", "a", "b", "--match", "x"],
+                &["'x'", "'--match", "NAME=MODEL"],
+            ),
+            (
+                &["compare", "a", "b", "--format", "jsonl"],
+                &["'--format", "csv"],
             ),
             (&["cache", "wipe"], &["'wipe'", "list, clear"]),
             (&["--quiet", "models"], &["'models'"]),

@@ -1,5 +1,6 @@
-//! Values of arguments: sizes, spans of time, counts, prices, devices. Each parser says what is wrong and what to write.
+//! Values of arguments: sizes, spans of time, counts, prices, devices, conditions. Each parser says what is wrong and what to write.
 
+use crate::report::compare::{Condition, Operator, Quantity, Rename};
 use crate::trial::DeviceChoice;
 use crate::units::Bytes;
 use std::time::Duration;
@@ -137,6 +138,55 @@ pub fn device(text: &str) -> Result<DeviceChoice, String> {
     }
 }
 
+/// A condition such as `decode_tok_s<0.95`.
+pub fn condition(text: &str) -> Result<Condition, String> {
+    const EXAMPLE: &str = "write for example decode_tok_s<0.95 or peak_bytes>1.1";
+    let found = Operator::ALL
+        .iter()
+        .find_map(|(sign, operator)| Some((*operator, text.split_once(sign)?)));
+    let Some((operator, (name, limit))) = found else {
+        return Err(format!("there is no <, <=, > or >= in it; {EXAMPLE}"));
+    };
+    let name = name.trim();
+    let known = Quantity::ALL.iter().find(|known| known.name() == name);
+    let Some(quantity) = known else {
+        let names = Quantity::ALL.map(Quantity::name).join(", ");
+        return Err(format!("'{name}' is none of {names}; {EXAMPLE}"));
+    };
+    let limit = limit.trim().parse::<f64>();
+    let sound = limit.ok().filter(|limit| (1e-6..=1e6).contains(limit));
+    let limit = sound.ok_or_else(|| {
+        format!(
+            "a ratio to the baseline must stand behind the sign, a number above zero; {EXAMPLE}"
+        )
+    })?;
+    let condition = Condition {
+        quantity: *quantity,
+        operator,
+        limit,
+    };
+    if condition.fails(1.0) {
+        return Err(format!(
+            "it is true of equal results (ratio 1) already; {EXAMPLE}"
+        ));
+    }
+    Ok(condition)
+}
+
+/// Another name of a model, such as `llama 1B F16=llama-1b`.
+pub fn rename(text: &str) -> Result<Rename, String> {
+    let sides = text
+        .rsplit_once('=')
+        .map(|(from, to)| (from.trim(), to.trim()));
+    match sides {
+        Some((from, to)) if !from.is_empty() && !to.is_empty() => Ok(Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        }),
+        _ => Err("give NAME=MODEL, for example 'llama 1B F16=llama-1b'".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -268,5 +318,64 @@ mod tests {
         ]
         .map(|text| (text, "cuda:N"));
         table(device, &good, &bad);
+    }
+
+    #[test]
+    fn conditions() {
+        let of = |quantity, operator, limit| Condition {
+            quantity,
+            operator,
+            limit,
+        };
+        let good = [
+            (
+                "decode_tok_s<0.95",
+                of(Quantity::DecodeTokS, Operator::Below, 0.95),
+            ),
+            (
+                " ttft_ms >= 1.1 ",
+                of(Quantity::TtftMs, Operator::AtLeast, 1.1),
+            ),
+            (
+                "peak_bytes>1",
+                of(Quantity::PeakBytes, Operator::Above, 1.0),
+            ),
+            (
+                "itl_ms_p90<=.5",
+                of(Quantity::ItlMsP90, Operator::AtMost, 0.5),
+            ),
+        ];
+        let bad = [
+            ("", "no <, <=, > or >="),
+            ("decode_tok_s", "no <, <=, > or >="),
+            ("decode_tok_s=1", "no <, <=, > or >="),
+            ("decode<0.9", "'decode' is none of ttft_ms"),
+            ("<0.9", "'' is none of"),
+            ("decode_tok_s<", "a ratio"),
+            ("decode_tok_s<fast", "a ratio"),
+            ("decode_tok_s<-1", "a ratio"),
+            ("decode_tok_s<nan", "a ratio"),
+            ("decode_tok_s<0", "a ratio"),
+            ("decode_tok_s<inf", "a ratio"),
+            ("decode_tok_s<0.9<1", "a ratio"),
+            ("decode_tok_s==0.9", "no <, <=, > or >="),
+            ("decode_tok_s>0.95", "equal results"),
+            ("ttft_ms<=1", "equal results"),
+        ];
+        table(condition, &good, &bad);
+    }
+
+    #[test]
+    fn names() {
+        let to = |from: &str, to: &str| Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
+        let good = [
+            ("llama 1B Q4_0=llama-1b", to("llama 1B Q4_0", "llama-1b")),
+            ("a=b=c", to("a=b", "c")),
+        ];
+        let bad = ["", "x", "=x", "x=", " = "].map(|text| (text, "NAME=MODEL"));
+        table(rename, &good, &bad);
     }
 }

@@ -44,10 +44,11 @@ pub fn cells(unit: Unit, values: &[Value], detail: Detail, currency: &str) -> Ce
         Value::Flag(flag) => if *flag { "yes" } else { "no" }.to_owned(),
         Value::Count(count) if unit == Unit::Plain => count.to_string(),
         Value::Spread(mean, Some(sd)) if detail == Detail::Spread => {
-            format!("{:.digits$} ± {:.digits$}", mean / divisor, sd / divisor)
+            let (mean, sd) = (fixed(mean / divisor, digits), fixed(sd / divisor, digits));
+            format!("{mean} ± {sd}")
         }
         other => match number(other) {
-            Some(number) => format!("{:.digits$}", number / divisor),
+            Some(number) => fixed(number / divisor, digits),
             None => MISSING.to_owned(),
         },
     };
@@ -97,6 +98,15 @@ fn digits(numbers: &[f64], divisor: f64) -> usize {
     (2.0 - smallest.log10().floor()).clamp(0.0, 6.0) as usize
 }
 
+/// A number with so many digits behind the point; one that no measurement gives, as a power of ten.
+fn fixed(number: f64, digits: usize) -> String {
+    if number.abs() < 1e12 {
+        format!("{number:.digits$}")
+    } else {
+        format!("{number:.2e}")
+    }
+}
+
 /// Bytes alone, in MiB or GiB.
 pub fn bytes(count: u64) -> String {
     let value = Value::Count(count);
@@ -115,6 +125,28 @@ pub fn bytes(count: u64) -> String {
 pub fn plain(number: f64) -> String {
     let text = format!("{number:.3}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// A number alone with three significant digits.
+pub fn short(number: f64) -> String {
+    fixed(number, digits(&[number], 1.0))
+}
+
+/// Ratios that stand together: three digits behind the point where the first is near 1, fewer where it is large, more
+/// where it is small.
+pub fn ratios(values: &[f64]) -> Vec<String> {
+    let size = values.first().map_or(1.0, |value| value.abs());
+    let digits = if size > 0.0 && size.is_finite() {
+        (2.0 - size.log10().floor()).clamp(0.0, 6.0)
+    } else {
+        2.0
+    };
+    let digits = if (0.1..10.0).contains(&size) {
+        3
+    } else {
+        digits as usize
+    };
+    values.iter().map(|value| fixed(*value, digits)).collect()
 }
 
 /// A ratio.
@@ -173,6 +205,7 @@ mod tests {
         );
         assert_eq!(texts(Unit::MoneyPerMillion, &[0.02634]).0, ["0.0263"]);
         assert_eq!(texts(Unit::Millis, &[0.0]).0, ["0"]);
+        assert_eq!(texts(Unit::Millis, &[1.0, 1e308]).0, ["1.00", "1.00e308"]);
         let gib = f64::from(1 << 30);
         assert_eq!(
             texts(Unit::Bytes, &[gib, 2.0 * gib]),
@@ -196,6 +229,19 @@ mod tests {
         assert_eq!(
             cells(Unit::TokensPerSecond, &values, Detail::Mean, "").texts,
             ["41.26", "9.50", "-"]
+        );
+    }
+
+    #[test]
+    fn a_ratio_near_one_shows_what_the_noise_threshold_sees() {
+        assert_eq!(ratios(&[0.98765, 0.91]), ["0.988", "0.910"]);
+        assert_eq!(ratios(&[1.0114]), ["1.011"]);
+        assert_eq!(ratios(&[46.49, 44.0]), ["46.5", "44.0"]);
+        assert_eq!(ratios(&[0.00123]), ["0.00123"]);
+        assert_eq!(ratios(&[12345.6]), ["12346"]);
+        assert_eq!(
+            (short(0.009468), short(1758.2)),
+            ("0.00947".into(), "1758".into())
         );
     }
 

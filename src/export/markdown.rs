@@ -64,13 +64,13 @@ fn table(report: &Report) -> String {
 }
 
 /// One line of the table.
-fn line(cells: impl Iterator<Item = String>) -> String {
+pub fn line(cells: impl Iterator<Item = String>) -> String {
     let cells: Vec<String> = cells.map(|cell| escape(&cell)).collect();
     format!("| {} |", cells.join(" | "))
 }
 
 /// Text that Markdown shows as it is: no pipe ends a cell, no bracket opens a tag.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     text.replace('\\', "\\\\")
         .replace('|', "\\|")
         .replace('<', "&lt;")

@@ -1,6 +1,7 @@
 //! Door of the export room: a report in, text out, and the way onto the disk. No exporter prints or opens a file itself.
 
 mod columns;
+pub mod compare;
 mod csv;
 mod files;
 mod human;

@@ -10,16 +10,16 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 const GAP: u16 = 2;
 
 /// A column ready to be laid out.
-struct Prepared {
-    /// Its place among the important ones.
-    importance: u8,
+pub struct Prepared<'a> {
+    /// Its place among the important ones; 0 is never left out.
+    pub importance: u8,
     /// Its title.
-    title: &'static str,
+    pub title: &'a str,
     /// Its cells and unit.
-    cells: Cells,
+    pub cells: Cells,
 }
 
-impl Prepared {
+impl Prepared<'_> {
     /// Columns of the terminal it takes, without the gap.
     fn width(&self) -> usize {
         let texts = self.cells.texts.iter().map(String::as_str);
@@ -52,7 +52,7 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
 }
 
 /// Each text wrapped, one below the other.
-fn lines(texts: &[String], width: usize, indent: usize) -> String {
+pub fn lines(texts: &[String], width: usize, indent: usize) -> String {
     let wrapped: Vec<String> = texts
         .iter()
         .map(|text| human::wrap(text, width, indent))
@@ -61,7 +61,7 @@ fn lines(texts: &[String], width: usize, indent: usize) -> String {
 }
 
 /// The columns for people as text.
-fn prepare(rows: &[Row]) -> Vec<Prepared> {
+fn prepare(rows: &[Row]) -> Vec<Prepared<'static>> {
     let shown = |column: &&Column| column.place != Place::Data && !notes::is_common(column, rows);
     COLUMNS
         .iter()
@@ -71,7 +71,7 @@ fn prepare(rows: &[Row]) -> Vec<Prepared> {
 }
 
 /// One column as text.
-fn prepared(column: &Column, rows: &[Row]) -> Prepared {
+fn prepared(column: &Column, rows: &[Row]) -> Prepared<'static> {
     let values: Vec<_> = rows.iter().map(column.get).collect();
     // A standard deviation beside each mean would fill the line: the table shows that of the decode speed only.
     let detail = if column.key == "decode_tok_s_mean" {
@@ -90,7 +90,7 @@ fn prepared(column: &Column, rows: &[Row]) -> Prepared {
 }
 
 /// The columns that fit: the least important ones, and those with nothing in them, are left out.
-fn fit(mut columns: Vec<Prepared>, width: usize) -> Vec<Prepared> {
+pub fn fit(mut columns: Vec<Prepared>, width: usize) -> Vec<Prepared> {
     let empty = |column: &Prepared| column.cells.texts.iter().all(|text| text == human::MISSING);
     columns.retain(|column| column.importance == 0 || !empty(column));
     let total = |columns: &[Prepared]| {
@@ -114,14 +114,17 @@ fn fit(mut columns: Vec<Prepared>, width: usize) -> Vec<Prepared> {
     columns
 }
 
-/// Header, rule and rows, one string each.
-fn layout(columns: &[Prepared], rows: usize) -> Vec<String> {
+/// Header, units where there are any, rule and rows, one string each.
+pub fn layout(columns: &[Prepared], rows: usize) -> Vec<String> {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|column| column.title));
-    table.add_row(columns.iter().map(|column| column.cells.unit.as_str()));
+    let with_units = columns.iter().any(|column| !column.cells.unit.is_empty());
+    if with_units {
+        table.add_row(columns.iter().map(|column| column.cells.unit.as_str()));
+    }
     for row in 0..rows {
         table.add_row(
             columns
@@ -150,7 +153,8 @@ fn layout(columns: &[Prepared], rows: usize) -> Vec<String> {
         .map(|line| line.chars().count())
         .max()
         .unwrap_or(0);
-    lines.insert(lines.len().min(2), "─".repeat(widest));
+    let header = if with_units { 2 } else { 1 };
+    lines.insert(lines.len().min(header), "─".repeat(widest));
     lines
 }
 

@@ -1,6 +1,7 @@
 //! Door of the report room: from raw trial results to everything an exporter may know. Pure; nothing is measured here.
 
 mod codec;
+pub mod compare;
 mod cost;
 #[cfg(test)]
 mod fixture;

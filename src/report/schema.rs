@@ -93,7 +93,7 @@ pub struct Environment {
 /// One trial.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Stable id of the trial; `compare` matches on it.
+    /// Stable id of the trial, for people: `compare` matches on the fields it is made of.
     pub id: String,
     /// Model name.
     pub model: String,
@@ -152,10 +152,13 @@ pub struct Row {
     /// Comparison with the committed reference.
     pub check: Option<Check>,
     /// First generated ids of row 0.
+    #[serde(default)]
     pub first_ids: Vec<i64>,
     /// Things a reader must know: outliers, slow first run, spread.
+    #[serde(default)]
     pub warnings: Vec<String>,
     /// Reason for every `null` above, by field name.
+    #[serde(default)]
     pub not_measured: BTreeMap<String, String>,
     /// Wall time of the trial, seconds.
     pub wall_s: Option<f64>,

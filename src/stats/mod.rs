@@ -3,7 +3,7 @@
 
 mod robust;
 
-pub use robust::{mean, median, outliers, quantile, sample_sd};
+pub use robust::{Centre, mean, median, outliers, quantile, ratio_ci95, sample_sd};
 
 /// Samples needed before a 90th percentile means something.
 pub const P90_SAMPLES: usize = 64;

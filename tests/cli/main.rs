@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod commands;
+mod compare;
 mod formats;
 mod outcomes;
 mod real;
