@@ -1,20 +1,17 @@
 //! The CUDA calls edgebench makes itself, loaded at run time: no build of it links CUDA. Plain `cudaMalloc` memory only.
 #![allow(unsafe_code, reason = "calls into the CUDA runtime's C interface")]
 
+mod needed;
+mod places;
+mod search;
+
 use super::EngineError;
 use crate::units::Bytes;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
+use search::Search;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Libraries the CUDA provider needs, in the order in which they must be loaded, with the pip package that has each.
-const LIBRARIES: [(&str, &str); 4] = [
-    ("libcudart.so", "nvidia-cuda-runtime"),
-    ("libcublasLt.so", "nvidia-cublas"),
-    ("libcublas.so", "nvidia-cublas"),
-    ("libcurand.so", "nvidia-curand"),
-];
 
 const COPY_HOST_TO_DEVICE: c_int = 1;
 const COPY_DEVICE_TO_HOST: c_int = 2;
@@ -43,22 +40,21 @@ pub struct Cuda {
 }
 
 impl Cuda {
-    /// Loads the CUDA libraries that `provider` (the CUDA provider's file) needs: from `folders` first, then from the usual
-    /// places. Their file names carry the version, which is read from the provider's own list of needed libraries.
+    /// Loads the CUDA libraries that `provider` (the CUDA provider's file) needs, by full path and in the order in which they
+    /// need each other: from the provider's own folder and `folders` first, then from the usual places. Their file names carry
+    /// the version, which is read from the provider's own list of needed libraries.
     pub fn load(provider: &Path, folders: &[PathBuf]) -> Result<Arc<Cuda>, EngineError> {
-        let needed = needed_libraries(provider)?;
-        let places = places(folders);
+        let wanted = needed::cuda_libraries(&needed::libraries(provider)?);
+        let mut search = Search::new(&places::Surroundings::of_process(provider, folders));
         let mut loaded = Vec::new();
         let mut libraries = Vec::new();
-        for (stem, package) in LIBRARIES {
-            let Some(name) = needed.iter().find(|name| name.starts_with(stem)) else {
-                continue;
-            };
-            let (library, path) = open(name, package, &places)?;
+        for wanted in &wanted {
+            let (library, path) = open(wanted, &mut search)?;
             loaded.push(library);
             libraries.push(path);
         }
-        let Some(runtime) = loaded.first() else {
+        let names_runtime = wanted.first().is_some_and(needed::Wanted::is_runtime);
+        let Some(runtime) = loaded.first().filter(|_| names_runtime) else {
             return Err(EngineError::Device(format!(
                 "the CUDA provider {} does not name the CUDA runtime among its needed libraries; use the provider of an official package",
                 provider.display()
@@ -232,102 +228,28 @@ unsafe fn symbol<T>(library: &Library, name: &str) -> Result<Symbol<T>, EngineEr
     })
 }
 
-/// Names among the `DT_NEEDED` entries of a library.
-fn needed_libraries(path: &Path) -> Result<Vec<String>, EngineError> {
-    use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _};
-    let unreadable = |cause: &dyn std::fmt::Display| {
-        EngineError::Runtime(format!(
-            "could not read the CUDA provider {}: {cause}; install ONNX Runtime again",
-            path.display()
-        ))
-    };
-    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
-    let cache = object::ReadCache::new(file);
-    let elf =
-        ElfFile64::<object::Endianness, _>::parse(&cache).map_err(|error| unreadable(&error))?;
-    let (endian, data) = (elf.endian(), elf.data());
-    let sections = elf
-        .elf_header()
-        .sections(endian, data)
-        .map_err(|error| unreadable(&error))?;
-    let dynamic = sections
-        .dynamic(endian, data)
-        .map_err(|error| unreadable(&error))?;
-    let Some((entries, link)) = dynamic else {
-        return Ok(Vec::new());
-    };
-    let strings = sections
-        .strings(endian, data, link)
-        .map_err(|error| unreadable(&error))?;
-    let needed = entries
-        .iter()
-        .filter(|entry| entry.tag(endian) == object::elf::DT_NEEDED);
-    let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
-    Ok(names
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect())
-}
-
-/// Folders to look in: the user's, then CUDA's own, the distribution's, JetPack's, and pip's in the active environment.
-fn places(folders: &[PathBuf]) -> Vec<PathBuf> {
-    let mut places = folders.to_vec();
-    let arch = if cfg!(target_arch = "aarch64") {
-        "aarch64"
-    } else {
-        "x86_64"
-    };
-    places.extend([
-        "/usr/local/cuda/lib64".into(),
-        format!("/usr/local/cuda/targets/{arch}-linux/lib").into(),
-    ]);
-    let installed = std::fs::read_dir("/usr/local")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path());
-    let mut versions: Vec<PathBuf> = installed
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("cuda-"))
-        })
-        .collect();
-    versions.sort();
-    places.extend(versions.into_iter().rev().map(|path| path.join("lib64")));
-    places.extend([
-        format!("/usr/lib/{arch}-linux-gnu").into(),
-        "/usr/lib64".into(),
-        format!("/usr/lib/{arch}-linux-gnu/tegra").into(),
-    ]);
-    if let Some(environment) = std::env::var_os("VIRTUAL_ENV") {
-        let versions = std::fs::read_dir(Path::new(&environment).join("lib"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        let packages = versions.map(|version| version.path().join("site-packages/nvidia"));
-        let parts =
-            packages.flat_map(|nvidia| std::fs::read_dir(nvidia).into_iter().flatten().flatten());
-        places.extend(parts.map(|part| part.path().join("lib")));
-    }
-    places
-}
-
-fn open(name: &str, package: &str, places: &[PathBuf]) -> Result<(Library, PathBuf), EngineError> {
+/// Finds a library and loads it.
+fn open(wanted: &needed::Wanted, search: &mut Search) -> Result<(Library, PathBuf), EngineError> {
     // SAFETY: loading a CUDA library runs its initialisers, which is what the provider would do a moment later.
     let load = |path: &Path| unsafe { Library::open(Some(path), RTLD_NOW | RTLD_GLOBAL) };
-    for folder in places {
-        let path = folder.join(name);
-        if path.exists() {
-            let library = load(&path);
-            return library.map(|library| (library, path.clone())).map_err(|error| {
-                EngineError::Device(format!("could not load {}: {error}; put a good copy's folder first with --cuda-dir", path.display()))
-            });
-        }
+    let mut by_loader = None;
+    let found = search.find(&wanted.name, &mut |name| {
+        by_loader = load(Path::new(name)).ok();
+        by_loader.as_ref()?;
+        let map = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+        Some(search::file_in_map(&map, name).unwrap_or_else(|| PathBuf::from(name)))
+    });
+    let Some(path) = found else {
+        return Err(EngineError::Device(search.missing(wanted)));
+    };
+    if let Some(library) = by_loader {
+        return Ok((library, path));
     }
-    load(Path::new(name)).map(|library| (library, PathBuf::from(name))).map_err(|_| {
-        let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let library = load(&path).map_err(|error| {
         EngineError::Device(format!(
-            "{name} was not found on the loader's path nor in {}; install it (pip package {package}, or the CUDA toolkit) or name its folder with --cuda-dir",
-            places.join(", ")
+            "could not load {}: {error}; put a good copy's folder first with --cuda-dir",
+            path.display()
         ))
-    })
+    })?;
+    Ok((library, path))
 }
