@@ -6,6 +6,6 @@ mod process;
 mod sampler;
 
 pub use host::{HostFacts, host};
-pub use nvml::Gpu;
+pub use nvml::{Gpu, driver, own_process};
 pub use process::{ProcessMemory, Status};
 pub use sampler::{Peaks, Sampler};
