@@ -1,7 +1,9 @@
 //! One short function for each command, doors called in order. No arithmetic, no formatting, no clap, no ONNX Runtime.
 
+mod doctor;
 mod facts;
 mod run;
+mod start;
 
 use crate::cachedir;
 use crate::cli::{CacheAction, ColorChoice, Command, ExportCommand, ListFormat, OutputFormat};
@@ -19,6 +21,7 @@ use std::path::Path;
 pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
     match command {
         Command::Worker => Ok(worker::serve(io::stdin(), io::stdout())),
+        Command::Doctor(command) => print(&doctor::run(&command)?),
         Command::Run(command) => run::run(&command, command_line),
         Command::Models(format) => print(&lists::models(
             model::builtin(),

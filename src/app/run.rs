@@ -1,5 +1,6 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
+use super::start::{self, PROBE_TIMEOUT};
 use super::{facts, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -17,12 +18,10 @@ use crate::text::{self, Prompts, Tokenizer};
 use crate::trial::{Device, Outcome, Phase, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Pause between memory readings of a trial.
 const SAMPLE_INTERVAL: Nanos = Nanos(10_000_000);
-/// A probe that takes longer hangs: it loads a library and runs one addition.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs a suite to its exit code.
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
@@ -97,24 +96,10 @@ struct Bench {
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
         let engine = match &command.script {
-            Some(script) => EngineKind::Scripted {
-                script: script.clone(),
-            },
-            None => {
-                let library = payload::locate(command.ort.as_deref())?;
-                EngineKind::Onnx {
-                    library: library.path,
-                    cuda_dirs: command.cuda_dirs.clone(),
-                }
-            }
+            Some(script) => start::script(script),
+            None => start::runtime(payload::locate(command.ort.as_deref())?, &command.cuda_dirs),
         };
-        let program = std::env::current_exe().map_err(|error| {
-            Error::Bug(format!("the path of this program is not known ({error})"))
-        })?;
-        let worker = WorkerCommand {
-            program,
-            args: vec!["__worker".into()],
-        };
+        let worker = start::worker()?;
         let probe = supervisor::probe(&engine, command.device, &worker, PROBE_TIMEOUT)?;
         let (device, note) = facts::choose(command.device, &probe)?;
         if let Some(note) = note {

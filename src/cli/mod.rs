@@ -26,6 +26,8 @@ pub enum Command {
     Show(PathBuf, OutputFormat),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
+    /// Tell what this machine has and what is missing.
+    Doctor(DoctorCommand),
     /// Serve the supervisor.
     Worker,
 }
@@ -63,6 +65,23 @@ pub struct RunCommand {
     pub color: ColorChoice,
     /// Prices.
     pub cost: CostInputs,
+}
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoctorCommand {
+    /// JSON instead of text.
+    pub json: bool,
+    /// Device.
+    pub device: DeviceChoice,
+    /// ONNX Runtime: a library, a folder or a wheel; `None` for the built-in choice.
+    pub ort: Option<PathBuf>,
+    /// Folders to look for CUDA libraries in first.
+    pub cuda_dirs: Vec<PathBuf>,
+    /// Script of the scripted engine, which then takes the place of ONNX Runtime.
+    pub script: Option<PathBuf>,
+    /// Folder to read the system's files from; `None` for `/`.
+    pub root: Option<PathBuf>,
 }
 
 /// Prices and power, as given.
@@ -170,6 +189,14 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
         Some(args::Sub::Show { file, format }) => Command::Show(file, format),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
+        Some(args::Sub::Doctor(args)) => Command::Doctor(DoctorCommand {
+            json: args.json,
+            device: args.runtime.device,
+            ort: args.runtime.ort,
+            cuda_dirs: args.runtime.cuda_dir,
+            script: args.runtime.engine,
+            root: args.root,
+        }),
         Some(args::Sub::Export(args)) => Command::Export(ExportCommand {
             model: args.model,
             form: args.form,
@@ -189,10 +216,10 @@ fn run(args: args::RunArgs) -> RunCommand {
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,
         cache_limit: text.cache_limit,
-        device: machine.device,
-        ort: machine.ort,
-        cuda_dirs: machine.cuda_dir,
-        script: machine.engine,
+        device: machine.runtime.device,
+        ort: machine.runtime.ort,
+        cuda_dirs: machine.runtime.cuda_dir,
+        script: machine.runtime.engine,
         format: output.format,
         output: output.output,
         quiet: output.quiet,
@@ -301,7 +328,12 @@ mod tests {
 
     #[test]
     fn help_fits_80_columns_and_every_flag_has_some() {
-        for words in [&["--help"][..], &["export", "--help"], &["cache", "--help"]] {
+        for words in [
+            &["--help"][..],
+            &["export", "--help"],
+            &["cache", "--help"],
+            &["doctor", "--help"],
+        ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);
             let help = command.try_get_matches_from(argv).unwrap_err();
@@ -381,6 +413,16 @@ mod tests {
             parse_words(&["cache"]),
             Ok(Command::Cache(CacheAction::List, ListFormat::Table))
         );
+        let doctor = parse_words(&["doctor", "--json", "--device", "cuda:1", "--cuda-dir", "/c"]);
+        let expected = DoctorCommand {
+            json: true,
+            device: DeviceChoice::Cuda(1),
+            ort: None,
+            cuda_dirs: vec!["/c".into()],
+            script: None,
+            root: None,
+        };
+        assert_eq!(doctor, Ok(Command::Doctor(expected)));
         let clear = parse_words(&["cache", "clear", "--format", "json"]);
         assert_eq!(
             clear,

@@ -1,11 +1,21 @@
 //! Door of the device room: what the machine tells about itself and about this process. A fact that is not told is `None`.
 
 mod host;
+mod jetson;
+mod machine;
+mod memory;
 mod nvml;
 mod process;
 mod sampler;
+mod thermal;
+mod tree;
 
 pub use host::{HostFacts, host};
+pub use jetson::{Cap, Jetson, Rail, Soc};
+pub use machine::{Machine, machine};
 pub use nvml::{Gpu, driver, own_process};
 pub use process::{ProcessMemory, Status};
 pub use sampler::{Peaks, Sampler};
+pub use thermal::Zone;
+#[cfg(test)]
+pub use tree::recorded;

@@ -161,7 +161,8 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
     Ok(text)
 }
 
-fn pretty(value: &Value) -> Result<String> {
+/// Indented JSON.
+pub(super) fn pretty(value: &Value) -> Result<String> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
         .map_err(|error| Error::Bug(error.to_string()))

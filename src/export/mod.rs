@@ -2,6 +2,7 @@
 
 mod columns;
 mod csv;
+pub mod doctor;
 mod files;
 mod human;
 mod json;
