@@ -10,8 +10,8 @@
 //!
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
-//! `error, units, elf` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` → `report`
-//! → `export, progress` → `cli` → `app` → `lib`.
+//! `error, units, elf` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` →
+//! `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
     test,
@@ -25,6 +25,7 @@ mod app;
 mod cachedir;
 mod cli;
 mod device;
+mod doctor;
 mod elf;
 #[cfg(not(target_feature = "crt-static"))]
 mod engine;

@@ -1,6 +1,10 @@
 //! The line protocol between supervisor and worker: one request line on the worker's stdin, JSON lines on its stdout.
 //! Both sides import this file; it imports neither.
 
+mod driver;
+
+pub use driver::{DeviceMemory, DriverFacts, DriverGpu, GpuProcess, Told};
+
 use crate::trial::{CheckFacts, DeviceChoice, LoadFacts, MemoryReading, Phase, Repetition, Trial};
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -74,6 +78,14 @@ pub enum Request {
         /// Which device to look at.
         device: DeviceChoice,
     },
+    /// What does the driver say, and is there something to run on? Answered bit by bit, so that what was said before a
+    /// failure is known.
+    Examine {
+        /// What to load; `None` to ask the driver only.
+        engine: Option<EngineKind>,
+        /// Which device to look at.
+        device: DeviceChoice,
+    },
     /// Run one trial.
     Trial(Box<TrialRequest>),
 }
@@ -116,6 +128,27 @@ pub struct ProbeFacts {
     pub gpu: Option<GpuFacts>,
     /// Why CUDA cannot be used, when it was asked for or looked for and cannot.
     pub cuda_unavailable: Option<String>,
+    /// How far the look at CUDA came, also where it ended badly; `None` where its libraries could not be loaded.
+    #[serde(default)]
+    pub cuda_seen: Option<CudaSeen>,
+}
+
+/// What CUDA told before it was known whether it can be used. `None` is "it did not come so far".
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CudaSeen {
+    /// CUDA libraries that were loaded, by path.
+    pub libraries: Vec<String>,
+    /// Version of the CUDA runtime.
+    pub version: Option<String>,
+    /// GPUs that CUDA shows this process.
+    pub devices: Option<u32>,
+    /// Compute capability of the GPU looked at.
+    pub compute_capability: Option<String>,
+    /// Whether it shares the CPU's memory.
+    pub unified_memory: Option<bool>,
+    /// Its memory.
+    pub memory: Option<DeviceMemory>,
 }
 
 /// A GPU that can be used, as the CUDA runtime and NVML describe it. `None` is "not told", never 0.
@@ -187,7 +220,17 @@ pub enum Message {
     },
     /// Memory, when a phase begins or ends and whenever it reached a new peak.
     Memory(MemoryReading),
-    /// Answer to [`Request::Probe`].
+    /// First answer to [`Request::Examine`].
+    Driver {
+        /// The driver's facts, or why NVML cannot be used.
+        facts: Box<Told<DriverFacts>>,
+    },
+    /// Last answer to [`Request::Examine`].
+    OwnProcess {
+        /// What NVML says this process holds on the GPU, or why it does not.
+        bytes: Told<Bytes>,
+    },
+    /// Answer to [`Request::Probe`], and to [`Request::Examine`] where it names an engine.
     Probed(Box<ProbeFacts>),
     /// The model is loaded.
     Loaded(LoadFacts),

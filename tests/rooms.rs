@@ -16,7 +16,7 @@ const RANKS: &[&[&str]] = &[
     &["protocol"],
     &["model", "device", "payload", "engine", "stats", "text"],
     &["plan", "worker", "supervisor"],
-    &["report"],
+    &["report", "doctor"],
     &["export", "progress"],
     &["cli"],
     &["app"],

@@ -1,9 +1,11 @@
 //! One short function for each command, doors called in order. No arithmetic, no formatting, no clap, no ONNX Runtime.
 
 mod compare;
+mod doctor;
 mod facts;
 mod pack;
 mod run;
+mod start;
 
 use crate::cachedir;
 use crate::cli::{CacheAction, ColorChoice, Command, ExportCommand, ListFormat, OutputFormat};
@@ -21,6 +23,7 @@ use std::path::Path;
 pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
     match command {
         Command::Worker => worker(),
+        Command::Doctor(command) => print(&doctor::run(&command)?),
         Command::Run(command) => run::run(&command, command_line),
         Command::Models(format) => print(&lists::models(
             model::builtin(),

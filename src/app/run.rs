@@ -1,5 +1,6 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
+use super::start::{self, Start};
 use super::{facts, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -7,22 +8,19 @@ use crate::device::{self, HostFacts};
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format, lists};
 use crate::model::{self, Store};
-use crate::payload::{self, Runtime};
 use crate::plan::{Facts, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
-use crate::protocol::{EngineKind, ProbeFacts, TrialRequest};
+use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
-use crate::supervisor::{self, WorkerCommand};
+use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
 use crate::trial::{Device, Outcome, Phase, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 /// Pause between memory readings of a trial.
 const SAMPLE_INTERVAL: Nanos = Nanos(10_000_000);
-/// A probe that takes longer hangs: it loads a library and runs one addition.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Runs a suite to its exit code.
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
@@ -88,44 +86,28 @@ impl Words {
 
 /// Everything that is settled before the first trial.
 struct Bench {
-    engine: EngineKind,
-    worker: WorkerCommand,
+    start: Start,
     probe: ProbeFacts,
     plan: Plan,
-    // Held so that nobody clears the unpacked runtime away meanwhile.
-    _runtime: Runtime,
 }
 
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
-        let runtime = match &command.script {
-            // A script needs a worker, but no library.
-            Some(_) => payload::locate_worker(command.runtime_dir.as_deref())?,
-            None => payload::locate(command.ort.as_deref(), command.runtime_dir.as_deref())?,
-        };
-        if let Some(note) = &runtime.note {
+        let start = start::find(
+            command.script.as_deref(),
+            command.ort.as_deref(),
+            command.runtime_dir.as_deref(),
+            &command.cuda_dirs,
+        )?;
+        if let Some(note) = &start.note {
             progress.event(&Event::Note(note.clone()));
         }
-        let engine = match &command.script {
-            Some(script) => EngineKind::Scripted {
-                script: script.clone(),
-            },
-            None => EngineKind::Onnx {
-                library: runtime.library.clone(),
-                // What travels with the program comes before what is installed.
-                cuda_dirs: runtime
-                    .payload
-                    .iter()
-                    .chain(&command.cuda_dirs)
-                    .cloned()
-                    .collect(),
-            },
-        };
-        let worker = WorkerCommand {
-            program: runtime.worker.clone(),
-            args: vec!["__worker".into()],
-        };
-        let probe = supervisor::probe(&engine, command.device, &worker, PROBE_TIMEOUT)?;
+        let probe = supervisor::probe(
+            &start.engine,
+            command.device,
+            &start.worker,
+            start::PROBE_TIMEOUT,
+        )?;
         let (device, note) = facts::choose(command.device, &probe)?;
         if let Some(note) = note {
             progress.event(&Event::Note(note));
@@ -138,13 +120,7 @@ impl Bench {
         let plan = Plan::build(&command.request, &facts, &|spec, trial| {
             model::footprint(spec, trial).total()
         })?;
-        Ok(Bench {
-            engine,
-            worker,
-            probe,
-            plan,
-            _runtime: runtime,
-        })
+        Ok(Bench { start, probe, plan })
     }
 
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
@@ -288,7 +264,7 @@ fn trial(
     )?;
     let request = TrialRequest {
         trial: trial.clone(),
-        engine: bench.engine.clone(),
+        engine: bench.start.engine.clone(),
         graph: prepared.graph.clone(),
         io: prepared.io.clone(),
         weights: prepared.weights,
@@ -301,7 +277,7 @@ fn trial(
     let mut done = 0;
     Ok(supervisor::run(
         &request,
-        &bench.worker,
+        &bench.start.worker,
         command.timeout,
         &mut |event| match event {
             supervisor::Event::Phase(phase) => progress.event(&Event::Phase { phase }),

@@ -114,6 +114,8 @@ pub enum Sub {
         #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
         format: ListFormat,
     },
+    /// Say what this machine has, what is missing, and what to do about it
+    Doctor(DoctorArgs),
     /// Serve one request from standard input
     #[command(name = "__worker", hide = true)]
     Worker,
@@ -192,6 +194,19 @@ pub struct BundleArgs {
     /// How to print what was made
     #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
     pub format: ListFormat,
+}
+
+/// What to look at.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Print JSON instead of text
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
+    /// Folder to read the system's files from instead of /
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub root: Option<PathBuf>,
 }
 
 /// Options of a run.
@@ -273,12 +288,23 @@ pub struct TextArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Device and runtime")]
 pub struct MachineArgs {
-    /// auto, cpu, cuda (the first GPU) or cuda:N; auto takes CUDA where it works, else the CPU; cuda never falls back
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
-    pub device: DeviceChoice,
+    #[command(flatten)]
+    pub runtime: RuntimeArgs,
     /// Threads of the CPU provider [default: the number of physical cores]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_024>)]
     pub threads: Option<u32>,
+    /// Do not capture token generation into a CUDA graph
+    #[arg(long)]
+    pub no_cuda_graph: bool,
+}
+
+/// Which device and runtime; shared by a run and by `doctor`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device and runtime")]
+pub struct RuntimeArgs {
+    /// auto, cpu, cuda (the first GPU) or cuda:N; auto takes CUDA where it works, else the CPU; cuda never falls back
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
+    pub device: DeviceChoice,
     // The variable is read where the library is looked for, so that a mistake in it is told as one.
     /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [env: EDGEBENCH_ORT] [default: the one edgebench was built with]
     #[arg(long, value_name = "PATH")]
@@ -294,9 +320,6 @@ pub struct MachineArgs {
         hide_env_values = true
     )]
     pub runtime_dir: Option<PathBuf>,
-    /// Do not capture token generation into a CUDA graph
-    #[arg(long)]
-    pub no_cuda_graph: bool,
     /// Engine to use instead of ONNX Runtime
     #[arg(long, value_name = "scripted:FILE", hide = true, value_parser = super::engine)]
     pub engine: Option<PathBuf>,

@@ -35,6 +35,8 @@ pub enum Command {
     Compare(CompareCommand),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
+    /// Tell what this machine has and what is missing.
+    Doctor(DoctorCommand),
     /// Serve the supervisor.
     Worker,
 }
@@ -74,6 +76,25 @@ pub struct RunCommand {
     pub color: ColorChoice,
     /// Prices.
     pub cost: CostInputs,
+}
+
+/// What to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoctorCommand {
+    /// JSON instead of text.
+    pub json: bool,
+    /// Device.
+    pub device: DeviceChoice,
+    /// ONNX Runtime: a library, a folder or a wheel; `None` for the built-in choice.
+    pub ort: Option<PathBuf>,
+    /// Folders to look for CUDA libraries in first.
+    pub cuda_dirs: Vec<PathBuf>,
+    /// Script of the scripted engine, which then takes the place of ONNX Runtime.
+    pub script: Option<PathBuf>,
+    /// Folder to read the system's files from; `None` for `/`.
+    pub root: Option<PathBuf>,
+    /// Folder to unpack the payload into; `None` for the usual place.
+    pub runtime_dir: Option<PathBuf>,
 }
 
 /// Prices and power, as given.
@@ -217,6 +238,15 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             },
             args.format,
         ),
+        Some(args::Sub::Doctor(args)) => Command::Doctor(DoctorCommand {
+            json: args.json,
+            device: args.runtime.device,
+            ort: args.runtime.ort,
+            cuda_dirs: args.runtime.cuda_dir,
+            runtime_dir: given(args.runtime.runtime_dir),
+            script: args.runtime.engine,
+            root: args.root,
+        }),
         Some(args::Sub::Export(args)) => Command::Export(ExportCommand {
             model: args.model,
             form: args.form,
@@ -236,13 +266,11 @@ fn run(args: args::RunArgs) -> RunCommand {
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,
         cache_limit: text.cache_limit,
-        device: machine.device,
-        ort: machine.ort,
-        cuda_dirs: machine.cuda_dir,
-        runtime_dir: machine
-            .runtime_dir
-            .filter(|folder| !folder.as_os_str().is_empty()),
-        script: machine.engine,
+        device: machine.runtime.device,
+        ort: machine.runtime.ort,
+        cuda_dirs: machine.runtime.cuda_dir,
+        runtime_dir: given(machine.runtime.runtime_dir),
+        script: machine.runtime.engine,
         format: output.format,
         output: output.output,
         quiet: output.quiet,
@@ -256,6 +284,11 @@ fn run(args: args::RunArgs) -> RunCommand {
             currency: cost.currency,
         },
     }
+}
+
+/// A folder that a variable may have left empty.
+fn given(folder: Option<PathBuf>) -> Option<PathBuf> {
+    folder.filter(|folder| !folder.as_os_str().is_empty())
 }
 
 fn request(sweep: args::SweepArgs, text: &args::TextArgs, machine: &args::MachineArgs) -> Request {
@@ -356,6 +389,7 @@ mod tests {
             &["export", "--help"],
             &["cache", "--help"],
             &["compare", "--help"],
+            &["doctor", "--help"],
         ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);
@@ -436,6 +470,17 @@ mod tests {
             parse_words(&["cache"]),
             Ok(Command::Cache(CacheAction::List, ListFormat::Table))
         );
+        let doctor = parse_words(&["doctor", "--json", "--device", "cuda:1", "--cuda-dir", "/c"]);
+        let expected = DoctorCommand {
+            json: true,
+            device: DeviceChoice::Cuda(1),
+            ort: None,
+            cuda_dirs: vec!["/c".into()],
+            runtime_dir: None,
+            script: None,
+            root: None,
+        };
+        assert_eq!(doctor, Ok(Command::Doctor(expected)));
         let clear = parse_words(&["cache", "clear", "--format", "json"]);
         assert_eq!(
             clear,

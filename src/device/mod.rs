@@ -1,17 +1,27 @@
 //! Door of the device room: what the machine tells about itself and about this process. A fact that is not told is `None`.
 
 mod host;
+mod jetson;
+mod machine;
+mod memory;
 #[cfg(not(target_feature = "crt-static"))]
 mod nvml;
 #[cfg(not(target_feature = "crt-static"))]
 mod process;
 #[cfg(not(target_feature = "crt-static"))]
 mod sampler;
+mod thermal;
+mod tree;
 
 pub use host::{HostFacts, host};
+pub use jetson::{Cap, Jetson, Rail, Soc};
+pub use machine::{Machine, machine};
 #[cfg(not(target_feature = "crt-static"))]
-pub use nvml::Gpu;
+pub use nvml::{Gpu, driver, own_process};
 #[cfg(not(target_feature = "crt-static"))]
 pub use process::{ProcessMemory, Status};
 #[cfg(not(target_feature = "crt-static"))]
 pub use sampler::{Peaks, Sampler};
+pub use thermal::Zone;
+#[cfg(test)]
+pub use tree::recorded;

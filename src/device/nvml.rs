@@ -1,9 +1,11 @@
 //! What the NVIDIA driver tells through NVML. The only file that names `nvml_wrapper`.
 
-use crate::protocol::GpuFacts;
+use crate::protocol::{DeviceMemory, DriverFacts, DriverGpu, GpuFacts, GpuProcess, Told};
 use crate::units::Bytes;
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::bitmasks::device::ThrottleReasons;
+use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor, TemperatureThreshold};
 use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
 
@@ -63,6 +65,132 @@ impl Gpu {
     }
 }
 
+/// Everything the driver tells, query by query; or why NVML cannot be used.
+pub fn driver() -> Told<DriverFacts> {
+    let nvml = Nvml::init().map_err(reason)?;
+    let count = nvml.device_count().map_err(reason)?;
+    Ok(DriverFacts {
+        driver_version: nvml.sys_driver_version().map_err(reason),
+        nvml_version: nvml.sys_nvml_version().map_err(reason),
+        cuda_version: nvml.sys_cuda_driver_version().map_err(reason).map(|all| {
+            let major = nvml_wrapper::cuda_driver_version_major(all);
+            let minor = nvml_wrapper::cuda_driver_version_minor(all);
+            format!("{major}.{minor}")
+        }),
+        gpus: (0..count)
+            .map(|index| match nvml.device_by_index(index) {
+                Ok(device) => queries(index, &device),
+                Err(error) => DriverGpu::unknown(index, &reason(error)),
+            })
+            .collect(),
+    })
+}
+
+/// Device memory of this process, or why NVML does not list it.
+pub fn own_process(index: u32) -> Told<Bytes> {
+    let gpu = Gpu::open(index).ok_or("NVML cannot be used")?;
+    gpu.own_bytes().ok_or_else(|| {
+        "NVML lists no memory for this process, as in containers with process ids of their own"
+            .into()
+    })
+}
+
+/// Asks a GPU everything once.
+fn queries(index: u32, device: &Device<'_>) -> DriverGpu {
+    fn told<T, U: From<T>>(answer: Result<T, NvmlError>) -> Told<U> {
+        answer.map(U::from).map_err(reason)
+    }
+    DriverGpu {
+        index,
+        name: told(device.name()),
+        compute_capability: told(device.cuda_compute_capability()).map(
+            |cc: nvml_wrapper::structs::device::CudaComputeCapability| {
+                format!("{}.{}", cc.major, cc.minor)
+            },
+        ),
+        memory: device
+            .memory_info()
+            .map_err(reason)
+            .map(|memory| DeviceMemory {
+                total: Bytes(memory.total),
+                free: Bytes(memory.free),
+            }),
+        temperature_c: told(device.temperature(TemperatureSensor::Gpu)),
+        slowdown_temperature_c: told(device.temperature_threshold(TemperatureThreshold::Slowdown)),
+        power_mw: told(device.power_usage()),
+        power_limit_mw: told(
+            device
+                .enforced_power_limit()
+                .or_else(|_| device.power_management_limit()),
+        ),
+        default_power_limit_mw: told(device.power_management_limit_default()),
+        energy_mj: told(device.total_energy_consumption()),
+        sm_clock_mhz: told(device.clock_info(Clock::SM)),
+        max_sm_clock_mhz: told(device.max_clock_info(Clock::SM)),
+        memory_clock_mhz: told(device.clock_info(Clock::Memory)),
+        max_memory_clock_mhz: told(device.max_clock_info(Clock::Memory)),
+        throttle_reasons: device
+            .current_throttle_reasons()
+            .map(throttle_names)
+            .map_err(reason),
+        performance_state: device
+            .performance_state()
+            .map_err(reason)
+            .and_then(|state| match state.as_c() {
+                number @ 0..=15 => Ok(number),
+                _ => Err("NVML does not know it".into()),
+            }),
+        utilization_percent: device
+            .utilization_rates()
+            .map_err(reason)
+            .map(|load| load.gpu),
+        mig: device
+            .mig_mode()
+            .map_err(reason)
+            .map(|mode| mode.current != 0),
+        display_active: told(device.is_display_active()),
+        persistence: told(device.is_in_persistent_mode()),
+        processes: others(device),
+    }
+}
+
+/// Processes on the GPU but this one.
+fn others(device: &Device<'_>) -> Told<Vec<GpuProcess>> {
+    let mut all = device.running_compute_processes().map_err(reason)?;
+    // Graphics are a list of their own, which compute-only GPUs do not have.
+    all.extend(device.running_graphics_processes().unwrap_or_default());
+    let mut pids: Vec<u32> = all.iter().map(|process| process.pid).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    pids.retain(|pid| *pid != std::process::id());
+    let with_bytes = |pid| GpuProcess {
+        pid,
+        bytes: bytes_of(pid, all.iter()),
+    };
+    Ok(pids.into_iter().map(with_bytes).collect())
+}
+
+/// The set bits by name, in lower case.
+fn throttle_names(reasons: ThrottleReasons) -> Vec<String> {
+    let set = reasons.iter_names().map(|(name, _)| name.to_lowercase());
+    set.filter(|name| name != "none").collect()
+}
+
+/// NVML's reasons in one clause.
+fn reason(error: NvmlError) -> String {
+    match error {
+        NvmlError::NotSupported => "not supported on this GPU".into(),
+        NvmlError::NoPermission => "the driver does not allow this user to ask".into(),
+        NvmlError::DriverNotLoaded => "the NVIDIA driver is not loaded".into(),
+        NvmlError::FailedToLoadSymbol(_) | NvmlError::FunctionNotFound => {
+            "this driver's NVML is too old to be asked".into()
+        }
+        NvmlError::LibloadingError(cause) => format!("NVML could not be loaded ({cause})"),
+        NvmlError::LibraryNotFound => "NVML could not find a library of the driver".into(),
+        other => other.to_string(),
+    }
+}
+
 /// A process may be in both lists with the same figure, so the larger one counts, not the sum.
 fn bytes_of<'a>(pid: u32, processes: impl Iterator<Item = &'a ProcessInfo>) -> Option<Bytes> {
     processes
@@ -97,6 +225,23 @@ mod tests {
         assert_eq!(bytes_of(7, list.iter()), Some(Bytes(5)));
         assert_eq!(bytes_of(8, list.iter()), None);
         assert_eq!(bytes_of(9, list.iter()), None);
+    }
+
+    #[test]
+    fn throttle_reasons_have_names() {
+        let both = ThrottleReasons::GPU_IDLE | ThrottleReasons::SW_POWER_CAP;
+        assert_eq!(throttle_names(both), ["gpu_idle", "sw_power_cap"]);
+        assert!(throttle_names(ThrottleReasons::NONE).is_empty());
+    }
+
+    #[test]
+    fn what_nvml_refuses_is_a_reason_in_plain_words() {
+        let said = reason(NvmlError::NotSupported);
+        assert_eq!(said, "not supported on this GPU");
+        // With a driver or without: never empty, never a panic.
+        if let Err(cause) = driver() {
+            assert!(!cause.is_empty());
+        }
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod cuda;
 mod onnx;
 mod scripted;
 
+pub use scripted::ScriptedDriver;
+
 use crate::protocol::{EngineKind, FailureKind, PROTOCOL, ProbeFacts, Request, TrialRequest};
 use crate::trial::{DeviceChoice, LoadFacts};
 use crate::units::{Bytes, Nanos};
@@ -76,10 +78,23 @@ pub fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, En
     }
 }
 
+/// The driver that a script plays; `None` where the real one is to be asked.
+pub fn scripted_driver(engine: &EngineKind) -> Result<Option<ScriptedDriver>, EngineError> {
+    match engine {
+        EngineKind::Onnx { .. } => Ok(None),
+        EngineKind::Scripted { script } => scripted::driver(script).map(Some),
+    }
+}
+
 /// The protocol number a worker greets with: [`PROTOCOL`], unless a script plays a worker of another build.
 pub fn greeting(request: &Request) -> u32 {
     let (engine, model) = match request {
-        Request::Probe { engine, .. } => (engine, ""),
+        Request::Probe { engine, .. }
+        | Request::Examine {
+            engine: Some(engine),
+            ..
+        } => (engine, ""),
+        Request::Examine { engine: None, .. } => return PROTOCOL,
         Request::Trial(request) => (&request.engine, request.trial.model.as_str()),
     };
     match engine {

@@ -4,6 +4,8 @@
 //! {
 //!   "probe":       { "runtime_version": "0.0.0", "providers": ["CPUExecutionProvider"], "gpu": null, "cuda_unavailable": null },
 //!   "probe_fault": "hang",
+//!   "driver":      { "driver_version": { "Ok": "580.1" }, "gpus": [ { "temperature_c": { "Err": "not supported" } } ] },
+//!   "own_process": 1048576,
 //!   "default":     { "step_ms": [2.0, 3.0] },
 //!   "models":      { "dense-120m": { "fault": { "at": "step", "nth": 3, "what": "out_of_memory" } } }
 //! }
@@ -20,7 +22,7 @@
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
 
 use super::{Engine, EngineError};
-use crate::protocol::{ProbeFacts, TrialRequest};
+use crate::protocol::{DriverFacts, ProbeFacts, Told, TrialRequest};
 use crate::trial::LoadFacts;
 use crate::units::{Bytes, Nanos};
 use serde::Deserialize;
@@ -34,6 +36,8 @@ use std::time::{Duration, Instant};
 struct Script {
     probe: Option<ProbeFacts>,
     probe_fault: Option<What>,
+    driver: Option<DriverFacts>,
+    own_process: Option<Bytes>,
     default: Behaviour,
     models: BTreeMap<String, Behaviour>,
 }
@@ -182,6 +186,25 @@ pub fn probe(script: &Path) -> Result<ProbeFacts, EngineError> {
         providers: vec!["CPUExecutionProvider".into()],
         ..ProbeFacts::default()
     }))
+}
+
+/// A driver as a script plays it.
+#[derive(Debug)]
+pub struct ScriptedDriver {
+    /// What it says.
+    pub facts: Told<DriverFacts>,
+    /// What it lists of this process.
+    pub own_process: Told<Bytes>,
+}
+
+/// The scripted driver.
+pub fn driver(script: &Path) -> Result<ScriptedDriver, EngineError> {
+    let script = read(script)?;
+    let none = || "the script has no driver".to_owned();
+    Ok(ScriptedDriver {
+        facts: script.driver.ok_or_else(none),
+        own_process: script.own_process.ok_or_else(none),
+    })
 }
 
 /// The engine of one trial.

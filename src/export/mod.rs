@@ -3,6 +3,7 @@
 mod columns;
 pub mod compare;
 mod csv;
+pub mod doctor;
 mod files;
 mod human;
 mod json;

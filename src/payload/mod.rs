@@ -10,7 +10,7 @@ mod sources;
 mod wheel;
 
 pub use bundle::{BundleRequest, Step, Summary, bundle};
-pub use fatbin::Arch;
+pub use fatbin::{Arch, code_runs_on};
 pub use format::{Kind, Package, Part};
 pub use install::{Entry, discard, entries};
 
@@ -201,6 +201,16 @@ fn choose(
             built.display()
         ))),
     }
+}
+
+/// The architectures that the CUDA provider beside an ONNX Runtime has machine code and PTX for, as 86 for sm_86.
+pub fn provider_kernels(library: &Path) -> Result<(Vec<u32>, Vec<u32>), String> {
+    let path = library.with_file_name(sources::PROVIDERS_CUDA);
+    let bytes = std::fs::read(&path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => "this ONNX Runtime has no CUDA provider".to_owned(),
+        _ => format!("could not read {}: {cause}", path.display()),
+    })?;
+    Ok(fatbin::holdings(&bytes).numbers())
 }
 
 /// The licences and notices that travel with this program, each under a heading: edgebench's own, and those of what it carries.

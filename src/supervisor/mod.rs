@@ -1,9 +1,11 @@
 //! Door of the supervisor room: one worker per request, under deadlines, and whatever it said brought home.
 
+mod examine;
 mod notes;
 mod process;
 mod verdict;
 
+pub use examine::{Answers, examine};
 pub use process::WorkerCommand;
 
 use crate::error::{Error, Result};
@@ -50,7 +52,8 @@ pub fn run(
         own: false,
     };
     let line = Request::Trial(Box::new(request.clone()));
-    let ending = converse(&line, &request.engine, worker, timeout, &mut |message| {
+    let engine = Some(&request.engine);
+    let ending = converse(&line, engine, worker, timeout, &mut |message| {
         if let Message::Memory(reading) = &message
             && let Some(end) = over_budget.judge(reading)
         {
@@ -85,7 +88,7 @@ pub fn probe(
         device,
     };
     let mut facts = None;
-    let ending = converse(&request, engine, worker, timeout, &mut |message| {
+    let ending = converse(&request, Some(engine), worker, timeout, &mut |message| {
         if let Message::Probed(probed) = message {
             facts = Some(*probed);
         }
@@ -161,14 +164,14 @@ type OnMessage<'a> = &'a mut dyn FnMut(Message) -> Option<End>;
 /// Starts a worker, listens until an end, and sees it out.
 fn converse(
     request: &Request,
-    engine: &EngineKind,
+    engine: Option<&EngineKind>,
     worker: &WorkerCommand,
     timeout: Duration,
     on_message: OnMessage<'_>,
 ) -> Ending {
     let library_dirs: &[PathBuf] = match engine {
-        EngineKind::Onnx { cuda_dirs, .. } => cuda_dirs,
-        EngineKind::Scripted { .. } => &[],
+        Some(EngineKind::Onnx { cuda_dirs, .. }) => cuda_dirs,
+        Some(EngineKind::Scripted { .. }) | None => &[],
     };
     let spawned = serde_json::to_vec(request)
         .map_err(std::io::Error::from)

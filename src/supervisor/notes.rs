@@ -39,7 +39,9 @@ impl Notes {
             Message::Memory(reading) => self.memory.push(reading),
             Message::Hello { .. }
             | Message::Phase { .. }
+            | Message::Driver { .. }
             | Message::Probed(_)
+            | Message::OwnProcess { .. }
             | Message::Done
             | Message::Failed { .. } => {}
         }

@@ -104,6 +104,7 @@ fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> 
             let facts = probe(&engine, device)?;
             speaker.say(&Message::Probed(Box::new(facts)))?;
         }
+        Request::Examine { engine, device } => examine(engine.as_ref(), device, speaker)?,
         Request::Trial(request) => phases::run(&request, speaker, started)?,
     }
     speaker.say(&Message::Done)
@@ -119,4 +120,33 @@ fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, Engine
         driver.complete(gpu);
     }
     Ok(facts)
+}
+
+/// Says what the driver tells before ONNX Runtime and CUDA get a chance to end this process.
+fn examine(
+    engine: Option<&EngineKind>,
+    device: DeviceChoice,
+    speaker: &Speaker,
+) -> Result<(), Stop> {
+    let script = engine.map_or(Ok(None), engine::scripted_driver)?;
+    let (facts, scripted) = match script {
+        Some(driver) => (driver.facts, Some(driver.own_process)),
+        None => (device::driver(), None),
+    };
+    speaker.say(&Message::Driver {
+        facts: Box::new(facts),
+    })?;
+    let Some(engine) = engine else { return Ok(()) };
+    let found = probe(engine, device)?;
+    // The probe's context lives as long as this process, so the driver could list it now.
+    let own = |index| match scripted {
+        Some(own) => own,
+        None => device::own_process(index),
+    };
+    let bytes = match &found.gpu {
+        Some(gpu) => own(gpu.index),
+        None => Err("CUDA is not used, so this process holds nothing on a GPU".into()),
+    };
+    speaker.say(&Message::Probed(Box::new(found)))?;
+    speaker.say(&Message::OwnProcess { bytes })
 }

@@ -9,6 +9,7 @@
 mod bad_input;
 mod commands;
 mod compare;
+mod doctor;
 mod formats;
 mod outcomes;
 mod real;

@@ -4,7 +4,7 @@ use super::super::EngineError;
 use super::super::cuda::Cuda;
 use super::tensors::{Binding, Buffer, Number, Place, Space, Tensor};
 use super::{cuda_provider, library};
-use crate::protocol::{EngineKind, GpuFacts, ProbeFacts};
+use crate::protocol::{CudaSeen, DeviceMemory, EngineKind, GpuFacts, ProbeFacts};
 use crate::trial::DeviceChoice;
 use ort::environment::Environment;
 use ort::ep;
@@ -33,47 +33,61 @@ pub fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, En
         providers: library::providers(),
         gpu: None,
         cuda_unavailable: None,
+        cuda_seen: None,
     };
     let index = match device {
         DeviceChoice::Cpu => return Ok(facts),
         DeviceChoice::Auto => 0,
         DeviceChoice::Cuda(index) => index,
     };
-    match gpu(&environment, path, cuda_dirs, index) {
+    match gpu(&environment, path, cuda_dirs, index, &mut facts.cuda_seen) {
         Ok(gpu) => facts.gpu = Some(gpu),
         Err(error) => facts.cuda_unavailable = Some(error.to_string()),
     }
     Ok(facts)
 }
 
+/// The GPU, where CUDA can be used. What is learnt on the way stays in `seen`.
 fn gpu(
     environment: &Environment,
     library: &Path,
     folders: &[PathBuf],
     index: u32,
+    seen: &mut Option<CudaSeen>,
 ) -> Result<GpuFacts, EngineError> {
     let cuda = Cuda::load(&cuda_provider(library)?, folders)?;
-    let count = cuda.device_count()?;
-    if index >= count {
-        return Err(EngineError::Device(format!(
-            "there is no GPU {index}: the driver shows {count}; choose one with --device cuda:N"
-        )));
-    }
-    cuda.use_device(index)?;
-    let (free, total) = cuda.memory_info()?;
-    let (major, minor) = cuda.compute_capability(index)?;
-    let facts = GpuFacts {
-        index,
-        compute_capability: format!("{major}.{minor}"),
-        memory_total: total,
-        memory_free: free,
-        unified_memory: cuda.is_integrated(index)?,
-        cuda_version: cuda.version(),
+    let seen = seen.insert(CudaSeen {
         libraries: cuda
             .libraries
             .iter()
             .map(|path| path.display().to_string())
             .collect(),
+        version: cuda.version(),
+        ..CudaSeen::default()
+    });
+    let count = cuda.device_count()?;
+    seen.devices = Some(count);
+    if index >= count {
+        return Err(EngineError::Device(format!(
+            "there is no GPU {index}: the driver shows {count}; choose one with --device cuda:N"
+        )));
+    }
+    let (major, minor) = cuda.compute_capability(index)?;
+    let compute_capability = format!("{major}.{minor}");
+    seen.compute_capability = Some(compute_capability.clone());
+    let unified_memory = cuda.is_integrated(index)?;
+    seen.unified_memory = Some(unified_memory);
+    cuda.use_device(index)?;
+    let (free, total) = cuda.memory_info()?;
+    seen.memory = Some(DeviceMemory { total, free });
+    let facts = GpuFacts {
+        index,
+        compute_capability,
+        memory_total: total,
+        memory_free: free,
+        unified_memory,
+        cuda_version: seen.version.clone(),
+        libraries: seen.libraries.clone(),
         ..GpuFacts::default()
     };
     prove(environment, cuda, index)?;

@@ -55,6 +55,15 @@ impl FromStr for Arch {
     }
 }
 
+/// Whether machine code for `code`, without a letter, runs on `gpu`.
+pub fn code_runs_on(code: Arch, gpu: Arch) -> bool {
+    let plain = Target {
+        arch: code,
+        variant: Variant::Plain,
+    };
+    plain.cubin_runs_on(gpu)
+}
+
 /// How widely code can be used, as the letter behind its architecture says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {

@@ -11,7 +11,7 @@ mod report;
 mod samples;
 mod sections;
 
-pub use arch::Arch;
+pub use arch::{Arch, code_runs_on};
 pub use report::{Cut, Holdings, Refusal};
 
 use std::collections::BTreeSet;

@@ -1,6 +1,6 @@
 //! What a library holds and what a cut did to it, as data, and in words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::arch::{Arch, Target};
@@ -80,6 +80,16 @@ impl Holdings {
         cubins
             .chain(ptx.map(|target| format!("{target} (PTX)")))
             .collect()
+    }
+
+    /// The same as numbers: machine code, and PTX.
+    pub fn numbers(&self) -> (Vec<u32>, Vec<u32>) {
+        let numbers = |targets: &BTreeMap<Target, Tally>| {
+            let numbers: BTreeSet<u32> = targets.keys().map(|target| target.arch.0).collect();
+            numbers.into_iter().collect()
+        };
+        let code = self.telling();
+        (numbers(&code.cubins), numbers(&code.ptx))
     }
 
     /// Whether the code runs on `gpu`. A "yes" is no promise for every kernel: see [`Cut::served`].
