@@ -24,20 +24,33 @@ const fn known(stem: &'static str, pip: &'static str, apt: &'static str) -> Know
     }
 }
 
-/// In the order in which they must be loaded. The first is the runtime.
-const KNOWN: [Known; 7] = [
+/// A part of cuDNN. They find each other, since they lie in one folder.
+const fn cudnn(stem: &'static str) -> Known {
+    Known {
+        stem,
+        pip: "nvidia-cudnn",
+        pip_suffix: true,
+        apt: "libcudnn9-cuda",
+    }
+}
+
+/// In the order in which they must be loaded. The first is the runtime. Current providers need four of them; that of ONNX
+/// Runtime 1.20 needs them all.
+const KNOWN: [Known; 14] = [
     known("libcudart.so", "nvidia-cuda-runtime", "cuda-cudart"),
     known("libnvrtc.so", "nvidia-cuda-nvrtc", "cuda-nvrtc"),
     known("libcublasLt.so", "nvidia-cublas", "libcublas"),
     known("libcublas.so", "nvidia-cublas", "libcublas"),
     known("libcurand.so", "nvidia-curand", "libcurand"),
     known("libcufft.so", "nvidia-cufft", "libcufft"),
-    Known {
-        stem: "libcudnn.so",
-        pip: "nvidia-cudnn",
-        pip_suffix: true,
-        apt: "libcudnn9-cuda",
-    },
+    cudnn("libcudnn.so"),
+    cudnn("libcudnn_graph.so"),
+    cudnn("libcudnn_ops.so"),
+    cudnn("libcudnn_cnn.so"),
+    cudnn("libcudnn_adv.so"),
+    cudnn("libcudnn_heuristic.so"),
+    cudnn("libcudnn_engines_precompiled.so"),
+    cudnn("libcudnn_engines_runtime_compiled.so"),
 ];
 
 /// A library to load.
@@ -174,6 +187,29 @@ mod tests {
             ]
         );
         assert!(wanted[0].is_runtime() && !wanted[1].is_runtime());
+    }
+
+    #[test]
+    fn a_provider_for_cuda_12_needs_more_of_them_and_every_part_of_cudnn() {
+        let wanted = wanted(&[
+            "libcudnn_adv.so.9",
+            "libcudnn.so.9",
+            "libcufft.so.11",
+            "libnvrtc.so.12",
+            "libcudart.so.12",
+        ]);
+        let names: Vec<&str> = wanted.iter().map(|wanted| wanted.name.as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                "libcudart.so.12",
+                "libnvrtc.so.12",
+                "libcufft.so.11",
+                "libcudnn.so.9",
+                "libcudnn_adv.so.9"
+            ]
+        );
+        assert!(wanted[4].packages().contains("nvidia-cudnn-cu12"));
     }
 
     #[test]
