@@ -91,13 +91,6 @@ impl Holdings {
         let code = self.telling();
         (numbers(&code.cubins), numbers(&code.ptx))
     }
-
-    /// Whether the code runs on `gpu`. A "yes" is no promise for every kernel: see [`Cut::served`].
-    pub fn runs_on(&self, gpu: Arch) -> bool {
-        let code = self.telling();
-        code.cubins.keys().any(|target| target.cubin_runs_on(gpu))
-            || code.ptx.keys().any(|target| target.ptx_runs_on(gpu))
-    }
 }
 
 impl fmt::Display for Holdings {
