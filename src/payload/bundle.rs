@@ -3,9 +3,10 @@
 use super::fatbin::Arch;
 use super::format::{self, Index, Kernels, Package, Part};
 use super::gather::{Entry, Gathered, program, unreadable};
+use super::parallel;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -133,37 +134,47 @@ fn own_package_for(request: &BundleRequest) -> Result<Option<Package>> {
     super::own_package()
 }
 
-/// Compresses every part, one after the other in one scratch file.
+/// Compresses every part, several at once, and returns them with the file that has one after the other.
 fn compress(
     entries: &[Entry],
     scratch: &Path,
     level: i32,
     tell: &mut dyn FnMut(Step),
 ) -> io::Result<(Vec<Part>, File)> {
-    let mut out = tempfile::tempfile_in(scratch)?;
-    let mut parts = Vec::new();
-    for Entry { kind, name, source } in entries {
-        tell(Step::Packing(name));
-        let (begin, bytes) = (io::Seek::stream_position(&mut out)?, source.len()?);
-        let mut encoder = zstd::Encoder::new(&mut out, level)?;
+    entries
+        .iter()
+        .for_each(|entry| tell(Step::Packing(&entry.name)));
+    let mut work = Vec::new();
+    for entry in entries {
+        work.push((entry, entry.source.len()?, tempfile::tempfile_in(scratch)?));
+    }
+    // The longest first, so that no thread is left alone with it at the end.
+    let mut order: Vec<_> = work.iter().collect();
+    order.sort_by_key(|(_, bytes, _)| std::cmp::Reverse(*bytes));
+    parallel(&order, |(entry, bytes, out)| {
+        let mut encoder = zstd::Encoder::new(out, level)?;
         encoder.include_checksum(true)?;
-        encoder.set_pledged_src_size(Some(bytes))?;
+        encoder.set_pledged_src_size(Some(*bytes))?;
         encoder.long_distance_matching(true)?;
         encoder.window_log(format::WINDOW_LOG)?;
-        io::copy(&mut source.open()?, &mut encoder)?;
-        encoder.finish()?;
-        let end = io::Seek::stream_position(&mut out)?;
-        io::Seek::seek(&mut out, io::SeekFrom::Start(begin))?;
-        let sha256 = format::digest(io::Read::take(&out, end - begin))?;
-        io::Seek::seek(&mut out, io::SeekFrom::Start(end))?;
+        io::copy(&mut entry.source.open()?, &mut encoder)?;
+        encoder.finish()?.flush()
+    })?;
+    let mut all = tempfile::tempfile_in(scratch)?;
+    let mut parts = Vec::new();
+    for (entry, bytes, mut packed) in work {
+        packed.rewind()?;
+        let sha256 = format::digest(&packed)?;
+        packed.rewind()?;
+        let stored = io::copy(&mut packed, &mut all)?;
         parts.push(Part {
-            name: name.clone(),
-            kind: *kind,
+            name: entry.name.clone(),
+            kind: entry.kind,
             bytes,
-            stored: end - begin,
+            stored,
             sha256,
         });
     }
-    out.flush()?;
-    Ok((parts, out))
+    all.flush()?;
+    Ok((parts, all))
 }
