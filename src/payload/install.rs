@@ -7,6 +7,7 @@
 use super::format::{Kind, Package, Part};
 use super::parallel;
 use crate::error::{Error, Result};
+use crate::shelf::{self, LOCK};
 use rustix::fs::StatVfsMountFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, Permissions};
@@ -19,9 +20,6 @@ use std::time::SystemTime;
 pub const WORKER: &str = "edgebench-worker";
 const RECORD: &str = "files.json";
 const STAMP: &str = "verified";
-const LOCK: &str = "lock";
-/// Folders being written start with this.
-const STAGING: &str = ".staging-";
 const HINT: &str = " with --runtime-dir or EDGEBENCH_RUNTIME_DIR";
 
 /// An extracted payload, ready to be loaded. The folder is not removed by `edgebench cache clear` while this lives.
@@ -140,39 +138,31 @@ fn on_disk(package: &Package, root: &Path, folder: &Path) -> Result<Installed, F
         trusted(folder).map_err(Failed::Told)?;
     }
     let own = identity(package.file())?;
+    // Held before it is looked at, so that nobody removes it in between. A folder whose lock cannot be had works all the same.
+    let mut lock = shelf::hold(folder).ok().flatten();
     let known = whole(folder, package);
-    if known && fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == own) {
-        return Ok(installed(folder));
+    let stamp = folder.join(STAMP);
+    if !known || fs::read_to_string(&stamp).ok().as_ref() != Some(&own) {
+        package.verify().map_err(Failed::Told)?;
+        if !known {
+            shelf::sweep(root);
+            let staging = shelf::stage(root, 0o700)?;
+            let staging = staging.folder.path();
+            let staged = staging.join("new");
+            fs::DirBuilder::new().mode(0o700).create(&staged)?;
+            extract(package, &staged)?;
+            let _turn = shelf::turn(root)?;
+            publish(&staged, folder, &staging.join("old"), package)?;
+            lock = shelf::hold(folder).ok().flatten();
+        }
+        // Somebody else's folder, prepared for all, works without: then every start verifies.
+        let _ = replace(&stamp, own.as_bytes());
     }
-    package.verify().map_err(Failed::Told)?;
-    if !known {
-        sweep(root);
-        let staging = tempfile::Builder::new()
-            .prefix(STAGING)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(root)?;
-        let staged = staging.path().join("new");
-        fs::DirBuilder::new().mode(0o700).create(&staged)?;
-        // Held while it is written, so that another start does not sweep it away.
-        let lock = File::create(staging.path().join(LOCK))?;
-        lock.lock_shared()?;
-        extract(package, &staged)?;
-        publish(&staged, folder, &staging.path().join("old"), package)?;
-    }
-    // Somebody else's folder, prepared for all, works without: then every start verifies.
-    let _ = replace(&folder.join(STAMP), own.as_bytes());
-    Ok(installed(folder))
-}
-
-fn installed(folder: &Path) -> Installed {
-    let lock = File::open(folder.join(LOCK))
-        .and_then(|lock| lock.lock_shared().map(|()| lock))
-        .ok();
-    Installed {
+    Ok(Installed {
         folder: folder.to_owned(),
         note: None,
         _keep: Keep::Lock(lock),
-    }
+    })
 }
 
 /// What tells this very file, unchanged, from any other.
@@ -331,18 +321,6 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what starts that were killed left half-extracted; what a start still writes is locked.
-fn sweep(root: &Path) {
-    for item in fs::read_dir(root).into_iter().flatten().flatten() {
-        let path = item.path();
-        if item.file_name().to_string_lossy().starts_with(STAGING)
-            && File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
-        {
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
-}
-
 /// One extracted payload, for `edgebench cache`.
 #[derive(Debug, Clone)]
 pub struct Entry {
@@ -383,8 +361,8 @@ pub fn entries(root: &Path) -> Vec<Entry> {
 
 /// Removes an extracted payload unless a run uses it. `true` when it is gone.
 pub fn discard(entry: &Entry) -> bool {
-    let free = File::open(entry.folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-    free && fs::remove_dir_all(&entry.folder).is_ok()
+    let root = entry.folder.parent();
+    root.is_some_and(|root| shelf::discard(root, &entry.folder, RECORD).is_ok())
 }
 
 /// The payload in anonymous memory files. ONNX Runtime looks for its providers beside the path it was loaded by, so a folder
@@ -448,4 +426,76 @@ fn memory_file(name: &str) -> io::Result<File> {
     let made = rustix::fs::memfd_create(name, MemfdFlags::EXEC)
         .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::empty()))?;
     Ok(File::from(made))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::{self, Index};
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// A program that carries one small worker.
+    fn package(folder: &Path) -> Package {
+        let path = folder.join("program");
+        let mut front = File::open("/bin/true").unwrap();
+        let front_bytes = front.metadata().unwrap().len();
+        let packed = zstd::encode_all(&b"worker"[..], 1).unwrap();
+        let part = Part {
+            name: WORKER.to_owned(),
+            kind: Kind::Worker,
+            bytes: 6,
+            stored: packed.len() as u64,
+            sha256: format::digest(&packed[..]).unwrap(),
+        };
+        let index = Index {
+            version: "0".to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+            front_bytes,
+            front_sha256: format::digest(File::open("/bin/true").unwrap()).unwrap(),
+            runtime_source: "none".to_owned(),
+            kernels: Vec::new(),
+            parts: vec![part],
+        };
+        let mut parts = tempfile::tempfile().unwrap();
+        parts.write_all(&packed).unwrap();
+        let mut out = File::create(&path).unwrap();
+        format::write(&mut front, &index, &mut parts, &mut out).unwrap();
+        Package::open(&path).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_start_finishes_and_keeps_its_folder_while_others_sweep_and_clear() {
+        let folder = tempfile::tempdir().unwrap();
+        let package = package(folder.path());
+        let root = folder.path().join("runtime");
+        let done = AtomicBool::new(false);
+        let until_done = |work: &dyn Fn()| {
+            while !done.load(Ordering::Relaxed) {
+                work();
+            }
+        };
+        let failures: Vec<String> = std::thread::scope(|scope| {
+            scope.spawn(|| until_done(&|| shelf::sweep(&root)));
+            scope.spawn(|| {
+                until_done(&|| {
+                    entries(&root).iter().map(discard).for_each(drop);
+                })
+            });
+            let failures = (0..200)
+                .filter_map(|_| match ensure(&package, &root) {
+                    Err(cause) => Some(cause.to_string()),
+                    Ok(found) if whole(&found.folder, &package) => None,
+                    Ok(_) => Some("the folder is gone while it is held".to_owned()),
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            failures
+        });
+        assert!(
+            failures.is_empty(),
+            "{} of 200: {}",
+            failures.len(),
+            failures[0]
+        );
+    }
 }
