@@ -53,6 +53,10 @@ const PINS: [Pin; 4] = [
 /// What the program is made of: a change here can change it, and makes the commit `-dirty` until it is committed.
 const SOURCES: [&str; 5] = ["build.rs", "Cargo.toml", "Cargo.lock", "src", "models"];
 
+/// Value of `EDGEBENCH_ORT` for a build that gets its runtime later, from `edgebench bundle`: nothing is fetched, and no path of
+/// the machine that builds is compiled in.
+const NONE: &str = "none";
+
 fn main() {
     for variable in [
         "EDGEBENCH_ORT",
@@ -67,6 +71,10 @@ fn main() {
         "cargo::rustc-env=EDGEBENCH_COMMIT={}",
         commit().unwrap_or_default()
     );
+    if variable("EDGEBENCH_ORT").as_deref() == Some(NONE) {
+        println!("cargo::rustc-env=EDGEBENCH_BUILD_ORT=");
+        return;
+    }
     match runtime().and_then(one_line) {
         Ok(library) => {
             println!("cargo::rustc-env=EDGEBENCH_BUILD_ORT={library}");

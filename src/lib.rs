@@ -24,6 +24,7 @@ mod app;
 mod cachedir;
 mod cli;
 mod device;
+#[cfg(not(target_feature = "crt-static"))]
 mod engine;
 mod error;
 mod export;
@@ -38,6 +39,7 @@ mod supervisor;
 mod text;
 mod trial;
 mod units;
+#[cfg(not(target_feature = "crt-static"))]
 mod worker;
 
 use std::io::Write;

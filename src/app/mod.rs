@@ -11,14 +11,13 @@ use crate::model::{self, Preparing, Store};
 use crate::progress::{Event, Progress};
 use crate::report;
 use crate::units::Bytes;
-use crate::worker;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 /// Runs a command to its exit code.
 pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
     match command {
-        Command::Worker => Ok(worker::serve(io::stdin(), io::stdout())),
+        Command::Worker => worker(),
         Command::Run(command) => run::run(&command, command_line),
         Command::Models(format) => print(&lists::models(
             model::builtin(),
@@ -28,6 +27,20 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
         Command::Export(command) => export_model(&command),
         Command::Cache(action, format) => cache(action, format == ListFormat::Json),
     }
+}
+
+/// Serves the supervisor.
+#[cfg(not(target_feature = "crt-static"))]
+fn worker() -> Result<u8> {
+    Ok(crate::worker::serve(io::stdin(), io::stdout()))
+}
+
+/// A static program cannot load a native library, so it cannot be a worker: the one in its payload is.
+#[cfg(target_feature = "crt-static")]
+fn worker() -> Result<u8> {
+    Err(Error::Runtime(
+        "this program is linked statically and cannot be a worker; start the worker that was packed with it".into(),
+    ))
 }
 
 /// Writes to stdout. A reader that has seen enough (`| head`) is no error.
