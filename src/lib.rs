@@ -9,7 +9,7 @@
 //!
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
-//! `error, units` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` → `report`
+//! `error, units, elf` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` → `report`
 //! → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
@@ -24,6 +24,7 @@ mod app;
 mod cachedir;
 mod cli;
 mod device;
+mod elf;
 #[cfg(not(target_feature = "crt-static"))]
 mod engine;
 mod error;

@@ -1,6 +1,7 @@
 //! One short function for each command, doors called in order. No arithmetic, no formatting, no clap, no ONNX Runtime.
 
 mod facts;
+mod pack;
 mod run;
 
 use crate::cachedir;
@@ -8,6 +9,7 @@ use crate::cli::{CacheAction, ColorChoice, Command, ExportCommand, ListFormat, O
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format, lists};
 use crate::model::{self, Preparing, Store};
+use crate::payload;
 use crate::progress::{Event, Progress};
 use crate::report;
 use crate::units::Bytes;
@@ -25,6 +27,8 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
         )?),
         Command::Show(file, format) => show(&file, format),
         Command::Export(command) => export_model(&command),
+        Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
+        Command::Licenses => pack::licences(),
         Command::Cache(action, format) => cache(action, format == ListFormat::Json),
     }
 }
@@ -112,16 +116,34 @@ fn cache(action: CacheAction, json: bool) -> Result<u8> {
     let root = cachedir::root().map_err(Error::Usage)?;
     let store = Store::new(&root, Bytes(u64::MAX));
     let wrap = |source| Error::output(store.root(), source, " with XDG_CACHE_HOME");
+    let payloads = payload::entries(&root.join(payload::FOLDER));
     match action {
-        CacheAction::List => print(&lists::cache(
-            store.root(),
-            &store.entries().map_err(wrap)?,
-            json,
-        )?),
+        CacheAction::List => {
+            let mut entries = store.entries().map_err(wrap)?;
+            entries.extend(payloads.iter().map(payload_entry));
+            print(&lists::cache(&root, &entries, json)?)
+        }
         CacheAction::Clear => {
-            let (removed, in_use) = store.clear().map_err(wrap)?;
+            let (mut removed, mut in_use) = store.clear().map_err(wrap)?;
+            for payload in &payloads {
+                let entry = payload_entry(payload);
+                if payload::discard(payload) {
+                    removed.push(entry);
+                } else {
+                    in_use.push(entry);
+                }
+            }
             print(&lists::cleared(&removed, &in_use, json)?)
         }
+    }
+}
+
+/// An extracted payload among the entries of the cache.
+fn payload_entry(payload: &payload::Entry) -> model::Entry {
+    model::Entry {
+        name: format!("{}/{}", payload::FOLDER, payload.name),
+        bytes: Bytes(payload.bytes),
+        last_used: payload.last_used,
     }
 }
 

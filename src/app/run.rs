@@ -7,7 +7,7 @@ use crate::device::{self, HostFacts};
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format, lists};
 use crate::model::{self, Store};
-use crate::payload;
+use crate::payload::{self, Runtime};
 use crate::plan::{Facts, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{EngineKind, ProbeFacts, TrialRequest};
@@ -92,27 +92,37 @@ struct Bench {
     worker: WorkerCommand,
     probe: ProbeFacts,
     plan: Plan,
+    // Held so that nobody clears the unpacked runtime away meanwhile.
+    _runtime: Runtime,
 }
 
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
+        let runtime = match &command.script {
+            // A script needs a worker, but no library.
+            Some(_) => payload::locate_worker(command.runtime_dir.as_deref())?,
+            None => payload::locate(command.ort.as_deref(), command.runtime_dir.as_deref())?,
+        };
+        if let Some(note) = &runtime.note {
+            progress.event(&Event::Note(note.clone()));
+        }
         let engine = match &command.script {
             Some(script) => EngineKind::Scripted {
                 script: script.clone(),
             },
-            None => {
-                let library = payload::locate(command.ort.as_deref())?;
-                EngineKind::Onnx {
-                    library: library.path,
-                    cuda_dirs: command.cuda_dirs.clone(),
-                }
-            }
+            None => EngineKind::Onnx {
+                library: runtime.library.clone(),
+                // What travels with the program comes before what is installed.
+                cuda_dirs: runtime
+                    .payload
+                    .iter()
+                    .chain(&command.cuda_dirs)
+                    .cloned()
+                    .collect(),
+            },
         };
-        let program = std::env::current_exe().map_err(|error| {
-            Error::Bug(format!("the path of this program is not known ({error})"))
-        })?;
         let worker = WorkerCommand {
-            program,
+            program: runtime.worker.clone(),
             args: vec!["__worker".into()],
         };
         let probe = supervisor::probe(&engine, command.device, &worker, PROBE_TIMEOUT)?;
@@ -133,6 +143,7 @@ impl Bench {
             worker,
             probe,
             plan,
+            _runtime: runtime,
         })
     }
 

@@ -3,6 +3,7 @@
 use super::values;
 use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
 use crate::model::builtin;
+use crate::payload::Arch;
 use crate::plan::{PrecisionChoice, SUITES};
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
@@ -89,7 +90,11 @@ pub enum Sub {
     },
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
-    /// List or clear the generated weights that are kept between runs
+    /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file
+    Bundle(BundleArgs),
+    /// Print the licences of edgebench and of everything it carries
+    Licenses,
+    /// List or clear what is kept between runs: generated weights, unpacked runtimes
     Cache {
         /// What to do
         #[arg(value_name = "ACTION", default_value = "list", value_parser = named(CACHE_ACTIONS))]
@@ -121,6 +126,38 @@ pub struct ExportArgs {
     /// Seed of the weights: the same seed gives the same bytes on every machine
     #[arg(long, value_name = "N", default_value = "42", allow_negative_numbers = true, value_parser = values::seed)]
     pub seed: u64,
+}
+
+/// What to pack.
+#[derive(Debug, Args)]
+pub struct BundleArgs {
+    /// File to make
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// ONNX Runtime to pack, 1.20 or newer: a wheel, a folder or a libonnxruntime.so [default: the one edgebench carries or was built with]
+    #[arg(long, value_name = "PATH")]
+    pub ort: Option<PathBuf>,
+    /// GPU architectures to keep, such as 86,89 for sm_86 and sm_89; code for others is blanked [default: all]
+    #[arg(long, value_name = "ARCH", value_delimiter = ',')]
+    pub cuda_arch: Vec<Arch>,
+    /// Pack CUDA's libraries too, from these folders or wheels (nvidia-cuda-runtime, nvidia-cublas, nvidia-curand), so that only the driver is needed; may be repeated
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub with_cuda_libs: Vec<PathBuf>,
+    /// Program that loads ONNX Runtime: a dynamically linked build of edgebench [default: the one edgebench carries, or this program]
+    #[arg(long, value_name = "FILE")]
+    pub worker: Option<PathBuf>,
+    /// Program in front, which users start: a build of edgebench, best a static one [default: this program]
+    #[arg(long, value_name = "FILE")]
+    pub front: Option<PathBuf>,
+    /// Licence or notice to carry as well; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub notice: Vec<PathBuf>,
+    /// Level of the zstd compression, 1 (quick) to 22 (small)
+    #[arg(long, value_name = "N", default_value = "19", allow_negative_numbers = true, value_parser = values::count::<1, 22>)]
+    pub level: u32,
+    /// How to print what was made
+    #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
+    pub format: ListFormat,
 }
 
 /// Options of a run.
@@ -215,6 +252,14 @@ pub struct MachineArgs {
     /// Folder to look for CUDA libraries in before the usual places; may be repeated [default: none]
     #[arg(long, value_name = "DIR")]
     pub cuda_dir: Vec<PathBuf>,
+    /// Folder to unpack the runtime into that this file carries [default: runtime in the cache folder]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "EDGEBENCH_RUNTIME_DIR",
+        hide_env_values = true
+    )]
+    pub runtime_dir: Option<PathBuf>,
     /// Do not capture token generation into a CUDA graph
     #[arg(long)]
     pub no_cuda_graph: bool,

@@ -4,6 +4,7 @@ mod args;
 mod values;
 
 use crate::error::exit;
+use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
@@ -24,6 +25,10 @@ pub enum Command {
     Export(ExportCommand),
     /// Print a saved result.
     Show(PathBuf, OutputFormat),
+    /// Make one file of program, worker and runtime.
+    Bundle(BundleRequest, ListFormat),
+    /// Print the licences.
+    Licenses,
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Serve the supervisor.
@@ -51,6 +56,8 @@ pub struct RunCommand {
     pub ort: Option<PathBuf>,
     /// Folders to look for CUDA libraries in first.
     pub cuda_dirs: Vec<PathBuf>,
+    /// Folder to unpack the payload into; `None` for the usual place.
+    pub runtime_dir: Option<PathBuf>,
     /// Script of the scripted engine, which then takes the place of ONNX Runtime.
     pub script: Option<PathBuf>,
     /// What standard output carries.
@@ -170,6 +177,20 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
         Some(args::Sub::Show { file, format }) => Command::Show(file, format),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
+        Some(args::Sub::Licenses) => Command::Licenses,
+        Some(args::Sub::Bundle(args)) => Command::Bundle(
+            BundleRequest {
+                output: args.output,
+                front: args.front,
+                worker: args.worker,
+                ort: args.ort,
+                cuda_archs: args.cuda_arch,
+                cuda_libs: args.with_cuda_libs,
+                notices: args.notice,
+                level: args.level as i32,
+            },
+            args.format,
+        ),
         Some(args::Sub::Export(args)) => Command::Export(ExportCommand {
             model: args.model,
             form: args.form,
@@ -192,6 +213,9 @@ fn run(args: args::RunArgs) -> RunCommand {
         device: machine.device,
         ort: machine.ort,
         cuda_dirs: machine.cuda_dir,
+        runtime_dir: machine
+            .runtime_dir
+            .filter(|folder| !folder.as_os_str().is_empty()),
         script: machine.engine,
         format: output.format,
         output: output.output,

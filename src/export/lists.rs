@@ -161,14 +161,15 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
     Ok(text)
 }
 
-fn pretty(value: &Value) -> Result<String> {
+/// JSON for people.
+pub(super) fn pretty(value: &Value) -> Result<String> {
     serde_json::to_string_pretty(value)
         .map(|text| text + "\n")
         .map_err(|error| Error::Bug(error.to_string()))
 }
 
 /// Aligned text with a title line; `numbers` are the columns set flush right.
-fn table(
+pub(super) fn table(
     titles: &[&str],
     rows: impl Iterator<Item = Vec<String>>,
     numbers: std::ops::Range<usize>,

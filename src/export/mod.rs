@@ -9,6 +9,7 @@ mod jsonl;
 pub mod lists;
 mod markdown;
 mod notes;
+pub mod packed;
 mod table;
 
 pub use files::{ensure_writable, write_atomically};

@@ -206,7 +206,8 @@ fn library_version(name: &str) -> Option<Vec<u32>> {
     }
 }
 
-fn open(wheel: &Path) -> Result<ZipArchive<File>, String> {
+/// Opens a wheel.
+pub fn open(wheel: &Path) -> Result<ZipArchive<File>, String> {
     let file = File::open(wheel).map_err(|cause| unreadable(wheel, &cause))?;
     ZipArchive::new(file).map_err(|cause| no_wheel(wheel, &cause.to_string()))
 }
@@ -327,7 +328,8 @@ fn publish(staged: &Path, destination: &Path, aside: &Path, arch: &str) -> io::R
     }
 }
 
-fn names(archive: &ZipArchive<File>) -> Vec<String> {
+/// The names of its entries.
+pub fn names(archive: &ZipArchive<File>) -> Vec<String> {
     archive
         .file_names()
         .filter_map(Result::ok)

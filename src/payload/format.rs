@@ -1,0 +1,315 @@
+//! The payload's layout in a file: program, header, index, parts. Read and written here; nothing is extracted.
+//!
+//! ```text
+//! [program: an ELF file][header, 64 bytes][index, JSON][part][part]...
+//! header: magic "EDGEPACK", u32 format, u32 index length, u64 file length, u64 zero, SHA-256 of the index (little-endian)
+//! ```
+//!
+//! The header lies in front so that a file that was cut short still knows how long it should be.
+
+use crate::elf;
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const MAGIC: [u8; 8] = *b"EDGEPACK";
+const FORMAT: u32 = 1;
+/// Length of the header.
+pub const HEADER: u64 = 64;
+/// No index is near this long; one that claims to be is damaged.
+const LONGEST_INDEX: u32 = 1 << 20;
+
+/// What a part is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The program that loads the runtime.
+    Worker,
+    /// ONNX Runtime's main library.
+    Runtime,
+    /// A provider that ONNX Runtime loads from beside it.
+    Provider,
+    /// A library of CUDA.
+    Cuda,
+    /// A licence or notice; it is read in place and never extracted.
+    Notice,
+}
+
+/// One compressed file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its file name; for a notice, the thing it is about and the file's name: `onnxruntime/LICENSE`.
+    pub name: String,
+    /// What it is for.
+    pub kind: Kind,
+    /// Length of the file.
+    pub bytes: u64,
+    /// Length of its compressed form (one zstd frame with a checksum).
+    pub stored: u64,
+    /// SHA-256 of the compressed form, in hex.
+    pub sha256: String,
+}
+
+/// How many GPU kernels of one architecture a library keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kernels {
+    /// The library's file name.
+    pub library: String,
+    /// Architectures, as `sm_86`.
+    pub architectures: Vec<String>,
+    /// Bytes of other architectures that were blanked.
+    pub blanked_bytes: u64,
+    /// Kernel modules that have no code for an architecture that was asked for, cut or not: they are for other GPUs only.
+    pub modules_without: BTreeMap<String, usize>,
+}
+
+/// What the payload holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Version of the edgebench that packed it.
+    pub version: String,
+    /// The machine that everything in it is for, by Rust's name.
+    pub arch: String,
+    /// Length of the program before the header.
+    pub front_bytes: u64,
+    /// SHA-256 of that program, in hex.
+    pub front_sha256: String,
+    /// File name of the wheel, folder or library that ONNX Runtime was taken from.
+    pub runtime_source: String,
+    /// GPU kernels kept, for each library that has any.
+    pub kernels: Vec<Kernels>,
+    /// The parts, in the order in which they lie.
+    pub parts: Vec<Part>,
+}
+
+/// A file with a payload, open.
+#[derive(Debug)]
+pub struct Package {
+    file: File,
+    path: PathBuf,
+    /// What it holds.
+    pub index: Index,
+    /// Identity of the content: the first 16 hex digits of the index's SHA-256.
+    pub id: String,
+}
+
+impl Package {
+    /// Opens the payload of the program at `path`; `None` when it carries none. One that is damaged is an error.
+    pub fn open(path: &Path) -> Result<Option<Package>> {
+        let unreadable = |cause: &dyn std::fmt::Display| {
+            Error::Runtime(format!(
+                "could not read the program {}: {cause}; copy it again",
+                path.display()
+            ))
+        };
+        let file = File::open(path).map_err(|cause| unreadable(&cause))?;
+        let length = file.metadata().map_err(|cause| unreadable(&cause))?.len();
+        let front = elf::read(&file).map_err(|cause| unreadable(&cause))?.end;
+        if length == front {
+            return Ok(None);
+        }
+        let damaged = |cause: String| {
+            Error::Runtime(format!(
+                "{} {cause}, so nothing in it is run; copy it again",
+                path.display()
+            ))
+        };
+        let (index_bytes, total, digest) =
+            header(&file, front, length).map_err(|cause| damaged(cause.to_owned()))?;
+        if total != length {
+            return Err(damaged(if length < total {
+                format!("is cut short ({length} of {total} bytes)")
+            } else {
+                format!("is longer than it should be ({length} bytes instead of {total})")
+            }));
+        }
+        let mut text = vec![0; index_bytes as usize];
+        file.read_exact_at(&mut text, front + HEADER)
+            .map_err(|cause| unreadable(&cause))?;
+        if Sha256::digest(&text)[..] != digest {
+            return Err(damaged("was altered (its index)".into()));
+        }
+        let index: Index = serde_json::from_slice(&text)
+            .map_err(|cause| damaged(format!("has an index that cannot be read ({cause})")))?;
+        let parts: u64 = index.parts.iter().map(|part| part.stored).sum();
+        if index.front_bytes != front
+            || front + HEADER + u64::from(index_bytes) + parts != total
+            || !index.parts.iter().all(|part| plain(&part.name))
+        {
+            return Err(damaged("does not add up to its index".into()));
+        }
+        Ok(Some(Package {
+            file,
+            path: path.to_owned(),
+            index,
+            id: hex(&digest)[..16].to_owned(),
+        }))
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The parts with the place of their compressed bytes.
+    pub fn located(&self) -> impl Iterator<Item = (&Part, u64)> {
+        let stored: u64 = self.index.parts.iter().map(|part| part.stored).sum();
+        let length = self.file.metadata().map_or(0, |facts| facts.len());
+        let mut at = length.saturating_sub(stored);
+        self.index.parts.iter().map(move |part| {
+            let place = at;
+            at += part.stored;
+            (part, place)
+        })
+    }
+
+    /// A reader of a part's content.
+    pub fn content(&self, part: &Part, at: u64) -> io::Result<impl Read + use<'_>> {
+        let stored = Slice {
+            file: &self.file,
+            at,
+            end: at + part.stored,
+        };
+        let mut decoder = zstd::Decoder::new(stored)?.single_frame();
+        decoder.window_log_max(WINDOW_LOG)?;
+        Ok(decoder)
+    }
+
+    /// Refuses a program or a part whose bytes are not those that were packed.
+    pub fn verify(&self) -> Result<()> {
+        let front = (
+            0,
+            self.index.front_bytes,
+            &self.index.front_sha256,
+            "its program",
+        );
+        let parts = self
+            .located()
+            .map(|(part, at)| (at, part.stored, &part.sha256, part.name.as_str()));
+        let pieces: Vec<_> = std::iter::once(front).chain(parts).collect();
+        let check = |(at, bytes, expected, name): &(u64, u64, &String, &str)| {
+            let slice = Slice {
+                file: &self.file,
+                at: *at,
+                end: at + bytes,
+            };
+            match digest(slice) {
+                Ok(found) if found == **expected => Ok(()),
+                Ok(_) => Err(format!("was altered ({name})")),
+                Err(cause) => Err(format!("could not be read ({name}: {cause})")),
+            }
+        };
+        super::parallel(&pieces, check).map_err(|cause| {
+            Error::Runtime(format!(
+                "{} {cause}, so nothing in it is run; copy it again",
+                self.path.display()
+            ))
+        })
+    }
+}
+
+/// The header's figures: index length, file length, digest of the index.
+fn header(
+    file: &File,
+    at: u64,
+    length: u64,
+) -> std::result::Result<(u32, u64, [u8; 32]), &'static str> {
+    const CUT: &str = "is cut short or was altered behind its program";
+    let mut header = [0; HEADER as usize];
+    file.read_exact_at(&mut header, at).map_err(|_| CUT)?;
+    let u32_at = |at: usize| u32::from_le_bytes([0, 1, 2, 3].map(|byte| header[at + byte]));
+    let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+    if header[..8] != MAGIC {
+        return Err(CUT);
+    }
+    if u32_at(8) != FORMAT {
+        return Err("carries a payload of another edgebench's format");
+    }
+    let index = u32_at(12);
+    if index > LONGEST_INDEX || length < at + HEADER + u64::from(index) && u64_at(16) <= length {
+        return Err("was altered (its header)");
+    }
+    let mut digest = [0; 32];
+    digest.copy_from_slice(&header[32..]);
+    Ok((index, u64_at(16), digest))
+}
+
+/// Names go into a folder of ours: one or two plain words, never a way out of it.
+fn plain(name: &str) -> bool {
+    let word = |word: &str| {
+        !word.is_empty() && !word.starts_with('.') && !word.contains(['\\', '\0', '\n'])
+    };
+    name.split('/').count() <= 2 && name.split('/').all(word)
+}
+
+/// Largest window a part may use, as a power of two: what a reader needs in memory.
+pub const WINDOW_LOG: u32 = 27;
+
+/// A stretch of a file, read without moving the file's own position: several threads read at once.
+struct Slice<'file> {
+    file: &'file File,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Slice<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min((self.end - self.at) as usize);
+        let length = self.file.read_at(&mut buffer[..most], self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+/// The SHA-256 of everything a reader has, in hex.
+pub fn digest(mut reader: impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 18];
+    loop {
+        match reader.read(&mut block) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(length) => hash.update(&block[..length]),
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return Err(cause),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes program, header, index and the compressed parts of `parts` (one file after the other, in the index's order).
+pub fn write(
+    front: &mut impl Read,
+    index: &Index,
+    parts: &mut File,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let text = serde_json::to_vec(index)?;
+    let stored: u64 = index.parts.iter().map(|part| part.stored).sum();
+    let total = index.front_bytes + HEADER + text.len() as u64 + stored;
+    let mut header = Vec::with_capacity(HEADER as usize);
+    header.extend_from_slice(&MAGIC);
+    header.extend_from_slice(&FORMAT.to_le_bytes());
+    header.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    header.extend_from_slice(&total.to_le_bytes());
+    header.extend_from_slice(&[0; 8]);
+    header.extend_from_slice(&Sha256::digest(&text));
+    io::copy(&mut front.take(index.front_bytes), out)?;
+    out.write_all(&header)?;
+    out.write_all(&text)?;
+    parts.seek(SeekFrom::Start(0))?;
+    io::copy(&mut parts.take(stored), out)?;
+    out.flush()
+}

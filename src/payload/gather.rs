@@ -1,0 +1,370 @@
+//! Finds everything that goes into a bundle: worker, runtime, CUDA libraries, and the licences of each. Nothing is written but
+//! scratch copies.
+
+use super::fatbin::{self, Arch};
+use super::format::{Kernels, Kind, Package};
+use super::sources::{self, Notice, Source};
+use super::{BUILD_LIBRARY, BundleRequest, install, own_program, wheel};
+use crate::elf::{self, Elf};
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// A program file and what its headers say.
+pub struct Program {
+    /// The file.
+    pub path: PathBuf,
+    /// What its headers say.
+    pub facts: Elf,
+}
+
+/// The program that `flag` names, or this one.
+pub fn program(given: Option<&Path>, flag: &str) -> Result<Program> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => own_program()?,
+    };
+    let facts = elf::read_path(&path).map_err(|cause| {
+        Error::Usage(format!(
+            "{flag} {} cannot be used: {cause}; name a build of edgebench",
+            path.display()
+        ))
+    })?;
+    Ok(Program { path, facts })
+}
+
+/// An error for a file that an option names.
+pub fn unreadable(path: &Path, cause: &io::Error) -> Error {
+    Error::Usage(format!(
+        "could not read {}: {cause}; name another file",
+        path.display()
+    ))
+}
+
+/// A part to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is for.
+    pub kind: Kind,
+    /// Its name in the payload.
+    pub name: String,
+    /// Its content.
+    pub source: Source,
+}
+
+/// What goes into the payload, on its way.
+pub struct Gathered<'a> {
+    request: &'a BundleRequest,
+    /// The payload of this program, to take from.
+    own: Option<&'a Package>,
+    scratch: &'a Path,
+    arch: &'static str,
+    /// That payload, extracted.
+    unpacked: Option<PathBuf>,
+    /// The parts.
+    pub parts: Vec<Entry>,
+    /// GPU kernels kept and blanked, by library.
+    pub kernels: Vec<Kernels>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+impl<'a> Gathered<'a> {
+    /// Nothing yet. Scratch copies go to `scratch`.
+    pub fn new(
+        request: &'a BundleRequest,
+        own: Option<&'a Package>,
+        scratch: &'a Path,
+        arch: &'static str,
+    ) -> Gathered<'a> {
+        Gathered {
+            request,
+            own,
+            scratch,
+            arch,
+            unpacked: None,
+            parts: Vec::new(),
+            kernels: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, kind: Kind, name: &str, source: Source) {
+        let name = name.to_owned();
+        self.parts.push(Entry { kind, name, source });
+    }
+
+    /// This program's own payload as files.
+    fn unpack(&mut self, own: &Package) -> Result<PathBuf> {
+        if let Some(folder) = &self.unpacked {
+            return Ok(folder.clone());
+        }
+        own.verify()?;
+        let folder = self.scratch.join("own");
+        fs::create_dir(&folder)
+            .and_then(|()| install::extract(own, &folder))
+            .map_err(|cause| Error::output(&folder, cause, " with -o"))?;
+        self.unpacked = Some(folder.clone());
+        Ok(folder)
+    }
+
+    /// The worker: named, or carried by this program, or the program in front itself.
+    pub fn worker(&mut self, front: &Program) -> Result<()> {
+        let path = match (&self.request.worker, self.own) {
+            (Some(path), _) => path.clone(),
+            (None, Some(own)) => self.unpack(own)?.join(install::WORKER),
+            (None, None) if front.facts.interpreted => front.path.clone(),
+            (None, None) => {
+                return Err(Error::Usage(
+                    "there is no worker to pack: this edgebench is linked statically and carries none; name a dynamically linked build with --worker"
+                        .to_owned(),
+                ));
+            }
+        };
+        let worker = program(Some(&path), "--worker")?;
+        if worker.facts.machine != Some(self.arch) {
+            return Err(Error::Usage(format!(
+                "--worker {} is for {}, and the program is for {}; build both for one machine",
+                path.display(),
+                worker.facts.machine.unwrap_or("another machine"),
+                self.arch
+            )));
+        }
+        if !worker.facts.interpreted {
+            return Err(Error::Usage(format!(
+                "--worker {} is linked statically and could load no library; name a dynamically linked build of edgebench",
+                path.display()
+            )));
+        }
+        // Only the program itself: one that carries a payload gives its front.
+        let source = Source::Start(path, worker.facts.end);
+        self.add(Kind::Worker, install::WORKER, source);
+        Ok(())
+    }
+
+    /// ONNX Runtime's libraries and licences; returns the name of where they came from.
+    pub fn runtime(&mut self) -> Result<String> {
+        let (library, origin) = self.find_runtime()?;
+        self.add(
+            Kind::Runtime,
+            &name_of(&library),
+            Source::File(library.clone()),
+        );
+        for name in [sources::PROVIDERS_SHARED, sources::PROVIDERS_CUDA] {
+            let path = library.with_file_name(name);
+            if path.exists() {
+                let source = self.cut(name, &path)?;
+                self.add(Kind::Provider, name, source);
+            } else if let Some(flag) = self.wants_cuda() {
+                return Err(Error::Runtime(format!(
+                    "{flag} is for an ONNX Runtime with a CUDA provider, and {origin} has no {name}; name one that has with --ort (the onnxruntime-gpu wheel, or a build for your board)"
+                )));
+            }
+        }
+        Ok(origin)
+    }
+
+    /// The option that makes no sense without a CUDA provider, if one was given.
+    fn wants_cuda(&self) -> Option<&'static str> {
+        match self.request {
+            request if !request.cuda_archs.is_empty() => Some("--cuda-arch"),
+            request if !request.cuda_libs.is_empty() => Some("--with-cuda-libs"),
+            _ => None,
+        }
+    }
+
+    fn find_runtime(&mut self) -> Result<(PathBuf, String)> {
+        if let Some(given) = &self.request.ort {
+            let library = wheel::resolve(given, self.arch, || Ok(self.scratch.to_owned()))
+                .map_err(|sentence| Error::Runtime(format!("--ort: {sentence}")))?;
+            self.notice(sources::notices_beside(&library), "ONNX Runtime", &library);
+            return Ok((library, name_of(given)));
+        }
+        if let Some(own) = self.own {
+            let folder = self.unpack(own)?;
+            let runtime = own
+                .index
+                .parts
+                .iter()
+                .find(|part| part.kind == Kind::Runtime);
+            let Some(runtime) = runtime else {
+                return Err(Error::Runtime(
+                    "this edgebench carries no ONNX Runtime to pack; name one with --ort".into(),
+                ));
+            };
+            return Ok((folder.join(&runtime.name), own.index.runtime_source.clone()));
+        }
+        if BUILD_LIBRARY.is_empty() {
+            return Err(Error::Runtime(
+                "this edgebench was built without an ONNX Runtime; name one with --ort".into(),
+            ));
+        }
+        let none = || Err("no cache is needed".to_owned());
+        let library =
+            wheel::resolve(Path::new(BUILD_LIBRARY), self.arch, none).map_err(|sentence| {
+                Error::Runtime(format!("the ONNX Runtime of this build: {sentence}"))
+            })?;
+        self.notice(sources::notices_beside(&library), "ONNX Runtime", &library);
+        let name = name_of(&library);
+        Ok((library, name))
+    }
+
+    /// The CUDA libraries that the provider names, with their licences.
+    pub fn cuda(&mut self) -> Result<()> {
+        let carried = match self.own {
+            Some(own) if self.request.ort.is_none() => self.unpack(own).map(Some)?,
+            _ => None,
+        };
+        let provider = self
+            .parts
+            .iter()
+            .find(|part| part.name == sources::PROVIDERS_CUDA);
+        let Some(provider) = provider.map(|part| part.source.path().to_owned()) else {
+            return Ok(());
+        };
+        if self.request.cuda_libs.is_empty() && carried.is_none() {
+            return Ok(());
+        }
+        let needed = elf::read_path(&provider)
+            .map_err(|cause| unreadable(&provider, &cause))?
+            .needed;
+        for name in needed.iter().filter(|name| sources::is_cuda(name)) {
+            let path = match &carried {
+                Some(folder) if folder.join(name).exists() => folder.join(name),
+                _ if self.request.cuda_libs.is_empty() => continue,
+                _ => {
+                    let path = sources::cuda_library(
+                        name,
+                        &self.request.cuda_libs,
+                        self.scratch,
+                        self.arch,
+                    )?;
+                    self.notice(sources::cuda_notices(&path), "CUDA's libraries", &path);
+                    path
+                }
+            };
+            let source = self.cut(name, &path)?;
+            self.add(Kind::Cuda, name, source);
+        }
+        Ok(())
+    }
+
+    /// A library, kept to the architectures that are asked for.
+    fn cut(&mut self, name: &str, path: &Path) -> Result<Source> {
+        let mut bytes = fs::read(path).map_err(|cause| unreadable(path, &cause))?;
+        let keep: BTreeSet<Arch> = self.request.cuda_archs.iter().copied().collect();
+        if keep.is_empty() {
+            let holdings = fatbin::holdings(&bytes);
+            if !holdings.is_empty() {
+                self.kernels.push(Kernels {
+                    library: name.to_owned(),
+                    architectures: holdings.architectures(),
+                    blanked_bytes: 0,
+                    modules_without: BTreeMap::new(),
+                });
+            }
+            return Ok(Source::File(path.to_owned()));
+        }
+        let cut = fatbin::cut(&mut bytes, &keep).map_err(|refusal| {
+            Error::Usage(format!(
+                "--cuda-arch: {name}: {refusal}{}",
+                tegra_remedy(&keep)
+            ))
+        })?;
+        if cut.found_nothing() {
+            return Ok(Source::File(path.to_owned()));
+        }
+        if cut.unknown_regions > 0 {
+            self.notes.push(format!(
+                "{name} has {} fat binaries of an unknown layout, which are kept whole",
+                cut.unknown_regions
+            ));
+        }
+        let unserved = cut.served.iter().filter(|(_, served)| served.nothing > 0);
+        let unserved = unserved.map(|(arch, served)| (arch.to_string(), served.nothing));
+        self.kernels.push(Kernels {
+            library: name.to_owned(),
+            architectures: fatbin::holdings(&bytes).architectures(),
+            blanked_bytes: cut.blanked_bytes(),
+            modules_without: unserved.collect(),
+        });
+        let kept = self.scratch.join(format!("cut-{name}"));
+        fs::write(&kept, bytes).map_err(|cause| Error::output(&kept, cause, " with -o"))?;
+        Ok(Source::File(kept))
+    }
+
+    /// edgebench's own licence, the notices that were named, and those that came with what this program carries.
+    pub fn own_texts(&mut self) -> Result<()> {
+        self.add(
+            Kind::Notice,
+            "edgebench/LICENSE",
+            Source::Bytes(super::LICENSE.into()),
+        );
+        for path in &self.request.notices {
+            fs::metadata(path).map_err(|cause| unreadable(path, &cause))?;
+            self.add(
+                Kind::Notice,
+                &format!("edgebench/{}", name_of(path)),
+                Source::File(path.clone()),
+            );
+        }
+        let Some(own) = self.own else { return Ok(()) };
+        for (part, at) in own.located() {
+            // What was taken from the payload keeps its licences; a runtime that was named brings its own.
+            let wanted = part.name.starts_with("edgebench/") || self.request.ort.is_none();
+            if part.kind != Kind::Notice || !wanted || self.has(&part.name) {
+                continue;
+            }
+            let mut text = Vec::new();
+            own.content(part, at)
+                .and_then(|mut content| content.read_to_end(&mut text))
+                .map_err(|cause| unreadable(own.path(), &cause))?;
+            self.add(Kind::Notice, &part.name, Source::Bytes(text));
+        }
+        Ok(())
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.parts.iter().any(|part| part.name == name)
+    }
+
+    /// Takes licences in, or a note that there are none.
+    fn notice(&mut self, found: Vec<Notice>, what: &str, file: &Path) {
+        if found.is_empty() {
+            self.notes.push(format!(
+                "no licence of {what} was found near {}; add it with --notice",
+                file.display()
+            ));
+        }
+        for notice in found {
+            if !self.has(&notice.name) {
+                self.add(Kind::Notice, &notice.name, Source::File(notice.path));
+            }
+        }
+    }
+
+    /// The newest glibc that anything packed needs.
+    pub fn glibc(&self) -> Option<(u32, u32)> {
+        let programs = self.parts.iter().filter(|part| part.kind != Kind::Notice);
+        programs
+            .filter_map(|part| elf::read_path(part.source.path()).ok()?.glibc)
+            .max()
+    }
+}
+
+/// What to do about a board whose kernels no package of PyPI has.
+fn tegra_remedy(keep: &BTreeSet<Arch>) -> &'static str {
+    if keep.iter().any(|arch| arch.is_tegra()) {
+        " (for a Jetson: a wheel of NVIDIA's Jetson AI Lab index, or a build from source with CMAKE_CUDA_ARCHITECTURES set to its number, named with --ort)"
+    } else {
+        ""
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
