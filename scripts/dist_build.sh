@@ -23,25 +23,30 @@ for source in "$home"/registry/src/*/ ${DIST_VENDOR:+"$DIST_VENDOR"}; do
     [ -d "$source" ] && common+=(--remap-path-prefix="${source%/}"=crates)
 done
 
-pages=() small=()
+front=(-C target-feature=+crt-static) worker=() linker=() strip=strip
 case $target in
-# 64 KiB between segments: the file then loads under any page size, which on Arm may be 4, 16 or 64 KiB.
-aarch64-*) pages=(-C link-arg=-Wl,-z,max-page-size=65536) ;;
-# Packed relocations take 6 KB where plain ones take 400 (static start code handles them since glibc 2.36). Unwind tables serve a
-# backtrace only, which in a stripped program has no names: 390 KB.
-*) small=(-C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--no-eh-frame-hdr -C "link-arg=-Wl,-T,$PWD/scripts/dist_front.ld") ;;
+x86_64-*)
+    # Packed relocations take 6 KB where plain ones take 400 (static start code handles them since glibc 2.36). Unwind tables
+    # serve a backtrace only, which in a stripped program has no names: 390 KB.
+    front+=(-C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--no-eh-frame-hdr -C "link-arg=-Wl,-T,$PWD/scripts/dist_front.ld")
+    ;;
+aarch64-*)
+    # 64 KiB between segments: the file then loads under any page size, which on Arm may be 4, 16 or 64 KiB.
+    worker=(-C link-arg=-Wl,-z,max-page-size=65536)
+    # Rust makes no static-pie for this target by itself; the C compiler does.
+    front+=("${worker[@]}" -C relocation-model=pie -C linker-flavor=gcc)
+    linker=(--config "target.$target.linker=\"$PWD/scripts/dist_static_pie.sh\"")
+    ;;
 esac
-linker=() strip=strip
 if [ "$target" != "$(uname -m)-unknown-linux-gnu" ]; then
-    linker=(--config "target.$target.linker=\"${target%%-*}-linux-gnu-gcc\"")
-    # Debian's cargo leaves the symbols in.
     strip=${target%%-*}-linux-gnu-strip
 fi
 
 cargo build --locked --profile dist-front --bin edgebench --target "$target" --target-dir "$folder" "${linker[@]}" \
-    --config "$(list -C target-feature=+crt-static "${small[@]}" "${pages[@]}" "${common[@]}")"
+    --config "$(list "${front[@]}" "${common[@]}")"
 "${CARGO_ZIGBUILD:-cargo-zigbuild}" zigbuild --locked --profile dist --bin edgebench --target "$target.$glibc" --target-dir "$folder" \
-    --config "$(list "${pages[@]}" "${common[@]}")"
+    --config "$(list "${worker[@]}" "${common[@]}")"
+# Some cargos leave symbols in.
 for profile in dist-front dist; do
     "$strip" "$folder/$target/$profile/edgebench"
 done

@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=$1 glibc=$2 folder=$3
 root=$PWD/target/dist/.root
-suite=sid
+suite=trixie
 
 die() {
     echo "dist_cross.sh: $*" >&2
@@ -35,11 +35,15 @@ make_root() {
     debootstrap --variant=minbase "$suite" "$root.part" "$mirror" >&2
     # The machine's own rules for reaching a mirror hold in there too: a proxy, a mirror whose lists are old.
     apt-config dump 2>/dev/null | grep -E '^Acquire::(Check|Retries|https?::)' >"$root.part/etc/apt/apt.conf.d/99host" || true
+    # The suite's own Rust is too old for edgebench.
+    echo "deb $mirror $suite-backports main" >"$root.part/etc/apt/sources.list.d/backports.list"
     chroot "$root.part" dpkg --add-architecture arm64
     mount -t proc proc "$root.part/proc"
     chroot "$root.part" apt-get update -qq >&2
     chroot "$root.part" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-        rustc cargo libstd-rust-dev:arm64 gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross git >&2
+        -t "$suite-backports" rustc cargo libstd-rust-dev:arm64 >&2
+    chroot "$root.part" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        gcc libc6-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross git >&2
     chroot "$root.part" apt-get clean
     umount "$root.part/proc"
     mv "$root.part" "$root"
