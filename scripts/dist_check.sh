@@ -11,6 +11,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 file=$(realpath -- "${1:?name the file to check}")
 shift
 failed=0
+# What the file carries is checked, not what this shell names.
+unset EDGEBENCH_ORT EDGEBENCH_RUNTIME_DIR ORT_DYLIB_PATH
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -79,6 +81,7 @@ fact "extracted" "$extracted bytes" 0
 result=$scratch/empty/result.json
 if "$file" --model tiny-llama --device cpu -p 16 -n 8 -r 1 --format json >"$result" 2>"$scratch/log"; then code=0; else code=$?; fi
 fact "tiny-llama on the CPU" "$(stat -c %s "$result") bytes of result" $code
+[ $code = 0 ] || cat "$scratch/log"
 lines=$(alone show /result.json 2>&1 | wc -l) && code=0 || code=$?
 fact "empty root: show of that result" "$lines lines" $code
 
