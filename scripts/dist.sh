@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the released files into target/dist/ from a clean clone: a static program in front, and behind it a payload of the
-# worker (the same program linked dynamically, for glibc 2.28 and newer) and ONNX Runtime. Prints their sizes, checks the limits.
+# worker (the part of the same program that loads libraries, linked dynamically, for glibc 2.28 and newer) and ONNX Runtime. Prints their sizes, checks the limits.
 #
 #     scripts/dist.sh [--target x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--only NAME[,NAME]...]
 #
@@ -98,7 +98,7 @@ programs() {
         scripts/dist_cross.sh "$triple" "$GLIBC" "$OUT/.build/$triple"
     fi
     FRONT=$OUT/.build/$triple/$triple/dist-front/edgebench
-    WORKER=$OUT/.build/$triple/$triple/dist/edgebench
+    WORKER=$OUT/.build/$triple/$triple/dist/edgebench-worker
 }
 
 # Packs one file; its path on stdout.

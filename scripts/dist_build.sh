@@ -44,9 +44,7 @@ fi
 
 cargo build --locked --profile dist-front --bin edgebench --target "$target" --target-dir "$folder" "${linker[@]}" \
     --config "$(list "${front[@]}" "${common[@]}")"
-"${CARGO_ZIGBUILD:-cargo-zigbuild}" zigbuild --locked --profile dist --bin edgebench --target "$target.$glibc" --target-dir "$folder" \
+"${CARGO_ZIGBUILD:-cargo-zigbuild}" zigbuild --locked --profile dist --bin edgebench-worker --target "$target.$glibc" --target-dir "$folder" \
     --config "$(list "${worker[@]}" "${common[@]}")"
 # Some cargos leave symbols in.
-for profile in dist-front dist; do
-    "$strip" "$folder/$target/$profile/edgebench"
-done
+"$strip" "$folder/$target/dist-front/edgebench" "$folder/$target/dist/edgebench-worker"

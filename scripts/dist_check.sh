@@ -82,8 +82,11 @@ result=$scratch/empty/result.json
 if "$file" --model tiny-llama --device cpu -p 16 -n 8 -r 1 --format json >"$result" 2>"$scratch/log"; then code=0; else code=$?; fi
 fact "tiny-llama on the CPU" "$(stat -c %s "$result") bytes of result" $code
 [ $code = 0 ] || cat "$scratch/log"
-lines=$(alone show /result.json 2>&1 | wc -l) && code=0 || code=$?
-fact "empty root: show of that result" "$lines lines" $code
+for arguments in "show /result.json" "compare /result.json /result.json" "--dry-run --device cpu --vram-budget 1G --suite sanity"; do
+    # shellcheck disable=SC2086  # several words
+    lines=$(alone $arguments 2>&1 | wc -l) && code=0 || code=$?
+    fact "empty root: ${arguments//\/result.json/that result}" "$lines lines" $code
+done
 
 for suite in "$@"; do
     root=$PWD/target/dist/.roots/$suite
