@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the released files into target/dist/ from a clean clone: a static program in front, and behind it a payload of the
-# worker (the part of the same program that loads libraries, linked dynamically, for glibc 2.28 and newer) and ONNX Runtime. Prints their sizes, checks the limits.
+# worker (the part of the same program that loads libraries, linked dynamically, for glibc 2.28 and newer), ONNX Runtime, and the
+# licences of all. Prints their sizes, checks the limits.
 #
 #     scripts/dist.sh [--target x86_64-unknown-linux-gnu|aarch64-unknown-linux-gnu] [--only NAME[,NAME]...]
 #
@@ -104,7 +105,7 @@ programs() {
 # Packs one file; its path on stdout.
 pack() {
     local name=$1 number=${1##*-} file wheel
-    local -a arguments=(--front "$FRONT" --worker "$WORKER")
+    local -a arguments=(--front "$FRONT" --worker "$WORKER" --notice "$OUT/.build/rust-crates.txt")
     case $name in
     cpu)
         file=$OUT/edgebench-$arch-cpu
@@ -149,6 +150,7 @@ if [ "$target" != "$HOST" ]; then
     programs "$HOST"
     PACKER=$FRONT FRONT=$front WORKER=$worker
 fi
+python3 scripts/crate_notices.py "$target" "$OUT/.build/rust-crates.txt"
 "$PACKER" --version >/dev/null || die "the static program does not start; is the C library's libc.a older than glibc 2.36?"
 rows=() over=0
 for name in ${only//,/ }; do
