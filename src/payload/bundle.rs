@@ -1,11 +1,13 @@
 //! Makes one file of a program, a worker and an ONNX Runtime. Needs no Rust and no network: any build of edgebench can.
 
 use super::fatbin::Arch;
-use super::format::{self, Index, Kernels, Package, Part};
+use super::format::{self, Index, Kernels, Kind, Package, Part};
 use super::gather::{Entry, Gathered, program, unreadable};
+use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -67,10 +69,8 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let scratch = tempfile::Builder::new()
-        .prefix(".edgebench-bundle-")
-        .tempdir_in(folder)
-        .map_err(unwritable)?;
+    refuse_what_is_no_file(&request.output).map_err(unwritable)?;
+    let scratch = Scratch::new(folder, SCRATCH).map_err(unwritable)?;
     let own = own_package_for(request)?;
     let front = program(request.front.as_deref(), "--front")?;
     let arch = front.facts.machine.ok_or_else(|| {
@@ -85,11 +85,14 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
     gathered.cuda()?;
     gathered.own_texts()?;
     let glibc = gathered.glibc();
-    let (parts, mut packed) =
-        compress(&gathered.parts, scratch.path(), request.level, tell).map_err(unwritable)?;
+    let (parts, mut packed) = compress(&gathered.parts, scratch.path(), request.level, tell)
+        .map_err(|failed| match failed {
+            Failed::Reading(path, cause) => unreadable(&path, &cause),
+            Failed::Writing(cause) => unwritable(cause),
+        })?;
     let mut program = File::open(&front.path).map_err(|cause| unreadable(&front.path, &cause))?;
-    let front_sha256 = format::digest(io::Read::take(&program, front.facts.end))
-        .and_then(|digest| io::Seek::rewind(&mut program).map(|()| digest))
+    let front_sha256 = format::digest((&program).take(front.facts.end))
+        .and_then(|digest| program.rewind().map(|()| digest))
         .map_err(|cause| unreadable(&front.path, &cause))?;
     let index = Index {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -100,7 +103,7 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
         kernels: gathered.kernels,
         parts,
     };
-    let mut staged = tempfile::NamedTempFile::new_in(folder).map_err(unwritable)?;
+    let mut staged = tempfile::NamedTempFile::new_in(scratch.path()).map_err(unwritable)?;
     let bytes = format::write(&mut program, &index, &mut packed, staged.as_file_mut())
         .and_then(|()| {
             let file = staged.as_file();
@@ -109,6 +112,7 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
             Ok(file.metadata()?.len())
         })
         .map_err(unwritable)?;
+    prove(staged.path())?;
     staged
         .persist(&request.output)
         .map_err(|failed| unwritable(failed.error))?;
@@ -133,29 +137,71 @@ fn own_package_for(request: &BundleRequest) -> Result<Option<Package>> {
     super::own_package()
 }
 
+/// The folder beside the output that everything is prepared in.
+const SCRATCH: &str = ".edgebench-bundle-";
+
+/// A rename would put the file in the place of a device or a pipe, and cannot replace a folder.
+fn refuse_what_is_no_file(output: &Path) -> io::Result<()> {
+    let ends_in_slash = output.as_os_str().as_bytes().ends_with(b"/");
+    let flaw = match std::fs::metadata(output) {
+        Ok(facts) if facts.is_dir() => "it is a folder, not a file",
+        Ok(facts) if !facts.is_file() => "it is not a regular file",
+        _ if ends_in_slash || output.file_name().is_none() => "it does not name a file",
+        _ => return Ok(()),
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, flaw))
+}
+
+/// Reads back what was written: no file is handed out that would refuse to start.
+fn prove(path: &Path) -> Result<()> {
+    let bug = |cause: String| Error::Bug(format!("the file that was packed is refused: {cause}"));
+    match Package::open(path) {
+        Ok(Some(package)) => package.verify().map_err(|cause| bug(cause.to_string())),
+        Ok(None) => Err(bug("no payload is found in it".to_owned())),
+        Err(cause) => Err(bug(cause.to_string())),
+    }
+}
+
+/// What went wrong while a part was compressed.
+enum Failed {
+    Reading(PathBuf, io::Error),
+    Writing(io::Error),
+}
+
+impl From<io::Error> for Failed {
+    fn from(cause: io::Error) -> Failed {
+        Failed::Writing(cause)
+    }
+}
+
 /// Compresses every part, one after the other in one scratch file.
 fn compress(
     entries: &[Entry],
     scratch: &Path,
     level: i32,
     tell: &mut dyn FnMut(Step),
-) -> io::Result<(Vec<Part>, File)> {
+) -> Result<(Vec<Part>, File), Failed> {
     let mut out = tempfile::tempfile_in(scratch)?;
     let mut parts = Vec::new();
     for Entry { kind, name, source } in entries {
-        tell(Step::Packing(name));
-        let (begin, bytes) = (io::Seek::stream_position(&mut out)?, source.len()?);
+        // Texts take no time worth telling of.
+        if *kind != Kind::Notice {
+            tell(Step::Packing(name));
+        }
+        let unread = |cause| Failed::Reading(source.path().to_owned(), cause);
+        let mut content = source.open().map_err(unread)?;
+        let (begin, bytes) = (out.stream_position()?, source.len().map_err(unread)?);
         let mut encoder = zstd::Encoder::new(&mut out, level)?;
         encoder.include_checksum(true)?;
         encoder.set_pledged_src_size(Some(bytes))?;
         encoder.long_distance_matching(true)?;
         encoder.window_log(format::WINDOW_LOG)?;
-        io::copy(&mut source.open()?, &mut encoder)?;
+        io::copy(&mut content, &mut encoder)?;
         encoder.finish()?;
-        let end = io::Seek::stream_position(&mut out)?;
-        io::Seek::seek(&mut out, io::SeekFrom::Start(begin))?;
-        let sha256 = format::digest(io::Read::take(&out, end - begin))?;
-        io::Seek::seek(&mut out, io::SeekFrom::Start(end))?;
+        let end = out.stream_position()?;
+        out.seek(SeekFrom::Start(begin))?;
+        let sha256 = format::digest((&out).take(end - begin))?;
+        out.seek(SeekFrom::Start(end))?;
         parts.push(Part {
             name: name.clone(),
             kind: *kind,

@@ -11,7 +11,7 @@ use crate::elf;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -23,6 +23,11 @@ const FORMAT: u32 = 1;
 pub const HEADER: u64 = 64;
 /// No index is near this long; one that claims to be is damaged.
 const LONGEST_INDEX: u32 = 1 << 20;
+
+/// Name of the worker.
+pub const WORKER: &str = "edgebench-worker";
+/// Names that the folder of an extracted payload uses for itself: the record of its files, the stamp, the lock.
+pub const RESERVED: [&str; 3] = ["files.json", "verified", "lock"];
 
 /// What a part is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,11 +92,29 @@ pub struct Index {
     pub parts: Vec<Part>,
 }
 
+impl Index {
+    /// Whether the parts fill the file from `at` to `end`, and each has a name of its own that may be used.
+    fn fills(&self, at: u64, end: u64) -> bool {
+        let mut names = BTreeSet::new();
+        let parts_end = self
+            .parts
+            .iter()
+            .try_fold(at, |at, part| at.checked_add(part.stored));
+        parts_end == Some(end)
+            && self
+                .parts
+                .iter()
+                .all(|part| may_be_called(part.kind, &part.name) && names.insert(&part.name))
+    }
+}
+
 /// A file with a payload, open.
 #[derive(Debug)]
 pub struct Package {
     file: File,
     path: PathBuf,
+    /// Where the first part begins.
+    parts_at: u64,
     /// What it holds.
     pub index: Index,
     /// Identity of the content: the first 16 hex digits of the index's SHA-256.
@@ -109,16 +132,22 @@ impl Package {
         };
         let file = File::open(path).map_err(|cause| unreadable(&cause))?;
         let length = file.metadata().map_err(|cause| unreadable(&cause))?.len();
-        let front = elf::read(&file).map_err(|cause| unreadable(&cause))?.end;
-        if length == front {
-            return Ok(None);
-        }
         let damaged = |cause: String| {
             Error::Runtime(format!(
                 "{} {cause}, so nothing in it is run; copy it again",
                 path.display()
             ))
         };
+        let front = match elf::read(&file) {
+            Ok(facts) => facts.end,
+            Err(cause) if cause.kind() == io::ErrorKind::InvalidData => {
+                return Err(damaged(format!("is cut short or was altered ({cause})")));
+            }
+            Err(cause) => return Err(unreadable(&cause)),
+        };
+        if length == front {
+            return Ok(None);
+        }
         let (index_bytes, total, digest) =
             header(&file, front, length).map_err(|cause| damaged(cause.to_owned()))?;
         if total != length {
@@ -136,16 +165,14 @@ impl Package {
         }
         let index: Index = serde_json::from_slice(&text)
             .map_err(|cause| damaged(format!("has an index that cannot be read ({cause})")))?;
-        let parts: u64 = index.parts.iter().map(|part| part.stored).sum();
-        if index.front_bytes != front
-            || front + HEADER + u64::from(index_bytes) + parts != total
-            || !index.parts.iter().all(|part| plain(&part.name))
-        {
+        let parts_at = front + HEADER + u64::from(index_bytes);
+        if index.front_bytes != front || !index.fills(parts_at, total) {
             return Err(damaged("does not add up to its index".into()));
         }
         Ok(Some(Package {
             file,
             path: path.to_owned(),
+            parts_at,
             index,
             id: hex(&digest)[..16].to_owned(),
         }))
@@ -163,9 +190,7 @@ impl Package {
 
     /// The parts with the place of their compressed bytes.
     pub fn located(&self) -> impl Iterator<Item = (&Part, u64)> {
-        let stored: u64 = self.index.parts.iter().map(|part| part.stored).sum();
-        let length = self.file.metadata().map_or(0, |facts| facts.len());
-        let mut at = length.saturating_sub(stored);
+        let mut at = self.parts_at;
         self.index.parts.iter().map(move |part| {
             let place = at;
             at += part.stored;
@@ -236,7 +261,10 @@ fn header(
         return Err("carries a payload of another edgebench's format");
     }
     let index = u32_at(12);
-    if index > LONGEST_INDEX || length < at + HEADER + u64::from(index) && u64_at(16) <= length {
+    if u64_at(24) != 0
+        || index > LONGEST_INDEX
+        || length < at + HEADER + u64::from(index) && u64_at(16) <= length
+    {
         return Err("was altered (its header)");
     }
     let mut digest = [0; 32];
@@ -244,12 +272,24 @@ fn header(
     Ok((index, u64_at(16), digest))
 }
 
-/// Names go into a folder of ours: one or two plain words, never a way out of it.
-fn plain(name: &str) -> bool {
-    let word = |word: &str| {
-        !word.is_empty() && !word.starts_with('.') && !word.contains(['\\', '\0', '\n'])
-    };
-    name.split('/').count() <= 2 && name.split('/').all(word)
+/// Whether a part may have this name. Files go into a folder of ours: one plain word that the folder does not use for itself,
+/// never a way out of it. A notice has two words.
+pub fn may_be_called(kind: Kind, name: &str) -> bool {
+    let words: Vec<&str> = name.split('/').collect();
+    words.iter().all(|word| is_plain(word))
+        && match kind {
+            Kind::Worker => name == WORKER,
+            Kind::Notice => words.len() == 2,
+            Kind::Runtime | Kind::Provider | Kind::Cuda => {
+                words.len() == 1 && name != WORKER && !RESERVED.contains(&name)
+            }
+        }
+}
+
+/// A file name that is not hidden and can be printed on one line.
+fn is_plain(word: &str) -> bool {
+    let bad = |char: char| char == '\\' || char.is_control();
+    !word.is_empty() && word.len() < 256 && !word.starts_with('.') && !word.contains(bad)
 }
 
 /// Largest window a part may use, as a power of two: what a reader needs in memory.

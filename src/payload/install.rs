@@ -4,24 +4,27 @@
 //! replaced. The program that carries the payload is verified before anything of it is extracted or run; a stamp remembers
 //! which file was verified, so that later starts need not.
 
-use super::format::{Kind, Package, Part};
+use super::format::{Kind, Package, Part, RESERVED};
 use super::parallel;
+use super::scratch::{self, Scratch};
 use crate::error::{Error, Result};
 use rustix::fs::StatVfsMountFlags;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Name of the extracted worker.
-pub const WORKER: &str = "edgebench-worker";
-const RECORD: &str = "files.json";
-const STAMP: &str = "verified";
-const LOCK: &str = "lock";
-/// Folders being written start with this.
+const RECORD: &str = RESERVED[0];
+const STAMP: &str = RESERVED[1];
+const LOCK: &str = RESERVED[2];
+/// Whoever extracts or removes has locked this file in the root: one at a time.
+const TURN: &str = ".lock";
+/// Folders being written or removed start with this.
 const STAGING: &str = ".staging-";
+/// Folders of links to memory files start with this.
+const LINKS: &str = ".edgebench-links-";
 const HINT: &str = " with --runtime-dir or EDGEBENCH_RUNTIME_DIR";
 
 /// An extracted payload, ready to be loaded. The folder is not removed by `edgebench cache clear` while this lives.
@@ -40,7 +43,7 @@ enum Keep {
     /// The lock of a folder in the cache.
     Lock(Option<File>),
     /// Anonymous files, and the folder of links to them.
-    Memory(Vec<File>, tempfile::TempDir),
+    Memory(Vec<File>, Scratch),
 }
 
 /// One extracted file as it was when it was whole.
@@ -56,13 +59,25 @@ struct Recorded {
 pub fn ensure(package: &Package, root: &Path) -> Result<Installed> {
     let folder = root.join(&package.id);
     let reason = match prepare_root(root)? {
+        Some(reason) => reason,
         None => match on_disk(package, root, &folder) {
-            Ok(installed) => return Ok(installed),
+            Ok(lock) => {
+                return Ok(Installed {
+                    folder,
+                    note: None,
+                    _keep: Keep::Lock(lock),
+                });
+            }
             Err(Failed::Told(error)) => return Err(error),
             Err(Failed::Io(cause)) if read_only(&cause) => cause.to_string(),
+            Err(Failed::Io(cause)) if cause.kind() == io::ErrorKind::InvalidData => {
+                return Err(Error::Runtime(format!(
+                    "{} was packed wrongly ({cause}), so nothing in it is run; pack it again",
+                    package.path().display()
+                )));
+            }
             Err(Failed::Io(cause)) => return Err(Error::output(&folder, cause, HINT)),
         },
-        Some(reason) => reason,
     };
     in_memory(package, root, &reason)
 }
@@ -109,11 +124,11 @@ fn prepare_root(root: &Path) -> Result<Option<String>> {
     }
 }
 
-/// Refuses a folder or file that another user owns or may change, and a link in its place: what lies there gets run.
+/// Refuses a folder that another user owns or may change, and a link or file in its place: what lies there gets run.
 fn trusted(path: &Path) -> Result<()> {
-    let refuse = |flaw: &str| {
+    let refuse = |flaw: &str, remedy: &str| {
         Err(Error::Runtime(format!(
-            "{} {flaw}, so no program is kept or run there; remove it, or choose another folder{HINT}",
+            "{} {flaw}, so no program is kept or run there; {remedy}, or choose another folder{HINT}",
             path.display()
         )))
     };
@@ -123,56 +138,75 @@ fn trusted(path: &Path) -> Result<()> {
     };
     let us = rustix::process::geteuid().as_raw();
     if facts.is_symlink() {
-        return refuse("is a symbolic link");
+        return refuse("is a symbolic link", "remove it");
+    }
+    if !facts.is_dir() {
+        return refuse("is not a folder", "remove it");
     }
     if facts.uid() != us && facts.uid() != 0 {
-        return refuse(&format!("belongs to another user (uid {})", facts.uid()));
+        let flaw = format!("belongs to another user (uid {})", facts.uid());
+        return refuse(&flaw, "remove it");
     }
     if facts.mode() & 0o022 != 0 {
-        return refuse("can be written by other users");
+        return refuse(
+            "can be written by other users",
+            "take that right from them with chmod go-w",
+        );
     }
     Ok(())
 }
 
-/// The folder in the cache, extracted if it is absent or damaged.
-fn on_disk(package: &Package, root: &Path, folder: &Path) -> Result<Installed, Failed> {
+/// Sees to it that the folder in the cache is there and whole. The answer is the lock that keeps it there.
+fn on_disk(package: &Package, root: &Path, folder: &Path) -> Result<Option<File>, Failed> {
     if folder.symlink_metadata().is_ok() {
         trusted(folder).map_err(Failed::Told)?;
     }
     let own = identity(package.file())?;
-    let known = whole(folder, package);
-    if known && fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == own) {
-        return Ok(installed(folder));
+    let is_verified = || {
+        whole(folder, package)
+            && fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == own)
+    };
+    // Locked before it is looked at: nobody clears it away in between.
+    let kept = keep(folder);
+    if is_verified() {
+        return Ok(kept);
     }
-    package.verify().map_err(Failed::Told)?;
-    if !known {
-        sweep(root);
-        let staging = tempfile::Builder::new()
-            .prefix(STAGING)
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(root)?;
-        let staged = staging.path().join("new");
-        fs::DirBuilder::new().mode(0o700).create(&staged)?;
-        // Held while it is written, so that another start does not sweep it away.
-        let lock = File::create(staging.path().join(LOCK))?;
-        lock.lock_shared()?;
-        extract(package, &staged)?;
-        publish(&staged, folder, &staging.path().join("old"), package)?;
+    drop(kept);
+    let _turn = turn(root);
+    // Whoever had the turn before has usually done all the work.
+    if !is_verified() {
+        package.verify().map_err(Failed::Told)?;
+        if !whole(folder, package) {
+            let staging = Scratch::new(root, STAGING)?;
+            let staged = staging.path().join("new");
+            fs::DirBuilder::new().mode(0o700).create(&staged)?;
+            extract(package, &staged)?;
+            publish(&staged, folder, &staging.path().join("old"), package)?;
+        }
+        // Somebody else's folder, prepared for all, works without: then every start verifies.
+        let _ = replace(&folder.join(STAMP), own.as_bytes());
     }
-    // Somebody else's folder, prepared for all, works without: then every start verifies.
-    let _ = replace(&folder.join(STAMP), own.as_bytes());
-    Ok(installed(folder))
+    Ok(keep(folder))
 }
 
-fn installed(folder: &Path) -> Installed {
-    let lock = File::open(folder.join(LOCK))
-        .and_then(|lock| lock.lock_shared().map(|()| lock))
-        .ok();
-    Installed {
-        folder: folder.to_owned(),
-        note: None,
-        _keep: Keep::Lock(lock),
-    }
+/// Waits until nobody else extracts or removes below `root`. Nothing where there are no locks, or the root is read-only:
+/// what is there is then still replaced only by renames.
+fn turn(root: &Path) -> Option<File> {
+    let lock = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(root.join(TURN))
+        .ok()?;
+    lock.lock().ok().map(|()| lock)
+}
+
+/// Keeps an extracted folder from being removed.
+fn keep(folder: &Path) -> Option<File> {
+    let lock = File::open(folder.join(LOCK)).ok()?;
+    lock.lock_shared().ok().map(|()| lock)
 }
 
 /// What tells this very file, unchanged, from any other.
@@ -192,8 +226,11 @@ fn identity(file: &File) -> io::Result<String> {
 
 fn recorded(folder: &Path, name: &str) -> io::Result<Recorded> {
     let facts = fs::symlink_metadata(folder.join(name))?;
-    if !facts.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not a file"));
+    if !facts.is_file() || facts.mode() & 0o022 != 0 {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a file that only its owner may change",
+        ));
     }
     Ok(Recorded {
         name: name.to_owned(),
@@ -210,12 +247,13 @@ fn whole(folder: &Path, package: &Package) -> bool {
     let Ok(records) = serde_json::from_slice::<Vec<Recorded>>(&text) else {
         return false;
     };
-    records.len() == extracted(package).count()
-        && records.iter().all(|record| {
-            recorded(folder, &record.name).is_ok_and(|found| found == *record)
-                && fs::symlink_metadata(folder.join(&record.name))
-                    .is_ok_and(|facts| facts.mode() & 0o022 == 0)
+    extracted(package).all(|(part, _)| {
+        let record = records.iter().find(|record| record.name == part.name);
+        record.is_some_and(|record| {
+            record.bytes == part.bytes
+                && recorded(folder, &part.name).is_ok_and(|found| found == *record)
         })
+    })
 }
 
 /// The parts that become files.
@@ -240,25 +278,17 @@ pub fn extract(package: &Package, folder: &Path) -> io::Result<()> {
             .write(true)
             .create_new(true)
             .mode(mode)
-            .open(folder.join(file_name(part)))?;
+            .open(folder.join(&part.name))?;
         fill(&file, &mut package.content(part, *at)?, part.bytes)?;
         file.sync_all()
     })?;
     let records: Vec<Recorded> = parts
         .iter()
-        .map(|(part, _)| recorded(folder, file_name(part)))
+        .map(|(part, _)| recorded(folder, &part.name))
         .collect::<io::Result<_>>()?;
     File::create_new(folder.join(LOCK))?;
     replace(&folder.join(RECORD), &serde_json::to_vec(&records)?)?;
     File::open(folder)?.sync_all()
-}
-
-/// The name a part has on disk.
-fn file_name(part: &Part) -> &str {
-    match part.kind {
-        Kind::Worker => WORKER,
-        _ => &part.name,
-    }
 }
 
 /// Writes the content, leaving holes where it is zero: blanked GPU code takes no space and no time.
@@ -266,10 +296,16 @@ fn fill(file: &File, content: &mut impl Read, bytes: u64) -> io::Result<()> {
     const BLOCK: usize = 1 << 16;
     let (mut block, mut at) = (vec![0; BLOCK], 0u64);
     file.set_len(bytes)?;
+    let invalid = |cause: String| io::Error::new(io::ErrorKind::InvalidData, cause);
     loop {
-        let length = read_block(content, &mut block)?;
+        let length = read_block(content, &mut block).map_err(|cause| invalid(cause.to_string()))?;
         if length == 0 {
             break;
+        }
+        if at + length as u64 > bytes {
+            return Err(invalid(format!(
+                "it holds more than the {bytes} bytes that were packed"
+            )));
         }
         if block[..length].iter().any(|byte| *byte != 0) {
             file.write_all_at(&block[..length], at)?;
@@ -279,10 +315,9 @@ fn fill(file: &File, content: &mut impl Read, bytes: u64) -> io::Result<()> {
     if at == bytes {
         Ok(())
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("it holds {at} bytes where {bytes} were packed"),
-        ))
+        Err(invalid(format!(
+            "it holds {at} bytes where {bytes} were packed"
+        )))
     }
 }
 
@@ -331,16 +366,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what starts that were killed left half-extracted; what a start still writes is locked.
-fn sweep(root: &Path) {
-    for item in fs::read_dir(root).into_iter().flatten().flatten() {
-        let path = item.path();
-        if item.file_name().to_string_lossy().starts_with(STAGING)
-            && File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
-        {
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
+/// Removes what killed starts left below `root`.
+pub fn sweep(root: &Path) {
+    scratch::sweep(root, STAGING);
+    scratch::sweep(root, LINKS);
 }
 
 /// One extracted payload, for `edgebench cache`.
@@ -383,8 +412,23 @@ pub fn entries(root: &Path) -> Vec<Entry> {
 
 /// Removes an extracted payload unless a run uses it. `true` when it is gone.
 pub fn discard(entry: &Entry) -> bool {
-    let free = File::open(entry.folder.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-    free && fs::remove_dir_all(&entry.folder).is_ok()
+    let Some(root) = entry.folder.parent() else {
+        return false;
+    };
+    let _turn = turn(root);
+    let lock = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(entry.folder.join(LOCK));
+    let is_free = match &lock {
+        Ok(lock) => lock.try_lock().is_ok(),
+        // Without its lock nobody uses it any more.
+        Err(cause) => cause.kind() == io::ErrorKind::NotFound,
+    };
+    // Moved away whole, and still locked: a start that waits for the lock finds nothing, and none finds a part of it.
+    is_free
+        && Scratch::new(root, STAGING)
+            .is_ok_and(|aside| fs::rename(&entry.folder, aside.path().join("old")).is_ok())
 }
 
 /// The payload in anonymous memory files. ONNX Runtime looks for its providers beside the path it was loaded by, so a folder
@@ -397,27 +441,17 @@ fn in_memory(package: &Package, root: &Path, reason: &str) -> Result<Installed> 
         ))
     };
     package.verify()?;
-    let links = [
-        Some(root.to_owned()),
-        Some(std::env::temp_dir()),
-        Some("/dev/shm".into()),
-    ]
-    .into_iter()
-    .flatten()
-    .find_map(|place| {
-        tempfile::Builder::new()
-            .prefix(".edgebench-")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(place)
-            .ok()
-    });
+    let places = [root.to_owned(), std::env::temp_dir(), "/dev/shm".into()];
+    let links = places
+        .iter()
+        .find_map(|place| Scratch::new(place, LINKS).ok());
     let Some(links) = links else {
         return Err(failed(&"no folder can be written, not even for links"));
     };
     let parts: Vec<_> = extracted(package).collect();
     let files: Vec<File> = parts
         .iter()
-        .map(|(part, _)| memory_file(file_name(part)))
+        .map(|(part, _)| memory_file(&part.name))
         .collect::<io::Result<_>>()
         .map_err(|cause| failed(&cause))?;
     let work: Vec<_> = parts.iter().zip(&files).collect();
@@ -428,7 +462,7 @@ fn in_memory(package: &Package, root: &Path, reason: &str) -> Result<Installed> 
     for ((part, _), file) in &work {
         use std::os::fd::AsRawFd;
         let target = format!("/proc/self/fd/{}", file.as_raw_fd());
-        std::os::unix::fs::symlink(target, links.path().join(file_name(part)))
+        std::os::unix::fs::symlink(target, links.path().join(&part.name))
             .map_err(|cause| failed(&cause))?;
     }
     Ok(Installed {

@@ -61,7 +61,7 @@ pub fn is_cuda(name: &str) -> bool {
         "libcudnn",
         "libnvrtc.",
     ];
-    families.iter().any(|family| name.starts_with(family))
+    !name.contains('/') && families.iter().any(|family| name.starts_with(family))
 }
 
 /// The pip package of CUDA `major` that has a library, without the version.
