@@ -353,3 +353,268 @@ pub fn write(
     io::copy(&mut parts.take(stored), out)?;
     out.flush()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, told};
+    use super::*;
+    use crate::error::exit;
+    use proptest::prelude::*;
+    use std::fs;
+
+    /// Writes `bytes` and opens them; what is wrong with them, if anything.
+    fn opened(folder: &Path, bytes: &[u8]) -> Result<Option<Package>> {
+        let path = folder.join("changed");
+        fs::write(&path, bytes).unwrap();
+        let package = Package::open(&path)?;
+        if let Some(package) = &package {
+            package.verify()?;
+        }
+        Ok(package)
+    }
+
+    /// A good file, and where its program, header, index and parts end.
+    fn good(folder: &Path) -> (Vec<u8>, Package, Vec<usize>) {
+        let package = samples::opened(folder);
+        let bytes = fs::read(package.path()).unwrap();
+        let front = package.index.front_bytes;
+        let ends = package.located().map(|(part, at)| at + part.stored);
+        let ends = [front, front + HEADER, package.parts_at]
+            .into_iter()
+            .chain(ends);
+        let ends = ends.map(|end| end as usize).collect();
+        (bytes, package, ends)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bytes, package, ends) = good(folder.path());
+        assert_eq!(ends.last(), Some(&bytes.len()));
+        package.verify().unwrap();
+        assert_eq!(package.id.len(), 16);
+        let contents: Vec<Vec<u8>> = package
+            .located()
+            .map(|(part, at)| {
+                let mut content = Vec::new();
+                let mut reader = package.content(part, at).unwrap();
+                reader.read_to_end(&mut content).unwrap();
+                assert_eq!(content.len() as u64, part.bytes);
+                content
+            })
+            .collect();
+        let packed: Vec<Vec<u8>> = samples::parts().into_iter().map(|part| part.2).collect();
+        assert!(contents == packed);
+    }
+
+    #[test]
+    fn a_program_alone_carries_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(
+            opened(folder.path(), &samples::program())
+                .unwrap()
+                .is_none()
+        );
+        let own = std::env::current_exe().unwrap();
+        assert!(Package::open(&own).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bytes, _, ends) = good(folder.path());
+        let around = ends.iter().flat_map(|end| [end - 1, *end, end + 1]);
+        let inside = [0, 3, 63, 64, 100, 2000, bytes.len() - 100];
+        for length in around.chain(inside) {
+            // The end of the program is the end of a program without a payload.
+            if length >= bytes.len() || length == ends[0] {
+                continue;
+            }
+            let error = opened(folder.path(), &bytes[..length]).unwrap_err();
+            told(&error, exit::RUNTIME, &["cut short", "copy it again"]);
+        }
+        let header = ends[1];
+        let error = opened(folder.path(), &bytes[..header]).unwrap_err();
+        let lengths = format!("({header} of {} bytes)", bytes.len());
+        told(&error, exit::RUNTIME, &[&lengths]);
+    }
+
+    #[test]
+    fn a_file_that_grew_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bytes, _, _) = good(folder.path());
+        let error = opened(folder.path(), &[&bytes[..], b"!"].concat()).unwrap_err();
+        told(&error, exit::RUNTIME, &["longer than it should be"]);
+        let program = samples::program();
+        for more in [&b"!"[..], &[0; 64], &[7; 5000]] {
+            let error = opened(folder.path(), &[&program[..], more].concat()).unwrap_err();
+            told(&error, exit::RUNTIME, &["altered behind its program"]);
+        }
+    }
+
+    #[test]
+    fn an_altered_byte_is_found_and_its_place_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (bytes, package, ends) = good(folder.path());
+        let changed = |at: usize| {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x20;
+            opened(folder.path(), &bytes).unwrap_err()
+        };
+        told(
+            &changed(ends[0] - 1),
+            exit::RUNTIME,
+            &["altered (its program)"],
+        );
+        told(&changed(ends[1]), exit::RUNTIME, &["altered (its index)"]);
+        told(
+            &changed(ends[2] - 1),
+            exit::RUNTIME,
+            &["altered (its index)"],
+        );
+        for ((part, at), end) in package.located().zip(&ends[3..]) {
+            for at in [at as usize, end - 1] {
+                told(&changed(at), exit::RUNTIME, &["altered", &part.name]);
+            }
+        }
+        // In the header: the mark, the format, the index's length, the file's, what is kept for later, the digest.
+        let header = ends[0];
+        for (at, says) in [
+            (0, "altered behind its program"),
+            (8, "another edgebench's format"),
+            (12, "altered"),
+            (15, "altered (its header)"),
+            (16, "is "),
+            (23, "cut short"),
+            (24, "altered (its header)"),
+            (31, "altered (its header)"),
+            (32, "altered (its index)"),
+            (63, "altered (its index)"),
+        ] {
+            told(&changed(header + at), exit::RUNTIME, &[says]);
+        }
+    }
+
+    #[test]
+    fn an_index_that_tells_lies_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = |change: fn(&mut Index), says: &str| {
+            let path = folder.path().join("lying");
+            samples::pack(&path, &samples::parts(), change);
+            let opened = Package::open(&path).map(Option::unwrap);
+            let error = opened.and_then(|package| package.verify()).unwrap_err();
+            told(&error, exit::RUNTIME, &[says]);
+        };
+        const ADDS_UP: &str = "does not add up to its index";
+        refused(|index| index.front_bytes -= 1, "altered behind its program");
+        refused(|index| index.front_sha256.clear(), "altered (its program)");
+        refused(
+            |index| index.parts[2].sha256.clear(),
+            "libonnxruntime.so.1.2.3",
+        );
+        refused(|index| index.parts.swap(0, 1), "altered");
+        refused(
+            |index| index.parts[1].name = index.parts[0].name.clone(),
+            ADDS_UP,
+        );
+        refused(
+            |index| index.parts[3].name = index.parts[2].name.clone(),
+            ADDS_UP,
+        );
+        refused(|index| index.parts[0].kind = Kind::Cuda, ADDS_UP);
+    }
+
+    #[test]
+    fn lengths_beyond_all_measure_are_refused() {
+        let part = |stored| Part {
+            name: format!("lib{stored}.so"),
+            kind: Kind::Cuda,
+            bytes: 1,
+            stored,
+            sha256: String::new(),
+        };
+        let index = |lengths: &[u64]| Index {
+            version: String::new(),
+            arch: String::new(),
+            front_bytes: 0,
+            front_sha256: String::new(),
+            runtime_source: String::new(),
+            kernels: Vec::new(),
+            parts: lengths.iter().copied().map(part).collect(),
+        };
+        assert!(index(&[2, 3]).fills(10, 15));
+        assert!(!index(&[2, 3]).fills(10, 16));
+        assert!(!index(&[u64::MAX, 16]).fills(10, 25));
+        assert!(!index(&[u64::MAX - 5]).fills(10, 4));
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_but_into_the_folder() {
+        for name in [
+            "",
+            ".",
+            "..",
+            "../up",
+            "/etc/passwd",
+            "a/b",
+            "a/../b",
+            ".hidden",
+            "a\\b",
+            "a\nb",
+            "a\0",
+            "lock",
+            "verified",
+            "files.json",
+            WORKER,
+        ] {
+            assert!(!may_be_called(Kind::Runtime, name), "{name:?}");
+        }
+        assert!(!may_be_called(Kind::Cuda, &"x".repeat(256)));
+        assert!(may_be_called(Kind::Cuda, "libcublas.so.12"));
+        assert!(may_be_called(Kind::Worker, WORKER) && !may_be_called(Kind::Worker, "worker"));
+        assert!(may_be_called(Kind::Notice, "onnxruntime/LICENSE"));
+        for name in ["LICENSE", "a/b/c", "../LICENSE", "a/", "/a", "a/.b"] {
+            assert!(!may_be_called(Kind::Notice, name), "{name:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bad");
+        for name in ["../../escaped", "/tmp/escaped", "sub/escaped", "lock"] {
+            let parts = [(Kind::Runtime, name, b"x".to_vec())];
+            samples::pack(&path, &parts, |_| {});
+            let error = Package::open(&path).unwrap_err();
+            told(&error, exit::RUNTIME, &["does not add up"]);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn no_change_to_the_bytes_is_overlooked_or_brings_it_down(
+            flips in proptest::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 0..4),
+            // Most of the file is program and filler; the rest is what can go wrong.
+            behind in any::<bool>(),
+            cut in proptest::option::of(any::<prop::sample::Index>()),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let (good, package, ends) = good(folder.path());
+            let mut bytes = good.clone();
+            let from = if behind { ends[0] } else { 0 };
+            for (at, mask) in &flips {
+                let room = bytes.len() - from;
+                bytes[from + at.index(room)] ^= mask;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(from + cut.index(good.len() - from));
+            }
+            match opened(folder.path(), &bytes) {
+                Ok(Some(found)) => {
+                    prop_assert!(bytes == good);
+                    prop_assert_eq!(found.index, package.index);
+                }
+                Ok(None) => prop_assert_eq!(bytes.len(), ends[0]),
+                Err(error) => told(&error, exit::RUNTIME, &[]),
+            }
+        }
+    }
+}

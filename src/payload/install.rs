@@ -483,3 +483,461 @@ fn memory_file(name: &str) -> io::Result<File> {
         .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::empty()))?;
     Ok(File::from(made))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::format::WORKER;
+    use super::super::samples::{self, Mount, names, told};
+    use super::*;
+    use crate::error::exit;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    /// A place for a package and a root of its own.
+    struct Place {
+        folder: tempfile::TempDir,
+        package: Package,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let folder = tempfile::tempdir().unwrap();
+            let package = samples::opened(folder.path());
+            Place { folder, package }
+        }
+
+        fn root(&self) -> PathBuf {
+            self.folder.path().join("cache/runtime")
+        }
+
+        fn ensure(&self) -> Installed {
+            let installed = ensure(&self.package, &self.root()).unwrap();
+            assert_whole(&installed.folder);
+            installed
+        }
+
+        /// What is wrong with the root.
+        fn error(&self) -> Error {
+            ensure(&self.package, &self.root()).unwrap_err()
+        }
+
+        /// Everything in the root.
+        fn left(&self) -> Vec<String> {
+            names(&self.root())
+        }
+    }
+
+    /// Checks that every file has its content, and that the worker can be started.
+    #[track_caller]
+    fn assert_whole(folder: &Path) {
+        for (kind, name, content) in samples::parts() {
+            if kind != Kind::Notice {
+                assert!(fs::read(folder.join(name)).unwrap() == content, "{name}");
+            }
+        }
+        let said = Command::new(folder.join(WORKER)).output().unwrap();
+        assert_eq!(said.stdout, b"ready\n", "{said:?}");
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn modified(folder: &Path) -> Vec<(String, SystemTime)> {
+        let time = |name: String| {
+            let facts = fs::metadata(folder.join(&name)).unwrap();
+            (name, facts.modified().unwrap())
+        };
+        names(folder).into_iter().map(time).collect()
+    }
+
+    #[test]
+    fn the_first_start_extracts_and_only_this_user_may_touch_it() {
+        let place = Place::new();
+        let installed = place.ensure();
+        assert_eq!(installed.folder, place.root().join(&place.package.id));
+        assert_eq!(installed.note, None);
+        let expected = [
+            WORKER,
+            "files.json",
+            "libonnxruntime.so.1.2.3",
+            "libprovider.so",
+            "lock",
+            "verified",
+        ];
+        assert_eq!(names(&installed.folder), expected, "notices stay packed");
+        assert_eq!(
+            (mode(&place.root()), mode(&installed.folder)),
+            (0o700, 0o700)
+        );
+        assert_eq!(mode(&installed.folder.join(WORKER)), 0o700);
+        for name in &expected[1..] {
+            let mode = mode(&installed.folder.join(name));
+            assert_eq!(mode & 0o133, 0, "{name}: {mode:o}");
+        }
+        assert_eq!(place.left(), [TURN, &place.package.id]);
+    }
+
+    #[test]
+    fn zeros_become_holes() {
+        let place = Place::new();
+        let library = place.ensure().folder.join("libonnxruntime.so.1.2.3");
+        let facts = fs::metadata(library).unwrap();
+        assert_eq!(facts.len(), samples::library().len() as u64);
+        assert!(
+            facts.blocks() * 512 <= 256 << 10,
+            "{} blocks",
+            facts.blocks()
+        );
+    }
+
+    #[test]
+    fn the_second_start_writes_nothing() {
+        let place = Place::new();
+        let before = modified(&place.ensure().folder);
+        let again = place.ensure();
+        assert_eq!(modified(&again.folder), before);
+    }
+
+    #[test]
+    fn a_damaged_missing_or_loosened_file_is_replaced() {
+        let place = Place::new();
+        let folder = place.ensure().folder.clone();
+        let library = folder.join("libonnxruntime.so.1.2.3");
+        let damages: [&dyn Fn(); 10] = [
+            &|| fs::remove_file(&library).unwrap(),
+            &|| fs::write(&library, "shorter").unwrap(),
+            &|| {
+                let mut bytes = samples::library();
+                bytes[5] = 1;
+                fs::write(&library, bytes).unwrap();
+            },
+            &|| fs::set_permissions(&library, Permissions::from_mode(0o666)).unwrap(),
+            &|| {
+                fs::rename(&library, folder.join("elsewhere")).unwrap();
+                symlink("elsewhere", &library).unwrap();
+            },
+            &|| fs::remove_file(folder.join(RECORD)).unwrap(),
+            &|| fs::write(folder.join(RECORD), "[]").unwrap(),
+            &|| fs::write(folder.join(RECORD), "no json").unwrap(),
+            &|| fs::remove_dir_all(&folder).unwrap(),
+            &|| {
+                fs::remove_dir_all(&folder).unwrap();
+                fs::create_dir(&folder).unwrap();
+            },
+        ];
+        for damage in damages {
+            damage();
+            assert_eq!(place.ensure().folder, folder);
+            assert_eq!(place.left(), [TURN, &place.package.id]);
+        }
+    }
+
+    #[test]
+    fn an_altered_copy_is_noticed_although_its_payload_lies_there_whole() {
+        let place = Place::new();
+        drop(place.ensure());
+        let mut bytes = fs::read(place.package.path()).unwrap();
+        // In the program: index and parts are those that were extracted.
+        bytes[2000] ^= 1;
+        let copy = place.folder.path().join("copy");
+        fs::write(&copy, &bytes).unwrap();
+        let copy = Package::open(&copy).unwrap().unwrap();
+        assert_eq!(copy.id, place.package.id);
+        let error = ensure(&copy, &place.root()).unwrap_err();
+        told(&error, exit::RUNTIME, &["altered (its program)", "copy"]);
+        // In place, with its old time put back.
+        let facts = fs::metadata(place.package.path()).unwrap();
+        fs::write(place.package.path(), &bytes).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(place.package.path())
+            .unwrap();
+        file.set_modified(facts.modified().unwrap()).unwrap();
+        told(&place.error(), exit::RUNTIME, &["altered (its program)"]);
+    }
+
+    #[test]
+    fn a_good_copy_is_verified_and_shares_the_folder() {
+        let place = Place::new();
+        let first = place.ensure();
+        let copy = place.folder.path().join("copy");
+        fs::copy(place.package.path(), &copy).unwrap();
+        let copy = Package::open(&copy).unwrap().unwrap();
+        let stamp = fs::read(first.folder.join(STAMP)).unwrap();
+        let library = first.folder.join("libonnxruntime.so.1.2.3");
+        let before = fs::metadata(&library).unwrap().modified().unwrap();
+        assert_eq!(ensure(&copy, &place.root()).unwrap().folder, first.folder);
+        assert_eq!(fs::metadata(&library).unwrap().modified().unwrap(), before);
+        assert_ne!(fs::read(first.folder.join(STAMP)).unwrap(), stamp);
+    }
+
+    #[test]
+    fn a_part_that_is_not_as_long_as_the_index_says_is_never_installed() {
+        let place = Place::new();
+        for lie in [-1_i64, 1] {
+            let path = place.folder.path().join("lying");
+            samples::pack(&path, &samples::parts(), |index| {
+                index.parts[2].bytes = index.parts[2].bytes.saturating_add_signed(lie);
+            });
+            let lying = Package::open(&path).unwrap().unwrap();
+            let error = ensure(&lying, &place.root()).unwrap_err();
+            told(&error, exit::RUNTIME, &["packed wrongly", "lying"]);
+            assert_eq!(place.left(), [TURN]);
+        }
+    }
+
+    #[test]
+    fn eight_threads_at_once_all_get_a_whole_copy() {
+        let place = Place::new();
+        for round in 0..3 {
+            std::thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| place.ensure());
+                }
+            });
+            assert_eq!(place.left(), [TURN, &place.package.id]);
+            let worker = place.root().join(&place.package.id).join(WORKER);
+            match round {
+                0 => fs::write(worker, "damaged").unwrap(),
+                _ => fs::remove_dir_all(place.root()).unwrap(),
+            }
+        }
+    }
+
+    const PROGRAM: &str = "EDGEBENCH_TEST_PROGRAM";
+    const ROOT: &str = "EDGEBENCH_TEST_ROOT";
+
+    #[test]
+    #[ignore = "the other side of the tests with several processes, which start it"]
+    fn one_start() {
+        let [program, root] =
+            [PROGRAM, ROOT].map(|name| PathBuf::from(std::env::var_os(name).unwrap()));
+        let package = Package::open(&program).unwrap().unwrap();
+        let installed = ensure(&package, &root).unwrap();
+        let said = Command::new(installed.folder.join(WORKER))
+            .output()
+            .unwrap();
+        assert_eq!(said.stdout, b"ready\n");
+    }
+
+    /// Another process that starts the package.
+    fn start(program: &Path, root: &Path) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "payload::install::tests::one_start", "--ignored"])
+            .env(PROGRAM, program)
+            .env(ROOT, root)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    #[test]
+    fn eight_processes_at_once_all_get_a_whole_copy() {
+        let place = Place::new();
+        let starts: Vec<Child> = (0..8)
+            .map(|_| start(place.package.path(), &place.root()))
+            .collect();
+        for mut child in starts {
+            assert!(child.wait().unwrap().success());
+        }
+        assert_eq!(place.left(), [TURN, &place.package.id]);
+        place.ensure();
+    }
+
+    #[test]
+    fn a_start_that_is_killed_leaves_nothing_that_the_next_takes_or_keeps() {
+        let place = Place::new();
+        // Long enough to be caught in the middle.
+        let noise: Vec<u8> = (0..24_u32 << 20)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let mut parts = samples::parts();
+        parts.push((Kind::Cuda, "libnoise.so", noise));
+        let path = place.folder.path().join("long");
+        samples::pack(&path, &parts, |_| {});
+        let long = Package::open(&path).unwrap().unwrap();
+        let mut child = start(&path, &place.root());
+        let began = std::time::Instant::now();
+        while !place.left().iter().any(|name| name.starts_with(STAGING)) {
+            assert!(began.elapsed() < Duration::from_secs(60));
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let left = place.left();
+        assert!(
+            left.iter().any(|name| name.starts_with(STAGING)),
+            "{left:?}"
+        );
+        let folder = ensure(&long, &place.root()).unwrap().folder.clone();
+        assert_whole(&folder);
+        assert_eq!(place.left(), [TURN, &long.id]);
+    }
+
+    #[test]
+    fn what_is_in_use_is_kept_and_the_rest_is_cleared() {
+        let place = Place::new();
+        let installed = place.ensure();
+        let list = entries(&place.root());
+        assert_eq!((list.len(), &list[0].name), (1, &place.package.id));
+        assert!(
+            list[0].bytes > 0 && list[0].bytes < 1 << 20,
+            "holes count nothing"
+        );
+        assert!(!discard(&list[0]));
+        assert_whole(&installed.folder);
+        drop(installed);
+        assert!(discard(&list[0]));
+        assert_eq!(place.left(), [TURN]);
+        assert!(entries(&place.root()).is_empty());
+        place.ensure();
+    }
+
+    #[test]
+    fn starts_and_clearing_at_once_never_leave_a_start_without_its_files() {
+        let place = Place::new();
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| (0..15).for_each(|_| drop(place.ensure()))))
+                .collect();
+            while !starts.iter().all(|start| start.is_finished()) {
+                entries(&place.root()).iter().for_each(|entry| {
+                    discard(entry);
+                });
+            }
+        });
+        place.ensure();
+        assert_eq!(place.left(), [TURN, &place.package.id]);
+    }
+
+    #[test]
+    fn a_folder_that_others_control_is_refused() {
+        let place = Place::new();
+        let folder = place.ensure().folder.clone();
+        let set = |path: &Path, mode: u32| {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap()
+        };
+        for path in [&place.root(), &folder] {
+            for mode in [0o770, 0o707, 0o1777] {
+                set(path, mode);
+                told(
+                    &place.error(),
+                    exit::RUNTIME,
+                    &["other users", "chmod go-w", "--runtime-dir"],
+                );
+            }
+            set(path, 0o700);
+            let moved = path.with_extension("moved");
+            fs::rename(path, &moved).unwrap();
+            symlink(&moved, path).unwrap();
+            told(
+                &place.error(),
+                exit::RUNTIME,
+                &["symbolic link", "remove it"],
+            );
+            fs::remove_file(path).unwrap();
+            symlink("/nonexistent", path).unwrap();
+            told(&place.error(), exit::RUNTIME, &["symbolic link"]);
+            fs::remove_file(path).unwrap();
+            fs::write(path, "a file").unwrap();
+            told(
+                &place.error(),
+                exit::RUNTIME,
+                &["not a folder", "remove it"],
+            );
+            fs::remove_file(path).unwrap();
+            fs::rename(&moved, path).unwrap();
+            place.ensure();
+        }
+        if !samples::is_root() {
+            return samples::skipped("only root can give a folder to another user");
+        }
+        for path in [&place.root(), &folder] {
+            std::os::unix::fs::chown(path, Some(12_345), None).unwrap();
+            told(&place.error(), exit::RUNTIME, &["another user (uid 12345)"]);
+            std::os::unix::fs::chown(path, Some(0), None).unwrap();
+        }
+        place.ensure();
+    }
+
+    #[test]
+    fn a_file_where_a_parent_should_be_is_told() {
+        let place = Place::new();
+        fs::write(place.folder.path().join("cache"), "a file").unwrap();
+        told(
+            &place.error(),
+            exit::OUTPUT,
+            &["cache/runtime", "--runtime-dir"],
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_told_and_nothing_half_written_stays() {
+        let place = Place::new();
+        let Some(disk) = Mount::new(place.folder.path(), "size=64k") else {
+            return;
+        };
+        let noise: Vec<u8> = (0..200_000_u32)
+            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
+            .collect();
+        let mut parts = samples::parts();
+        parts.push((Kind::Cuda, "libnoise.so", noise));
+        let path = place.folder.path().join("large");
+        samples::pack(&path, &parts, |_| {});
+        let large = Package::open(&path).unwrap().unwrap();
+        let root = disk.path().join("runtime");
+        let error = ensure(&large, &root).unwrap_err();
+        told(&error, exit::OUTPUT, &["No space left", "--runtime-dir"]);
+        assert_eq!(names(&root), [TURN]);
+    }
+
+    #[test]
+    fn where_programs_may_not_run_or_nothing_be_written_memory_serves() {
+        let place = Place::new();
+        let Some(disk) = Mount::new(place.folder.path(), "noexec") else {
+            return;
+        };
+        let in_memory = |root: &Path, why: &str| {
+            let installed = ensure(&place.package, root).unwrap();
+            let note = installed.note.clone().unwrap();
+            assert!(
+                note.contains(why) && note.contains("--runtime-dir"),
+                "{note}"
+            );
+            assert!(!note.contains(". "), "{note}");
+            assert_whole(&installed.folder);
+            let folder = installed.folder.clone();
+            drop(installed);
+            assert!(!folder.exists());
+        };
+        let root = disk.path().join("runtime");
+        in_memory(&root, "noexec");
+        assert!(names(&root).is_empty());
+        // The links of a run that was killed go with the next.
+        fs::create_dir(root.join(format!("{LINKS}dead"))).unwrap();
+        in_memory(&root, "noexec");
+        assert!(names(&root).is_empty());
+        disk.freeze();
+        in_memory(&disk.path().join("absent"), "Read-only");
+    }
+
+    #[test]
+    fn a_folder_prepared_for_all_is_used_although_it_cannot_be_written() {
+        let place = Place::new();
+        let Some(disk) = Mount::new(place.folder.path(), "size=8m") else {
+            return;
+        };
+        drop(ensure(&place.package, disk.path()).unwrap());
+        fs::remove_file(disk.path().join(&place.package.id).join(STAMP)).unwrap();
+        disk.freeze();
+        let installed = ensure(&place.package, disk.path()).unwrap();
+        assert_eq!(
+            (&installed.note, installed.folder.parent()),
+            (&None, Some(disk.path()))
+        );
+        assert_whole(&installed.folder);
+    }
+}

@@ -6,6 +6,8 @@ mod fatbin;
 mod format;
 mod gather;
 mod install;
+#[cfg(test)]
+mod samples;
 mod scratch;
 mod sources;
 mod wheel;

@@ -18,14 +18,17 @@ impl Scratch {
     /// Makes a folder in `place` whose name starts with `prefix`.
     pub fn new(place: &Path, prefix: &str) -> io::Result<Scratch> {
         sweep(place, prefix);
-        for _ in 0..8 {
+        // Until it is locked, another's sweep may take it for one that was left.
+        for _ in 0..64 {
             let folder = tempfile::Builder::new()
                 .prefix(prefix)
                 .permissions(Permissions::from_mode(0o700))
                 .tempdir_in(place)?;
-            let lock = File::open(folder.path())?;
+            let lock = match File::open(folder.path()) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
             let _ = lock.lock_shared();
-            // Before it was locked, another's sweep may have taken it for one that was left.
             if folder.path().exists() {
                 return Ok(Scratch {
                     folder,
