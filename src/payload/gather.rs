@@ -409,3 +409,93 @@ fn name_of(path: &Path) -> String {
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, told};
+    use super::*;
+    use crate::error::exit;
+
+    /// A request that leaves everything to what this program carries.
+    fn request() -> BundleRequest {
+        BundleRequest {
+            output: "made".into(),
+            front: None,
+            worker: None,
+            ort: None,
+            cuda_archs: Vec::new(),
+            cuda_libs: Vec::new(),
+            notices: Vec::new(),
+            level: 1,
+        }
+    }
+
+    fn front(machine: &'static str, interpreted: bool) -> Program {
+        Program {
+            path: "front".into(),
+            facts: Elf {
+                machine: Some(machine),
+                interpreted,
+                ..Elf::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_this_program_carries_is_taken_with_its_licences() {
+        let (place, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = samples::opened(place.path());
+        let request = request();
+        let mut gathered = Gathered::new(&request, Some(&own), scratch.path(), "x86_64");
+        assert_eq!(gathered.runtime().unwrap(), "made up");
+        gathered.cuda().unwrap();
+        gathered.own_texts().unwrap();
+        let library = samples::library();
+        let [runtime, own_licence, licence] = gathered.parts.as_slice() else {
+            panic!("{:?}", gathered.parts)
+        };
+        assert_eq!(runtime.name, "libonnxruntime.so.1.2.3");
+        assert!(fs::read(runtime.source.path()).unwrap() == library);
+        assert_eq!(own_licence.name, "edgebench/LICENSE");
+        assert_eq!(licence.name, "onnxruntime/LICENSE");
+        assert_eq!(licence.source.len().unwrap(), 440);
+        // What is packed as the worker has to be a program that a loader starts: this one is a script.
+        let error = gathered.worker(&front("x86_64", true)).unwrap_err();
+        told(&error, exit::USAGE, &["edgebench-worker", "ELF"]);
+    }
+
+    #[test]
+    fn a_runtime_that_is_named_brings_its_own_licences_instead() {
+        let (place, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = samples::opened(place.path());
+        let ort = place.path().join("libonnxruntime.so");
+        fs::write(&ort, samples::program()).unwrap();
+        let request = BundleRequest {
+            ort: Some(ort),
+            ..request()
+        };
+        let mut gathered = Gathered::new(&request, Some(&own), scratch.path(), "x86_64");
+        assert_eq!(gathered.runtime().unwrap(), "libonnxruntime.so");
+        gathered.own_texts().unwrap();
+        let names: Vec<&str> = gathered
+            .parts
+            .iter()
+            .map(|part| part.name.as_str())
+            .collect();
+        assert_eq!(names, ["libonnxruntime.so", "edgebench/LICENSE"]);
+        assert!(gathered.notes[0].contains("no licence"));
+    }
+
+    #[test]
+    fn a_program_for_another_machine_needs_a_worker_and_a_runtime_for_it() {
+        let (place, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = samples::opened(place.path());
+        let request = request();
+        let mut gathered = Gathered::new(&request, Some(&own), scratch.path(), "aarch64");
+        let error = gathered.runtime().unwrap_err();
+        told(&error, exit::RUNTIME, &["x86_64", "aarch64", "--ort"]);
+        let mut gathered = Gathered::new(&request, None, scratch.path(), "aarch64");
+        let error = gathered.worker(&front("aarch64", false)).unwrap_err();
+        told(&error, exit::USAGE, &["no worker", "--worker"]);
+    }
+}

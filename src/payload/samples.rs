@@ -8,27 +8,68 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// An ELF program for x86_64 with nothing but a header, one segment and filler: 4096 bytes in all.
+/// An ELF program for x86_64 with nothing but headers, one segment and filler: 4096 bytes in all.
 pub fn program() -> Vec<u8> {
-    elf(62)
+    elf(62, false)
 }
 
-/// [`program`] for the machine of this number.
-pub fn elf(machine: u16) -> Vec<u8> {
+/// [`program`] for the machine of this number, which a dynamic loader has to start if it is `interpreted`.
+pub fn elf(machine: u16, interpreted: bool) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..4096_u32).map(|at| (at * 7 % 251) as u8).collect();
-    bytes[..64 + 56].fill(0);
+    bytes[..64 + 2 * 56].fill(0);
     bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     bytes[16..18].copy_from_slice(&3_u16.to_le_bytes());
     bytes[18..20].copy_from_slice(&machine.to_le_bytes());
     bytes[20] = 1;
-    // One program header right behind the file header: a segment that is the whole file.
+    // Program headers right behind the file header: a segment that is the whole file, and perhaps a loader's name.
     bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
     bytes[52..54].copy_from_slice(&64_u16.to_le_bytes());
     bytes[54..56].copy_from_slice(&56_u16.to_le_bytes());
-    bytes[56..58].copy_from_slice(&1_u16.to_le_bytes());
+    bytes[56..58].copy_from_slice(&(1 + u16::from(interpreted)).to_le_bytes());
     bytes[64] = 1;
     let length = bytes.len() as u64;
     bytes[64 + 32..64 + 40].copy_from_slice(&length.to_le_bytes());
+    bytes[64 + 56] = 3;
+    bytes
+}
+
+/// An ELF library for x86_64 that needs others, with GPU code.
+pub fn provider(needed: &[&str], fat_binary: &[u8]) -> Vec<u8> {
+    let (mut strings, mut dynamic) = (vec![0], Vec::new());
+    for name in needed {
+        dynamic.extend([1, strings.len() as u64].map(u64::to_le_bytes).concat());
+        strings.extend(name.bytes().chain([0]));
+    }
+    dynamic.extend([0; 16]);
+    let names = b"\0.nv_fatbin\0.dynstr\0.dynamic\0.shstrtab\0";
+    // Name, kind, section of its strings, contents.
+    let sections: [(u32, u32, u32, &[u8]); 4] = [
+        (1, 1, 0, fat_binary),
+        (12, 3, 0, &strings),
+        (20, 6, 2, &dynamic),
+        (29, 3, 0, names),
+    ];
+    let (mut bytes, mut headers) = (vec![0; 64], vec![0; 64]);
+    for (name, kind, link, contents) in sections {
+        let mut header = vec![0; 64];
+        header[0..4].copy_from_slice(&name.to_le_bytes());
+        header[4..8].copy_from_slice(&kind.to_le_bytes());
+        header[24..32].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        header[32..40].copy_from_slice(&(contents.len() as u64).to_le_bytes());
+        header[40..44].copy_from_slice(&link.to_le_bytes());
+        headers.extend(header);
+        bytes.extend(contents);
+        bytes.resize(bytes.len().next_multiple_of(16), 0);
+    }
+    let table = bytes.len() as u64;
+    bytes.extend(headers);
+    bytes[..64].copy_from_slice(&elf(62, false)[..64]);
+    bytes[32..40].fill(0);
+    bytes[40..48].copy_from_slice(&table.to_le_bytes());
+    bytes[56..58].fill(0);
+    bytes[58..60].copy_from_slice(&64_u16.to_le_bytes());
+    bytes[60..62].copy_from_slice(&5_u16.to_le_bytes());
+    bytes[62..64].copy_from_slice(&4_u16.to_le_bytes());
     bytes
 }
 
