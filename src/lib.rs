@@ -71,6 +71,12 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Runs the worker: serves the one request that comes on stdin. What `edgebench __worker` does, without the rest of it.
+#[cfg(not(target_feature = "crt-static"))]
+pub fn worker() -> ExitCode {
+    ExitCode::from(worker::serve(std::io::stdin(), std::io::stdout()))
+}
+
 /// Writes and flushes; a stream that nobody reads is no reason to fail.
 fn say(stream: &mut dyn Write, text: &str) {
     let _ = stream

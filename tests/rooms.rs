@@ -21,7 +21,7 @@ const RANKS: &[&[&str]] = &[
     &["cli"],
     &["app"],
     &["lib"],
-    &["main"],
+    &["main", "worker_main"],
 ];
 
 fn rank(room: &str) -> Option<usize> {

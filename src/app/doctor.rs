@@ -71,7 +71,8 @@ fn packed() -> Result<Option<PayloadFacts>> {
     let Ok(Some(package)) = payload::own_package() else {
         return Ok(None);
     };
-    let parts = package.index.parts.iter();
+    let notice = |part: &&payload::Part| part.kind == payload::Kind::Notice;
+    let parts = package.index.parts.iter().filter(|part| !notice(part));
     Ok(Some(PayloadFacts {
         parts: parts
             .map(|part| (part.name.clone(), crate::units::Bytes(part.bytes)))

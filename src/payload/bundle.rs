@@ -2,11 +2,12 @@
 
 use super::fatbin::Arch;
 use super::format::{self, Index, Kernels, Kind, Package, Part};
-use super::gather::{Entry, Gathered, program, unreadable};
+use super::gather::{Entry, Gathered, Role, program, unreadable};
+use super::parallel;
 use super::scratch::Scratch;
 use crate::error::{Error, Result};
 use std::fs::{File, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -72,7 +73,7 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
     refuse_what_is_no_file(&request.output).map_err(unwritable)?;
     let scratch = Scratch::new(folder, SCRATCH).map_err(unwritable)?;
     let own = own_package_for(request)?;
-    let front = program(request.front.as_deref(), "--front")?;
+    let front = program(request.front.as_deref(), Role::Front)?;
     let arch = front.facts.machine.ok_or_else(|| {
         Error::Usage(format!(
             "--front {} is for a machine that edgebench does not run on; use a build for x86_64 or aarch64",
@@ -84,6 +85,10 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
     let runtime_source = gathered.runtime()?;
     gathered.cuda()?;
     gathered.own_texts()?;
+    // The same parts make the same file, wherever they come from.
+    gathered
+        .parts
+        .sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     let glibc = gathered.glibc();
     let (parts, mut packed) = compress(&gathered.parts, scratch.path(), request.level, tell)
         .map_err(|failed| match failed {
@@ -174,44 +179,56 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// Compresses every part, one after the other in one scratch file.
+/// Compresses every part, several at once, and returns them with the file that has one after the other.
 fn compress(
     entries: &[Entry],
     scratch: &Path,
     level: i32,
     tell: &mut dyn FnMut(Step),
 ) -> Result<(Vec<Part>, File), Failed> {
-    let mut out = tempfile::tempfile_in(scratch)?;
-    let mut parts = Vec::new();
-    for Entry { kind, name, source } in entries {
+    let mut work = Vec::new();
+    for entry in entries {
         // Texts take no time worth telling of.
-        if *kind != Kind::Notice {
-            tell(Step::Packing(name));
+        if entry.kind != Kind::Notice {
+            tell(Step::Packing(&entry.name));
         }
-        let unread = |cause| Failed::Reading(source.path().to_owned(), cause);
-        let mut content = source.open().map_err(unread)?;
-        let (begin, bytes) = (out.stream_position()?, source.len().map_err(unread)?);
-        let mut encoder = zstd::Encoder::new(&mut out, level)?;
+        let bytes = entry.source.len().map_err(|cause| unread(entry, cause))?;
+        work.push((entry, bytes, tempfile::tempfile_in(scratch)?));
+    }
+    // The longest first, so that no thread is left alone with it at the end.
+    let mut order: Vec<_> = work.iter().collect();
+    order.sort_by_key(|(_, bytes, _)| std::cmp::Reverse(*bytes));
+    parallel(&order, |(entry, bytes, out)| {
+        let mut content = entry.source.open().map_err(|cause| unread(entry, cause))?;
+        let mut encoder = zstd::Encoder::new(out, level)?;
         encoder.include_checksum(true)?;
-        encoder.set_pledged_src_size(Some(bytes))?;
+        encoder.set_pledged_src_size(Some(*bytes))?;
         encoder.long_distance_matching(true)?;
         encoder.window_log(format::WINDOW_LOG)?;
         io::copy(&mut content, &mut encoder)?;
-        encoder.finish()?;
-        let end = out.stream_position()?;
-        out.seek(SeekFrom::Start(begin))?;
-        let sha256 = format::digest((&out).take(end - begin))?;
-        out.seek(SeekFrom::Start(end))?;
+        Ok::<(), Failed>(encoder.finish()?.flush()?)
+    })?;
+    let mut all = tempfile::tempfile_in(scratch)?;
+    let mut parts = Vec::new();
+    for (entry, bytes, mut packed) in work {
+        packed.rewind()?;
+        let sha256 = format::digest(&packed)?;
+        packed.rewind()?;
+        let stored = io::copy(&mut packed, &mut all)?;
         parts.push(Part {
-            name: name.clone(),
-            kind: *kind,
+            name: entry.name.clone(),
+            kind: entry.kind,
             bytes,
-            stored: end - begin,
+            stored,
             sha256,
         });
     }
-    out.flush()?;
-    Ok((parts, out))
+    all.flush()?;
+    Ok((parts, all))
+}
+
+fn unread(entry: &Entry, cause: io::Error) -> Failed {
+    Failed::Reading(entry.source.path().to_owned(), cause)
 }
 
 #[cfg(test)]
@@ -233,8 +250,8 @@ mod tests {
     /// A sample program that passes for a build of edgebench.
     fn edgebench(machine: u16, interpreted: bool) -> Vec<u8> {
         let mut bytes = samples::elf(machine, interpreted);
-        let mark = b"EDGEBENCH_RUNTIME_DIR";
-        bytes[1000..1000 + mark.len()].copy_from_slice(mark);
+        let marks = b"EDGEBENCH_RUNTIME_DIR OrtGetApiBase";
+        bytes[1000..1000 + marks.len()].copy_from_slice(marks);
         bytes
     }
 
@@ -339,10 +356,10 @@ mod tests {
         let text = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
         let expected = [
             (format::WORKER.to_owned(), edgebench(62, true)),
-            text("onnxruntime/LICENSE", "MIT"),
-            text("onnxruntime/ThirdPartyNotices.txt", "many"),
             ("libonnxruntime.so.1.22.0".to_owned(), samples::program()),
             text("edgebench/LICENSE", super::super::LICENSE),
+            text("onnxruntime/LICENSE", "MIT"),
+            text("onnxruntime/ThirdPartyNotices.txt", "many"),
         ];
         assert!(bench.contents() == expected);
         let mode = fs::metadata(&made.output).unwrap().permissions().mode();

@@ -29,8 +29,8 @@ pub const WORKER: &str = "edgebench-worker";
 /// Names that the folder of an extracted payload uses for itself: the record of its files, the stamp, the lock.
 pub const RESERVED: [&str; 3] = ["files.json", "verified", "lock"];
 
-/// What a part is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a part is for. In this order they lie in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The program that loads the runtime.

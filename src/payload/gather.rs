@@ -20,11 +20,34 @@ pub struct Program {
     pub facts: Elf,
 }
 
-/// Every edgebench that starts a worker from a payload, or is one, reads this variable; other programs do not know it.
-const MARK: &[u8] = b"EDGEBENCH_RUNTIME_DIR";
+/// What a program to pack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Users start it.
+    Front,
+    /// It loads ONNX Runtime.
+    Worker,
+}
 
-/// The program that `flag` names, or this one.
-pub fn program(given: Option<&Path>, flag: &str) -> Result<Program> {
+impl Role {
+    fn flag(self) -> &'static str {
+        match self {
+            Role::Front => "--front",
+            Role::Worker => "--worker",
+        }
+    }
+
+    /// A name that stands in every program for this role, because it asks the system for it, and in few others.
+    fn mark(self) -> &'static [u8] {
+        match self {
+            Role::Front => b"EDGEBENCH_RUNTIME_DIR",
+            Role::Worker => b"OrtGetApiBase",
+        }
+    }
+}
+
+/// The program that was named for a role, or this one.
+pub fn program(given: Option<&Path>, role: Role) -> Result<Program> {
     let Some(path) = given else {
         let path = own_program()?;
         let facts = elf::read_path(&path).map_err(|cause| unreadable(&path, &cause))?;
@@ -32,7 +55,8 @@ pub fn program(given: Option<&Path>, flag: &str) -> Result<Program> {
     };
     let refuse = |cause: &dyn std::fmt::Display| {
         Error::Usage(format!(
-            "{flag} {} cannot be used: {cause}; name a build of edgebench",
+            "{} {} cannot be used: {cause}; name a build of edgebench",
+            role.flag(),
             path.display()
         ))
     };
@@ -41,7 +65,7 @@ pub fn program(given: Option<&Path>, flag: &str) -> Result<Program> {
     fs::File::open(path)
         .and_then(|file| file.take(facts.end).read_to_end(&mut bytes))
         .map_err(|cause| refuse(&cause))?;
-    if memchr::memmem::find(&bytes, MARK).is_none() {
+    if memchr::memmem::find(&bytes, role.mark()).is_none() {
         return Err(refuse(&"it is another program"));
     }
     Ok(Program {
@@ -150,7 +174,7 @@ impl<'a> Gathered<'a> {
                 ));
             }
         };
-        let worker = program(Some(&path), "--worker")?;
+        let worker = program(Some(&path), Role::Worker)?;
         if worker.facts.machine != Some(self.arch) {
             return Err(Error::Usage(format!(
                 "{said} is for {}, and the program in front is for {}; name a worker for that machine with --worker",

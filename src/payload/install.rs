@@ -5,6 +5,7 @@
 //! which file was verified, so that later starts need not.
 
 use super::format::{Kind, Package, Part, RESERVED};
+use super::memory::{LINKS, Unpacked};
 use super::parallel;
 use super::scratch::{self, Scratch};
 use crate::error::{Error, Result};
@@ -23,8 +24,6 @@ const LOCK: &str = RESERVED[2];
 const TURN: &str = ".lock";
 /// Folders being written or removed start with this.
 const STAGING: &str = ".staging-";
-/// Folders of links to memory files start with this.
-const LINKS: &str = ".edgebench-links-";
 const HINT: &str = " with --runtime-dir or EDGEBENCH_RUNTIME_DIR";
 
 /// An extracted payload, ready to be loaded. The folder is not removed by `edgebench cache clear` while this lives.
@@ -42,8 +41,8 @@ pub struct Installed {
 enum Keep {
     /// The lock of a folder in the cache.
     Lock(Option<File>),
-    /// Anonymous files, and the folder of links to them.
-    Memory(Vec<File>, Scratch),
+    /// Files in memory.
+    Memory(Unpacked),
 }
 
 /// One extracted file as it was when it was whole.
@@ -79,7 +78,21 @@ pub fn ensure(package: &Package, root: &Path) -> Result<Installed> {
             Err(Failed::Io(cause)) => return Err(Error::output(&folder, cause, HINT)),
         },
     };
-    in_memory(package, root, &reason)
+    package.verify()?;
+    let unpacked = Unpacked::new(package, root).map_err(|cause| {
+        Error::Runtime(format!(
+            "could not unpack into {} ({reason}) nor into memory ({cause}); name a folder that can be written and may hold programs{HINT}",
+            root.display()
+        ))
+    })?;
+    Ok(Installed {
+        folder: unpacked.folder().to_owned(),
+        note: Some(format!(
+            "the runtime is unpacked into memory for this run, because {} cannot be used ({reason}); choose a folder{HINT}",
+            root.display()
+        )),
+        _keep: Keep::Memory(unpacked),
+    })
 }
 
 enum Failed {
@@ -257,7 +270,7 @@ fn whole(folder: &Path, package: &Package) -> bool {
 }
 
 /// The parts that become files.
-fn extracted(package: &Package) -> impl Iterator<Item = (&Part, u64)> {
+pub fn extracted(package: &Package) -> impl Iterator<Item = (&Part, u64)> {
     package
         .located()
         .filter(|(part, _)| part.kind != Kind::Notice)
@@ -292,7 +305,7 @@ pub fn extract(package: &Package, folder: &Path) -> io::Result<()> {
 }
 
 /// Writes the content, leaving holes where it is zero: blanked GPU code takes no space and no time.
-fn fill(file: &File, content: &mut impl Read, bytes: u64) -> io::Result<()> {
+pub fn fill(file: &File, content: &mut impl Read, bytes: u64) -> io::Result<()> {
     const BLOCK: usize = 1 << 16;
     let (mut block, mut at) = (vec![0; BLOCK], 0u64);
     file.set_len(bytes)?;
@@ -429,59 +442,6 @@ pub fn discard(entry: &Entry) -> bool {
     is_free
         && Scratch::new(root, STAGING)
             .is_ok_and(|aside| fs::rename(&entry.folder, aside.path().join("old")).is_ok())
-}
-
-/// The payload in anonymous memory files. ONNX Runtime looks for its providers beside the path it was loaded by, so a folder
-/// of links stands in for one of files; the links lead through the descriptors that the worker inherits.
-fn in_memory(package: &Package, root: &Path, reason: &str) -> Result<Installed> {
-    let failed = |cause: &dyn std::fmt::Display| {
-        Error::Runtime(format!(
-            "could not unpack into {} ({reason}) nor into memory ({cause}); name a folder that can be written and may hold programs{HINT}",
-            root.display()
-        ))
-    };
-    package.verify()?;
-    let places = [root.to_owned(), std::env::temp_dir(), "/dev/shm".into()];
-    let links = places
-        .iter()
-        .find_map(|place| Scratch::new(place, LINKS).ok());
-    let Some(links) = links else {
-        return Err(failed(&"no folder can be written, not even for links"));
-    };
-    let parts: Vec<_> = extracted(package).collect();
-    let files: Vec<File> = parts
-        .iter()
-        .map(|(part, _)| memory_file(&part.name))
-        .collect::<io::Result<_>>()
-        .map_err(|cause| failed(&cause))?;
-    let work: Vec<_> = parts.iter().zip(&files).collect();
-    parallel(&work, |((part, at), file)| {
-        fill(file, &mut package.content(part, *at)?, part.bytes)
-    })
-    .map_err(|cause| failed(&cause))?;
-    for ((part, _), file) in &work {
-        use std::os::fd::AsRawFd;
-        let target = format!("/proc/self/fd/{}", file.as_raw_fd());
-        std::os::unix::fs::symlink(target, links.path().join(&part.name))
-            .map_err(|cause| failed(&cause))?;
-    }
-    Ok(Installed {
-        folder: links.path().to_owned(),
-        note: Some(format!(
-            "the runtime is unpacked into memory for this run, because {} cannot be used ({reason}); choose a folder{HINT}",
-            root.display()
-        )),
-        _keep: Keep::Memory(files, links),
-    })
-}
-
-/// A file without a name that a child inherits and may execute.
-fn memory_file(name: &str) -> io::Result<File> {
-    use rustix::fs::MemfdFlags;
-    // Kernels from 6.3 want to be told that it may be executed; older ones do not know the flag.
-    let made = rustix::fs::memfd_create(name, MemfdFlags::EXEC)
-        .or_else(|_| rustix::fs::memfd_create(name, MemfdFlags::empty()))?;
-    Ok(File::from(made))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod fatbin;
 mod format;
 mod gather;
 mod install;
+mod memory;
 #[cfg(test)]
 mod samples;
 mod scratch;

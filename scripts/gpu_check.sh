@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# The acceptance run of one edgebench file on a machine with an NVIDIA GPU: what it sees, that it computes rightly, how fast it
+# is, that budgets hold, and that it never falls back to the CPU in silence. Under 8 minutes; needs bash and python3.
+#
+#   scripts/gpu_check.sh FILE [OUT_FOLDER]
+#
+# Writes OUT_FOLDER/gpu-check.json (default ./gpu-check) and the results it judged; exits with 0 when every step passed.
+# Options for edgebench itself, such as --cuda-dir, go into EDGEBENCH_ARGS.
+set -euo pipefail
+[ $# -ge 1 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+command -v python3 >/dev/null || { echo "error: gpu_check.sh needs python3; install it" >&2; exit 2; }
+exec python3 - "$(realpath "$1")" "${2:-gpu-check}" <<'PY'
+import hashlib, json, os, pathlib, shlex, subprocess, sys, tempfile, time
+
+FILE, OUT = sys.argv[1], pathlib.Path(sys.argv[2])
+OUT.mkdir(parents=True, exist_ok=True)
+MORE = shlex.split(os.environ.get("EDGEBENCH_ARGS", ""))
+SCRATCH = tempfile.TemporaryDirectory(prefix="gpu-check-")
+ENV = {**os.environ, "XDG_CACHE_HOME": SCRATCH.name, "HOME": SCRATCH.name}
+MIB = 1 << 20
+
+
+class Failed(Exception):
+    """A step that did not show what it should; its text says what was seen."""
+
+
+def run(*args, env=None, expect=0, timeout=480):
+    """Runs the file; stdout, or the whole of it when the exit code is not the expected one."""
+    done = subprocess.run([FILE, *args], env={**ENV, **(env or {})}, capture_output=True, text=True, timeout=timeout)
+    if done.returncode not in (expect if isinstance(expect, tuple) else (expect,)):
+        raise Failed(f"{' '.join(args)} ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-600:]}")
+    return done
+
+
+def report(name, *args, **more):
+    """Runs trials on the GPU and keeps their result."""
+    path = OUT / f"{name}.json"
+    run("--device", "cuda", *MORE, *args, "--quiet", "-o", str(path), **more)
+    return json.loads(path.read_text())
+
+
+def need(condition, text):
+    if not condition:
+        raise Failed(text)
+
+
+def start_times():
+    """Program, first start with extraction, later starts: wall times of whole processes, in ms."""
+    def wall(*args):
+        began = time.perf_counter()
+        run(*args)
+        return 1000 * (time.perf_counter() - began)
+    helped = sorted(wall("--help") for _ in range(20))
+    dry = ("--device", "cpu", "--suite", "sanity", "--dry-run")
+    first = wall(*dry)
+    later = sorted(wall(*dry) for _ in range(10))
+    return {"help_ms_median": helped[10], "first_start_ms": first, "later_start_ms_median": later[5]}
+
+
+def doctor():
+    text = run("doctor", *MORE).stdout
+    (OUT / "doctor.txt").write_text(text)
+    found = json.loads(run("doctor", "--json", *MORE).stdout)
+    (OUT / "doctor.json").write_text(json.dumps(found, indent=2))
+    problems = [one for one in found["findings"] if one["severity"] == "problem"]
+    need(not problems, f"doctor found problems: {problems}")
+    return {"findings": [one["code"] for one in found["findings"]]}
+
+
+def correct():
+    """Every architecture in both forms against the fp32 reference logits, with every compute node on the GPU."""
+    result = report("sanity", "--suite", "sanity", "--form", "plain,fused", "-r", "1")
+    worst, hosts = 0.0, {}
+    for row in result["trials"]:
+        need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
+        need(row["check"] and row["check"]["passed"], f"{row['id']}: no passed comparison with the reference")
+        worst = max(worst, row["check"]["worst_error"])
+        place = row["placement"]
+        if place is None:
+            continue
+        need(place["nodes"].get("CUDAExecutionProvider", 0) > 0, f"{row['id']}: no node on CUDA: {place}")
+        if row["form"] == "fused":
+            need(list(place["nodes"]) == ["CUDAExecutionProvider"], f"{row['id']}: nodes beside CUDA: {place}")
+        for operator, count in place["host_operators"].items():
+            hosts[operator] = hosts.get(operator, 0) + count
+    need(0 < worst <= 1e-2, f"worst error {worst}")
+    return {"trials": len(result["trials"]), "worst_error": worst, "host_operators_of_plain_graphs": hosts}
+
+
+def same_on_the_cpu():
+    """The same models on the CPU in fp32: the first greedy ids agree with the GPU's in fp16 until a near tie."""
+    path = OUT / "sanity-cpu.json"
+    run("--device", "cpu", "--suite", "sanity", "-r", "1", "--quiet", "-o", str(path))
+    cpu = {row["model"]: row for row in json.loads(path.read_text())["trials"]}
+    gpu = [row for row in json.loads((OUT / "sanity.json").read_text())["trials"] if row["form"] == "fused"]
+    agree = {}
+    for row in gpu:
+        other = cpu[row["model"]]
+        need(other["status"] == "ok", f"{row['model']} on the CPU: {other['status']}")
+        same = 0
+        for a, b in zip(row["first_ids"], other["first_ids"]):
+            if a != b:
+                break
+            same += 1
+        agree[row["model"]] = f"{same} of {len(row['first_ids'])}"
+        need(row["first_ids"][:1] == other["first_ids"][:1], f"{row['model']}: the first token differs")
+    return {"equal_first_ids": agree}
+
+
+def quick():
+    result = report("quick", "--vram-budget", "4G")
+    rows = {}
+    for row in result["trials"]:
+        need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
+        peak = row["memory"]["peak_bytes"]
+        need(peak is not None and peak <= 4 << 30, f"{row['id']}: peak {peak}")
+        rows[row["model"]] = {"decode_tok_s": row["decode_tok_s"]["mean"], "sd": row["decode_tok_s"]["sd"],
+                              "ttft_ms": row["ttft_ms"]["median"], "peak_mib": peak / MIB}
+    return rows
+
+
+def budgets():
+    """Around a measured peak: above it a trial runs, below it does not and says so, and nothing else is lost."""
+    peak = next(row["memory"]["peak_bytes"] for row in json.loads((OUT / "quick.json").read_text())["trials"]
+                if row["model"] == "dense-120m")
+    seen = {}
+    for name, budget, wanted in [("above", peak + 32 * MIB, ("ok",)), ("below", peak - 16 * MIB, ("out_of_memory", "does_not_fit")),
+                                 ("tiny", 100 * MIB, ("does_not_fit",))]:
+        result = report(f"budget-{name}", "--model", "dense-120m", "-r", "2", "--vram-budget", f"{budget // MIB}M", expect=(0, 6))
+        row = result["trials"][0]
+        need(row["status"] in wanted, f"budget {budget // MIB} MiB, peak {peak // MIB}: {row['status']}: {row['reason']}")
+        need(row["status"] != "ok" or row["memory"]["peak_bytes"] <= budget, f"an ok row above its budget: {row['memory']}")
+        seen[f"{budget // MIB} MiB"] = row["status"]
+    return seen
+
+
+def no_fallback():
+    """With the GPU hidden, --device cuda must refuse and not run elsewhere."""
+    done = run("--device", "cuda", "--suite", "sanity", "-o", str(OUT / "hidden.json"), *MORE,
+               env={"CUDA_VISIBLE_DEVICES": ""}, expect=5)
+    need(done.stdout == "" and not (OUT / "hidden.json").exists(), "something was run or printed")
+    return {"said": done.stderr.strip()}
+
+
+def libraries():
+    """CUDA's libraries: those of the file where it carries them, else where they were found."""
+    used = json.loads((OUT / "quick.json").read_text())["environment"]["gpu"]["libraries"]
+    parts = json.loads((OUT / "doctor.json").read_text())["payload"]["parts"] or []
+    carried = [part["name"] for part in parts if part["name"].startswith(("libcu", "libnv"))]
+    if carried:
+        outside = [path for path in used if not path.startswith(SCRATCH.name)]
+        need(not outside, f"the file carries CUDA's libraries, but these were used: {outside}")
+    return {"carried": carried,
+            "used": [path.replace(SCRATCH.name, "CACHE") for path in used]}
+
+
+outcome = {"file": pathlib.Path(FILE).name, "bytes": os.path.getsize(FILE),
+           "sha256": hashlib.sha256(open(FILE, "rb").read()).hexdigest(),
+           "version": run("--version").stdout.strip(), "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+           "steps": []}
+for step in [start_times, doctor, correct, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
+    began = time.perf_counter()
+    try:
+        facts, passed, reason = step(), True, None
+    except Failed as failed:
+        facts, passed, reason = None, False, str(failed)
+    except (OSError, ValueError, KeyError, StopIteration, subprocess.TimeoutExpired) as error:
+        facts, passed, reason = None, False, f"{type(error).__name__}: {error}"
+    seconds = time.perf_counter() - began
+    outcome["steps"].append({"step": step.__name__, "passed": passed, "seconds": round(seconds, 1), "facts": facts, "reason": reason})
+    print(f"{'ok    ' if passed else 'FAILED'} {step.__name__:16} {seconds:6.1f} s  {reason or json.dumps(facts)}", flush=True)
+outcome["passed"] = all(step["passed"] for step in outcome["steps"])
+quick_result = OUT / "quick.json"
+if quick_result.exists():
+    environment = json.loads(quick_result.read_text())["environment"]
+    outcome["gpu"] = {key: environment["gpu"].get(key) for key in ("name", "compute_capability", "driver_version", "cuda_version")}
+(OUT / "gpu-check.json").write_text(json.dumps(outcome, indent=2) + "\n")
+print(f"{'passed' if outcome['passed'] else 'FAILED'}: {OUT}/gpu-check.json")
+sys.exit(0 if outcome["passed"] else 1)
+PY
