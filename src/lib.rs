@@ -10,7 +10,7 @@
 //!
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
-//! `error, units, elf` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` →
+//! `error, units, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` →
 //! `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
@@ -37,6 +37,7 @@ mod plan;
 mod progress;
 mod protocol;
 mod report;
+mod shelf;
 mod stats;
 mod supervisor;
 mod text;

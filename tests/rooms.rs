@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by rank. One may import those of the ranks above it here and itself, none of its own rank.
 const RANKS: &[&[&str]] = &[
-    &["error", "units", "cachedir", "elf"],
+    &["error", "units", "cachedir", "elf", "shelf"],
     &["trial"],
     &["protocol"],
     &["model", "device", "payload", "engine", "stats", "text"],

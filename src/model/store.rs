@@ -7,21 +7,18 @@ use super::spec::ModelSpec;
 use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::DecoderIo;
+use crate::shelf::{self, Staged};
 use crate::trial::{Form, Precision};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use xxhash_rust::xxh3::Xxh3;
 
 const MANIFEST: &str = "manifest.json";
-const LOCK: &str = "lock";
-/// Folders being written start with this; one that nobody holds is left over from a run that was killed.
-const STAGING: &str = ".staging-";
 const HINT: &str = " with XDG_CACHE_HOME, or make room with `edgebench cache clear`";
 
 /// The cache folder and its limit.
@@ -104,7 +101,7 @@ impl Store {
             spec.name,
             layout.digest()
         ));
-        self.sweep();
+        shelf::sweep(&self.root);
         let in_use = self.weights(&folder, &layout, seed, tell)?;
         let (bytes, io) = emit(spec, &layout, form, context);
         let graph = folder.join(format!("{form}-{context}.onnx"));
@@ -152,8 +149,8 @@ impl Store {
                 }
                 drop(lock);
             }
-            // Damaged, or left half-removed by a run that was killed; or another run is at it, then this one waits.
-            match discard(folder) {
+            // Damaged, or left half-removed by a run that was killed; or another run holds it, then this one waits.
+            match self.discard(folder) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy && patience > 0 => {
                     patience -= 1;
                     std::thread::sleep(Duration::from_secs(1));
@@ -161,23 +158,25 @@ impl Store {
                 }
                 other => other.map_err(wrap)?,
             }
-            self.generate(folder, layout, seed, tell).map_err(wrap)?;
+            if let Some(lock) = self.generate(folder, layout, seed, tell).map_err(wrap)? {
+                return Ok(lock);
+            }
         }
     }
 
-    /// Writes the entry into a staging folder and renames it into place; another run may do the same at the same time.
+    /// Writes the entry into a staging folder, renames it into place and returns its lock. Another run may do the same at
+    /// the same time; where that one was first its entry stays, and there is no lock of ours.
     fn generate(
         &mut self,
         folder: &Path,
         layout: &Layout,
         seed: u64,
         tell: &mut dyn FnMut(Preparing),
-    ) -> io::Result<()> {
-        let staging = tempfile::Builder::new()
-            .prefix(STAGING)
-            .tempdir_in(&self.root)?;
-        let lock = File::create(staging.path().join(LOCK))?;
-        lock.lock_shared()?;
+    ) -> io::Result<Option<File>> {
+        let Staged {
+            folder: staging,
+            lock,
+        } = shelf::stage(&self.root, 0o777)?;
         let total = layout.file_bytes;
         let file = File::create(staging.path().join(WEIGHTS_FILE))?;
         // Reserving the space first turns a full disk into an error now, not after gigabytes.
@@ -197,28 +196,23 @@ impl Store {
             &staging.path().join(MANIFEST),
             &serde_json::to_vec(&manifest)?,
         )?;
+        let _turn = shelf::turn(&self.root)?;
         match fs::rename(staging.path(), folder) {
             Ok(()) => {
                 // Renamed away: there is nothing left for the temporary folder's guard to remove.
                 let _ = staging.keep();
                 self.checked.insert(folder.to_owned());
-                Ok(())
+                Ok(Some(lock))
             }
             // Another run was first: its entry is as good.
-            Err(_) if folder.join(MANIFEST).exists() => Ok(()),
+            Err(_) if folder.join(MANIFEST).exists() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Removes what runs that were killed left half-written.
-    fn sweep(&self) {
-        let listing = fs::read_dir(&self.root).into_iter().flatten().flatten();
-        for item in listing {
-            if item.file_name().to_string_lossy().starts_with(STAGING) {
-                // One that is held, or was made this minute, stays.
-                let _ = discard(&item.path());
-            }
-        }
+    /// Removes an entry unless a run holds it.
+    fn discard(&self, folder: &Path) -> io::Result<()> {
+        shelf::discard(&self.root, folder, MANIFEST)
     }
 
     /// Removes the least recently used entries over the limit, never `keep` and never one that a run holds.
@@ -233,7 +227,7 @@ impl Store {
             if total <= self.limit {
                 break;
             }
-            if folder != keep && discard(&folder).is_ok() {
+            if folder != keep && self.discard(&folder).is_ok() {
                 total = total.saturating_sub(entry.bytes);
             }
         }
@@ -273,7 +267,7 @@ impl Store {
         Ok(self
             .entries()?
             .into_iter()
-            .partition(|entry| discard(&self.root.join(&entry.name)).is_ok()))
+            .partition(|entry| self.discard(&self.root.join(&entry.name)).is_ok()))
     }
 
     /// Where the entries are.
@@ -324,59 +318,8 @@ fn reserve(file: &File, total: Bytes) -> io::Result<()> {
 
 /// The entry's lock, held together with other users of it; `None` when there is no such entry.
 fn hold(folder: &Path) -> io::Result<Option<File>> {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => {
-            lock.lock_shared()?;
-            // It may have been discarded, and even made again, between the two lines.
-            let same = |other: fs::Metadata| {
-                lock.metadata()
-                    .is_ok_and(|ours| (ours.dev(), ours.ino()) == (other.dev(), other.ino()))
-            };
-            let current = fs::metadata(folder.join(LOCK)).is_ok_and(same);
-            Ok((current && folder.join(MANIFEST).exists()).then_some(lock))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Removes an entry unless somebody holds it. The lock is held until the last file is gone.
-fn discard(folder: &Path) -> io::Result<()> {
-    let _lock = match File::open(folder.join(LOCK)) {
-        Ok(lock) => {
-            lock.try_lock().map_err(|_| {
-                io::Error::new(io::ErrorKind::ResourceBusy, "in use by another run")
-            })?;
-            Some(lock)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Another run may have made the folder this moment and not yet its lock.
-            if is_young(folder) {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "being made by another run",
-                ));
-            }
-            None
-        }
-        Err(error) => return Err(error),
-    };
-    // The manifest goes first: without it nobody takes the rest for an entry.
-    let _ = fs::remove_file(folder.join(MANIFEST));
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Whether a folder is there and was made in the last minute.
-fn is_young(folder: &Path) -> bool {
-    let modified = fs::metadata(folder).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| {
-        modified
-            .elapsed()
-            .is_ok_and(|age| age < Duration::from_secs(60))
-    })
+    let lock = shelf::hold(folder)?;
+    Ok(lock.filter(|_| folder.join(MANIFEST).exists()))
 }
 
 fn touch(folder: &Path) {
@@ -461,6 +404,7 @@ impl<W: Write> Write for Hashing<W> {
 mod tests {
     use super::super::find;
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn prepare(store: &mut Store, model: &str) -> (Prepared, Vec<String>) {
         let mut notes = Vec::new();
@@ -553,20 +497,51 @@ mod tests {
     }
 
     #[test]
-    fn left_over_staging_is_removed_but_not_one_that_was_just_made() {
+    fn what_a_killed_run_left_is_removed_by_the_next() {
         let (_folder, mut store) = store(u64::MAX);
-        fs::create_dir_all(store.root.join(".staging-young")).unwrap();
-        fs::create_dir_all(store.root.join(".staging-dead")).unwrap();
-        fs::write(
-            store.root.join(".staging-dead").join(WEIGHTS_FILE),
-            vec![0; 100],
-        )
-        .unwrap();
-        let dead = File::open(store.root.join(".staging-dead")).unwrap();
-        dead.set_modified(SystemTime::now() - Duration::from_secs(3600))
-            .unwrap();
+        let dead = store.root.join(".staging-dead");
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join(WEIGHTS_FILE), vec![0; 100]).unwrap();
         drop(prepare(&mut store, "tiny-gpt2"));
-        assert!(!store.root.join(".staging-dead").exists());
-        assert!(store.root.join(".staging-young").exists());
+        assert!(!dead.exists());
+    }
+
+    /// Prepares in a store of its own, as another process would, and looks at what it was given.
+    fn prepare_apart(root: &Path, seed: u64) -> Option<String> {
+        let spec = find("tiny-gpt2").unwrap();
+        let (form, precision) = (Form::Fused, Precision::Fp32);
+        let mut store = Store::new(root, Bytes(u64::MAX));
+        match store.prepare(spec, form, precision, 64, seed, &mut |_| {}) {
+            Err(error) => Some(format!("{error:?}")),
+            Ok(prepared) => [WEIGHTS_FILE, MANIFEST, shelf::LOCK, "fused-64.onnx"]
+                .map(|name| prepared.graph.with_file_name(name))
+                .iter()
+                .find(|path| !path.exists())
+                .map(|path| format!("{} is gone while it is held", path.display())),
+        }
+    }
+
+    #[test]
+    fn clearing_up_leaves_alone_what_another_run_has_just_begun() {
+        let (folder, sweeper) = store(u64::MAX);
+        let done = AtomicBool::new(false);
+        let failures: Vec<String> = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    shelf::sweep(&sweeper.root);
+                }
+            });
+            let failures = (0..100)
+                .filter_map(|seed| prepare_apart(folder.path(), seed))
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            failures
+        });
+        assert!(
+            failures.is_empty(),
+            "{} of 100: {}",
+            failures.len(),
+            failures[0]
+        );
     }
 }

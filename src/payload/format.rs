@@ -9,6 +9,7 @@
 
 use crate::elf;
 use crate::error::{Error, Result};
+use crate::shelf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,7 @@ const LONGEST_INDEX: u32 = 1 << 20;
 /// Name of the worker.
 pub const WORKER: &str = "edgebench-worker";
 /// Names that the folder of an extracted payload uses for itself: the record of its files, the stamp, the lock.
-pub const RESERVED: [&str; 3] = ["files.json", "verified", "lock"];
+pub const RESERVED: [&str; 3] = ["files.json", "verified", shelf::LOCK];
 
 /// What a part is for. In this order they lie in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,8 +7,9 @@
 use super::format::{Kind, Package, Part, RESERVED};
 use super::memory::{LINKS, Unpacked};
 use super::parallel;
-use super::scratch::{self, Scratch};
+use super::scratch;
 use crate::error::{Error, Result};
+use crate::shelf::{self, LOCK};
 use rustix::fs::StatVfsMountFlags;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -19,11 +20,8 @@ use std::time::SystemTime;
 
 const RECORD: &str = RESERVED[0];
 const STAMP: &str = RESERVED[1];
-const LOCK: &str = RESERVED[2];
-/// Whoever extracts or removes has locked this file in the root: one at a time.
-const TURN: &str = ".lock";
-/// Folders being written or removed start with this.
-const STAGING: &str = ".staging-";
+/// Whoever extracts has locked this file in the root: of several first starts one does the work, and the others find it done.
+const EXTRACTING: &str = ".extracting";
 const HINT: &str = " with --runtime-dir or EDGEBENCH_RUNTIME_DIR";
 
 /// An extracted payload, ready to be loaded. The folder is not removed by `edgebench cache clear` while this lives.
@@ -179,47 +177,44 @@ fn on_disk(package: &Package, root: &Path, folder: &Path) -> Result<Option<File>
         whole(folder, package)
             && fs::read_to_string(folder.join(STAMP)).is_ok_and(|stamp| stamp == own)
     };
-    // Locked before it is looked at: nobody clears it away in between.
-    let kept = keep(folder);
+    // Held before it is looked at, so that nobody removes it in between. A folder whose lock cannot be had works all the same.
+    let hold = || shelf::hold(folder).ok().flatten();
+    let kept = hold();
     if is_verified() {
         return Ok(kept);
     }
     drop(kept);
-    let _turn = turn(root);
-    // Whoever had the turn before has usually done all the work.
+    let _alone = alone(root);
+    let mut kept = hold();
+    // Whoever was first has usually done all the work.
     if !is_verified() {
         package.verify().map_err(Failed::Told)?;
         if !whole(folder, package) {
-            let staging = Scratch::new(root, STAGING)?;
-            let staged = staging.path().join("new");
+            shelf::sweep(root);
+            let staging = shelf::stage(root, 0o700)?;
+            let staging = staging.folder.path();
+            let staged = staging.join("new");
             fs::DirBuilder::new().mode(0o700).create(&staged)?;
             extract(package, &staged)?;
-            publish(&staged, folder, &staging.path().join("old"), package)?;
+            let _turn = shelf::turn(root)?;
+            publish(&staged, folder, &staging.join("old"), package)?;
+            kept = hold();
         }
         // Somebody else's folder, prepared for all, works without: then every start verifies.
         let _ = replace(&folder.join(STAMP), own.as_bytes());
     }
-    Ok(keep(folder))
+    Ok(kept)
 }
 
-/// Waits until nobody else extracts or removes below `root`. Nothing where there are no locks, or the root is read-only:
-/// what is there is then still replaced only by renames.
-fn turn(root: &Path) -> Option<File> {
+/// Waits until nobody else extracts below `root`. Nothing where that cannot be told: then several do the same work.
+fn alone(root: &Path) -> Option<File> {
     let lock = fs::OpenOptions::new()
-        .read(true)
         .write(true)
         .create(true)
         .truncate(false)
-        .mode(0o600)
-        .open(root.join(TURN))
+        .open(root.join(EXTRACTING))
         .ok()?;
     lock.lock().ok().map(|()| lock)
-}
-
-/// Keeps an extracted folder from being removed.
-fn keep(folder: &Path) -> Option<File> {
-    let lock = File::open(folder.join(LOCK)).ok()?;
-    lock.lock_shared().ok().map(|()| lock)
 }
 
 /// What tells this very file, unchanged, from any other.
@@ -381,8 +376,10 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Removes what killed starts left below `root`.
 pub fn sweep(root: &Path) {
-    scratch::sweep(root, STAGING);
-    scratch::sweep(root, LINKS);
+    if root.is_dir() {
+        shelf::sweep(root);
+        scratch::sweep(root, LINKS);
+    }
 }
 
 /// One extracted payload, for `edgebench cache`.
@@ -425,23 +422,8 @@ pub fn entries(root: &Path) -> Vec<Entry> {
 
 /// Removes an extracted payload unless a run uses it. `true` when it is gone.
 pub fn discard(entry: &Entry) -> bool {
-    let Some(root) = entry.folder.parent() else {
-        return false;
-    };
-    let _turn = turn(root);
-    let lock = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(entry.folder.join(LOCK));
-    let is_free = match &lock {
-        Ok(lock) => lock.try_lock().is_ok(),
-        // Without its lock nobody uses it any more.
-        Err(cause) => cause.kind() == io::ErrorKind::NotFound,
-    };
-    // Moved away whole, and still locked: a start that waits for the lock finds nothing, and none finds a part of it.
-    is_free
-        && Scratch::new(root, STAGING)
-            .is_ok_and(|aside| fs::rename(&entry.folder, aside.path().join("old")).is_ok())
+    let root = entry.folder.parent();
+    root.is_some_and(|root| shelf::discard(root, &entry.folder, RECORD).is_ok())
 }
 
 #[cfg(test)]
@@ -452,7 +434,8 @@ mod tests {
     use crate::error::exit;
     use std::fs::Permissions;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::process::{Child, Command, Stdio};
+    use std::process::{Child, Command, Output, Stdio};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     /// A place for a package and a root of its own.
@@ -483,10 +466,30 @@ mod tests {
             ensure(&self.package, &self.root()).unwrap_err()
         }
 
-        /// Everything in the root.
+        /// Everything in the root but the files that are locked there.
         fn left(&self) -> Vec<String> {
-            names(&self.root())
+            left(&self.root())
         }
+    }
+
+    /// What is in a root but the files that are locked there.
+    fn left(root: &Path) -> Vec<String> {
+        let mut names = names(root);
+        names.retain(|name| name != ".lock" && name != EXTRACTING);
+        names
+    }
+
+    /// What a program prints. While another test starts a process, that may hold a file open that was just written.
+    fn output(program: &Path) -> Output {
+        for _ in 0..1000 {
+            match Command::new(program).output() {
+                Err(cause) if cause.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                ended => return ended.unwrap(),
+            }
+        }
+        panic!("{} stays busy", program.display())
     }
 
     /// Checks that every file has its content, and that the worker can be started.
@@ -497,7 +500,7 @@ mod tests {
                 assert!(fs::read(folder.join(name)).unwrap() == content, "{name}");
             }
         }
-        let said = Command::new(folder.join(WORKER)).output().unwrap();
+        let said = output(&folder.join(WORKER));
         assert_eq!(said.stdout, b"ready\n", "{said:?}");
     }
 
@@ -537,7 +540,7 @@ mod tests {
             let mode = mode(&installed.folder.join(name));
             assert_eq!(mode & 0o133, 0, "{name}: {mode:o}");
         }
-        assert_eq!(place.left(), [TURN, &place.package.id]);
+        assert_eq!(place.left(), [place.package.id.as_str()]);
     }
 
     #[test]
@@ -591,7 +594,7 @@ mod tests {
         for damage in damages {
             damage();
             assert_eq!(place.ensure().folder, folder);
-            assert_eq!(place.left(), [TURN, &place.package.id]);
+            assert_eq!(place.left(), [place.package.id.as_str()]);
         }
     }
 
@@ -645,7 +648,7 @@ mod tests {
             let lying = Package::open(&path).unwrap().unwrap();
             let error = ensure(&lying, &place.root()).unwrap_err();
             told(&error, exit::RUNTIME, &["packed wrongly", "lying"]);
-            assert_eq!(place.left(), [TURN]);
+            assert!(place.left().is_empty());
         }
     }
 
@@ -658,7 +661,7 @@ mod tests {
                     scope.spawn(|| place.ensure());
                 }
             });
-            assert_eq!(place.left(), [TURN, &place.package.id]);
+            assert_eq!(place.left(), [place.package.id.as_str()]);
             let worker = place.root().join(&place.package.id).join(WORKER);
             match round {
                 0 => fs::write(worker, "damaged").unwrap(),
@@ -677,9 +680,7 @@ mod tests {
             [PROGRAM, ROOT].map(|name| PathBuf::from(std::env::var_os(name).unwrap()));
         let package = Package::open(&program).unwrap().unwrap();
         let installed = ensure(&package, &root).unwrap();
-        let said = Command::new(installed.folder.join(WORKER))
-            .output()
-            .unwrap();
+        let said = output(&installed.folder.join(WORKER));
         assert_eq!(said.stdout, b"ready\n");
     }
 
@@ -703,7 +704,7 @@ mod tests {
         for mut child in starts {
             assert!(child.wait().unwrap().success());
         }
-        assert_eq!(place.left(), [TURN, &place.package.id]);
+        assert_eq!(place.left(), [place.package.id.as_str()]);
         place.ensure();
     }
 
@@ -722,13 +723,16 @@ mod tests {
         let is_caught = || {
             let mut child = start(&path, &place.root());
             let began = std::time::Instant::now();
-            while place.left().len() < 2 {
+            while place.left().is_empty() {
                 assert!(began.elapsed() < Duration::from_secs(60));
                 std::thread::yield_now();
             }
             child.kill().unwrap();
             child.wait().unwrap();
-            let caught = place.left().iter().any(|name| name.starts_with(STAGING));
+            let caught = place
+                .left()
+                .iter()
+                .any(|name| name.starts_with(".staging-"));
             if !caught {
                 fs::remove_dir_all(place.root()).unwrap();
             }
@@ -740,7 +744,7 @@ mod tests {
         );
         let folder = ensure(&long, &place.root()).unwrap().folder.clone();
         assert_whole(&folder);
-        assert_eq!(place.left(), [TURN, &long.id]);
+        assert_eq!(place.left(), [long.id.as_str()]);
     }
 
     #[test]
@@ -757,26 +761,45 @@ mod tests {
         assert_whole(&installed.folder);
         drop(installed);
         assert!(discard(&list[0]));
-        assert_eq!(place.left(), [TURN]);
+        assert!(place.left().is_empty());
         assert!(entries(&place.root()).is_empty());
         place.ensure();
     }
 
     #[test]
-    fn starts_and_clearing_at_once_never_leave_a_start_without_its_files() {
+    fn a_start_finishes_and_keeps_its_folder_while_others_sweep_and_clear() {
         let place = Place::new();
-        std::thread::scope(|scope| {
-            let starts: Vec<_> = (0..3)
-                .map(|_| scope.spawn(|| (0..15).for_each(|_| drop(place.ensure()))))
-                .collect();
-            while !starts.iter().all(|start| start.is_finished()) {
-                entries(&place.root()).iter().for_each(|entry| {
-                    discard(entry);
-                });
+        let (root, package) = (place.root(), &place.package);
+        let done = AtomicBool::new(false);
+        let until_done = |work: &dyn Fn()| {
+            while !done.load(Ordering::Relaxed) {
+                work();
             }
+        };
+        let failures: Vec<String> = std::thread::scope(|scope| {
+            scope.spawn(|| until_done(&|| sweep(&root)));
+            scope.spawn(|| {
+                until_done(&|| {
+                    entries(&root).iter().map(discard).for_each(drop);
+                })
+            });
+            let start = |_| match ensure(package, &root) {
+                Err(cause) => Some(cause.to_string()),
+                Ok(found) if whole(&found.folder, package) => None,
+                Ok(_) => Some("the folder is gone while it is held".to_owned()),
+            };
+            let another = scope.spawn(move || (0..100).filter_map(start).collect::<Vec<_>>());
+            let mut failures: Vec<String> = (0..100).filter_map(start).collect();
+            failures.extend(another.join().unwrap());
+            done.store(true, Ordering::Relaxed);
+            failures
         });
-        place.ensure();
-        assert_eq!(place.left(), [TURN, &place.package.id]);
+        assert!(
+            failures.is_empty(),
+            "{} of 200: {}",
+            failures.len(),
+            failures[0]
+        );
     }
 
     #[test]
@@ -857,7 +880,7 @@ mod tests {
         let root = disk.path().join("runtime");
         let error = ensure(&large, &root).unwrap_err();
         told(&error, exit::OUTPUT, &["No space left", "--runtime-dir"]);
-        assert_eq!(names(&root), [TURN]);
+        assert!(left(&root).is_empty());
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn the_cache_is_listed_and_cleared() {
         cleared.stdout.contains("removed 2 of 2 entries"),
         "{cleared}"
     );
-    assert!(names(&sandbox.models()).is_empty());
+    assert!(sandbox.cached().is_empty());
     let list = sandbox
         .run(&["cache", "--format", "json"])
         .left_with(0)

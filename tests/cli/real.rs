@@ -106,7 +106,7 @@ fn damaged_weights_are_named_and_written_again() {
     let sandbox = Sandbox::new();
     let more = ["--model", "tiny-gpt2", "-p", "8", "-n", "16"];
     let good = rows(&run(&sandbox, &more).left_with(0));
-    let entries = names(&sandbox.models());
+    let entries = sandbox.cached();
     let [entry] = entries.as_slice() else {
         panic!("{entries:?}")
     };

@@ -134,11 +134,7 @@ fn two_runs_in_one_folder_at_the_same_time_both_finish() {
         scope.spawn(|| run("one.json"));
         scope.spawn(|| run("two.json"));
     });
-    assert_eq!(
-        names(&sandbox.models()).len(),
-        2,
-        "one entry for each model"
-    );
+    assert_eq!(sandbox.cached().len(), 2, "one entry for each model");
 }
 
 #[test]

@@ -42,6 +42,13 @@ impl Sandbox {
         self.path().join("cache/edgebench/models")
     }
 
+    /// Names of what is in that folder. The lock file by which runs take turns is not counted: it stays.
+    pub fn cached(&self) -> Vec<String> {
+        let mut names = names(&self.models());
+        names.retain(|name| name != ".lock");
+        names
+    }
+
     /// Writes a file beside the working folder.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path().join(name);
