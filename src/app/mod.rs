@@ -144,6 +144,7 @@ fn cache(action: CacheAction, json: bool) -> Result<u8> {
         }
         CacheAction::Clear => {
             let (mut removed, mut in_use) = store.clear().map_err(wrap)?;
+            payload::sweep(&root.join(payload::FOLDER));
             for payload in &payloads {
                 let entry = payload_entry(payload);
                 if payload::discard(payload) {

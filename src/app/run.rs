@@ -14,7 +14,7 @@ use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, Outcome, Phase, TrialResult};
+use crate::trial::{Device, DeviceChoice, Outcome, Phase, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -32,13 +32,11 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         export::ensure_writable(output)?;
     }
     let progress = progress(command.quiet);
-    let bench = Bench::set_up(command, &host, &progress)?;
     if command.dry_run {
-        return print(&lists::plan(
-            &bench.plan,
-            command.format == OutputFormat::Json,
-        )?);
+        let plan = dry_run(command, &host, &progress)?;
+        return print(&lists::plan(&plan, command.format == OutputFormat::Json)?);
     }
+    let bench = Bench::set_up(command, &host, &progress)?;
     let prompts = bench.prompts(&words)?;
     let cache = cachedir::root().map_err(Error::Usage)?;
     let store = Store::new(&cache, command.cache_limit);
@@ -84,6 +82,65 @@ impl Words {
     }
 }
 
+/// The plan alone. For the CPU it needs neither a worker nor ONNX Runtime, and for a GPU that is named it can do without them:
+/// then `--vram-budget` is all that is known of its memory.
+fn dry_run(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Plan> {
+    let budget = command.request.budget;
+    if command.device == DeviceChoice::Cpu {
+        let memory = device_memory(Device::Cpu, &ProbeFacts::default(), host);
+        let memory = memory.or_else(|unknown| budget.ok_or(unknown))?;
+        return plan(command, Device::Cpu, memory, host);
+    }
+    match (look(command, progress), command.device, budget) {
+        (Ok((_, probe, device)), ..) => {
+            plan(command, device, device_memory(device, &probe, host)?, host)
+        }
+        (Err(cause), DeviceChoice::Cuda(index), Some(budget)) => {
+            progress.event(&Event::Note(format!(
+                "the plan takes --vram-budget for granted, because the GPU could not be asked: {cause}"
+            )));
+            plan(command, Device::Cuda(index), budget, host)
+        }
+        (Err(cause), ..) => Err(cause),
+    }
+}
+
+/// Finds the runtime, asks a worker what is there, and settles on a device.
+fn look(command: &RunCommand, progress: &Progress) -> Result<(Start, ProbeFacts, Device)> {
+    let start = start::find(
+        command.script.as_deref(),
+        command.ort.as_deref(),
+        command.runtime_dir.as_deref(),
+        &command.cuda_dirs,
+    )?;
+    if let Some(note) = &start.note {
+        progress.event(&Event::Note(note.clone()));
+    }
+    let probe = supervisor::probe(
+        &start.engine,
+        command.device,
+        &start.worker,
+        start::PROBE_TIMEOUT,
+    )?;
+    let (device, note) = facts::choose(command.device, &probe)?;
+    if let Some(note) = note {
+        progress.event(&Event::Note(note));
+    }
+    Ok((start, probe, device))
+}
+
+/// The trials, judged by the device's memory.
+fn plan(command: &RunCommand, device: Device, memory: Bytes, host: &HostFacts) -> Result<Plan> {
+    let facts = Facts {
+        device,
+        device_memory: memory,
+        cores: host.cores.unwrap_or(1),
+    };
+    Plan::build(&command.request, &facts, &|spec, trial| {
+        model::footprint(spec, trial).total()
+    })
+}
+
 /// Everything that is settled before the first trial.
 struct Bench {
     start: Start,
@@ -93,33 +150,8 @@ struct Bench {
 
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
-        let start = start::find(
-            command.script.as_deref(),
-            command.ort.as_deref(),
-            command.runtime_dir.as_deref(),
-            &command.cuda_dirs,
-        )?;
-        if let Some(note) = &start.note {
-            progress.event(&Event::Note(note.clone()));
-        }
-        let probe = supervisor::probe(
-            &start.engine,
-            command.device,
-            &start.worker,
-            start::PROBE_TIMEOUT,
-        )?;
-        let (device, note) = facts::choose(command.device, &probe)?;
-        if let Some(note) = note {
-            progress.event(&Event::Note(note));
-        }
-        let facts = Facts {
-            device,
-            device_memory: device_memory(device, &probe, host)?,
-            cores: host.cores.unwrap_or(1),
-        };
-        let plan = Plan::build(&command.request, &facts, &|spec, trial| {
-            model::footprint(spec, trial).total()
-        })?;
+        let (start, probe, device) = look(command, progress)?;
+        let plan = plan(command, device, device_memory(device, &probe, host)?, host)?;
         Ok(Bench { start, probe, plan })
     }
 

@@ -9,7 +9,7 @@ use crate::plan::{PrecisionChoice, SUITES};
 use crate::report::compare::{Condition, Rename};
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -317,7 +317,9 @@ pub struct RuntimeArgs {
         long,
         value_name = "DIR",
         env = "EDGEBENCH_RUNTIME_DIR",
-        hide_env_values = true
+        hide_env_values = true,
+        // Takes an empty value, which counts as none: a variable may well be empty.
+        value_parser = OsStringValueParser::new().map(PathBuf::from)
     )]
     pub runtime_dir: Option<PathBuf>,
     /// Engine to use instead of ONNX Runtime

@@ -51,15 +51,16 @@ pub fn summary(made: &Summary, as_json: bool) -> Result<String> {
         paragraphs.push(line + ".");
     }
     paragraphs.extend(made.notes.iter().map(|note| format!("note: {note}.")));
-    let linked = if made.static_front {
-        "The program is linked statically".to_owned()
+    paragraphs.push(if made.static_front {
+        "The program is linked statically.".to_owned()
     } else {
-        "The program is linked dynamically, like the build it was made from; scripts/dist.sh makes a static one".to_owned()
-    };
-    let glibc = made.glibc.map_or_else(String::new, |(major, minor)| {
-        format!(", its worker needs Linux with glibc {major}.{minor} or newer")
+        "The program is linked dynamically, like the build it was made from; scripts/dist.sh makes a static one.".to_owned()
     });
-    paragraphs.push(format!("{linked}{glibc}."));
+    if let Some((major, minor)) = made.glibc {
+        paragraphs.push(format!(
+            "The worker and its libraries need Linux with glibc {major}.{minor} or newer."
+        ));
+    }
     paragraphs.push(format!(
         "{}: {} bytes ({}) for Linux on {}.",
         made.output.display(),

@@ -2,7 +2,7 @@
 //! scratch copies.
 
 use super::fatbin::{self, Arch};
-use super::format::{Kernels, Kind, Package};
+use super::format::{self, Kernels, Kind, Package};
 use super::sources::{self, Notice, Source};
 use super::{BUILD_LIBRARY, BundleRequest, install, own_program, wheel};
 use crate::elf::{self, Elf};
@@ -20,19 +20,58 @@ pub struct Program {
     pub facts: Elf,
 }
 
-/// The program that `flag` names, or this one.
-pub fn program(given: Option<&Path>, flag: &str) -> Result<Program> {
-    let path = match given {
-        Some(path) => path.to_owned(),
-        None => own_program()?,
+/// What a program to pack is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Users start it.
+    Front,
+    /// It loads ONNX Runtime.
+    Worker,
+}
+
+impl Role {
+    fn flag(self) -> &'static str {
+        match self {
+            Role::Front => "--front",
+            Role::Worker => "--worker",
+        }
+    }
+
+    /// A name that stands in every program for this role, because it asks the system for it, and in few others.
+    fn mark(self) -> &'static [u8] {
+        match self {
+            Role::Front => b"EDGEBENCH_RUNTIME_DIR",
+            Role::Worker => b"OrtGetApiBase",
+        }
+    }
+}
+
+/// The program that was named for a role, or this one.
+pub fn program(given: Option<&Path>, role: Role) -> Result<Program> {
+    let Some(path) = given else {
+        let path = own_program()?;
+        let facts = elf::read_path(&path).map_err(|cause| unreadable(&path, &cause))?;
+        return Ok(Program { path, facts });
     };
-    let facts = elf::read_path(&path).map_err(|cause| {
+    let refuse = |cause: &dyn std::fmt::Display| {
         Error::Usage(format!(
-            "{flag} {} cannot be used: {cause}; name a build of edgebench",
+            "{} {} cannot be used: {cause}; name a build of edgebench",
+            role.flag(),
             path.display()
         ))
-    })?;
-    Ok(Program { path, facts })
+    };
+    let facts = elf::read_path(path).map_err(|cause| refuse(&cause))?;
+    let mut bytes = Vec::new();
+    fs::File::open(path)
+        .and_then(|file| file.take(facts.end).read_to_end(&mut bytes))
+        .map_err(|cause| refuse(&cause))?;
+    if memchr::memmem::find(&bytes, role.mark()).is_none() {
+        return Err(refuse(&"it is another program"));
+    }
+    Ok(Program {
+        path: path.to_owned(),
+        facts,
+    })
 }
 
 /// An error for a file that an option names.
@@ -91,9 +130,16 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    fn add(&mut self, kind: Kind, name: &str, source: Source) {
+    fn add(&mut self, kind: Kind, name: &str, source: Source) -> Result<()> {
+        if !format::may_be_called(kind, name) || self.has(name) {
+            return Err(Error::Usage(format!(
+                "{} cannot be packed under the name {name:?}; give it another name",
+                source.path().display()
+            )));
+        }
         let name = name.to_owned();
         self.parts.push(Entry { kind, name, source });
+        Ok(())
     }
 
     /// This program's own payload as files.
@@ -112,10 +158,15 @@ impl<'a> Gathered<'a> {
 
     /// The worker: named, or carried by this program, or the program in front itself.
     pub fn worker(&mut self, front: &Program) -> Result<()> {
-        let path = match (&self.request.worker, self.own) {
-            (Some(path), _) => path.clone(),
-            (None, Some(own)) => self.unpack(own)?.join(install::WORKER),
-            (None, None) if front.facts.interpreted => front.path.clone(),
+        let (path, said) = match (&self.request.worker, self.own) {
+            (Some(path), _) => (path.clone(), format!("--worker {}", path.display())),
+            (None, Some(own)) => (
+                self.unpack(own)?.join(format::WORKER),
+                "the worker that this edgebench carries".to_owned(),
+            ),
+            (None, None) if front.facts.interpreted => {
+                (front.path.clone(), "the program".to_owned())
+            }
             (None, None) => {
                 return Err(Error::Usage(
                     "there is no worker to pack: this edgebench is linked statically and carries none; name a dynamically linked build with --worker"
@@ -123,25 +174,22 @@ impl<'a> Gathered<'a> {
                 ));
             }
         };
-        let worker = program(Some(&path), "--worker")?;
+        let worker = program(Some(&path), Role::Worker)?;
         if worker.facts.machine != Some(self.arch) {
             return Err(Error::Usage(format!(
-                "--worker {} is for {}, and the program is for {}; build both for one machine",
-                path.display(),
+                "{said} is for {}, and the program in front is for {}; name a worker for that machine with --worker",
                 worker.facts.machine.unwrap_or("another machine"),
                 self.arch
             )));
         }
         if !worker.facts.interpreted {
             return Err(Error::Usage(format!(
-                "--worker {} is linked statically and could load no library; name a dynamically linked build of edgebench",
-                path.display()
+                "{said} is linked statically and could load no library; name a dynamically linked build of edgebench with --worker"
             )));
         }
         // Only the program itself: one that carries a payload gives its front.
         let source = Source::Start(path, worker.facts.end);
-        self.add(Kind::Worker, install::WORKER, source);
-        Ok(())
+        self.add(Kind::Worker, format::WORKER, source)
     }
 
     /// ONNX Runtime's libraries and licences; returns the name of where they came from.
@@ -151,12 +199,12 @@ impl<'a> Gathered<'a> {
             Kind::Runtime,
             &name_of(&library),
             Source::File(library.clone()),
-        );
+        )?;
         for name in [sources::PROVIDERS_SHARED, sources::PROVIDERS_CUDA] {
             let path = library.with_file_name(name);
             if path.exists() {
                 let source = self.cut(name, &path)?;
-                self.add(Kind::Provider, name, source);
+                self.add(Kind::Provider, name, source)?;
             } else if let Some(flag) = self.wants_cuda() {
                 return Err(Error::Runtime(format!(
                     "{flag} is for an ONNX Runtime with a CUDA provider, and {origin} has no {name}; name one that has with --ort (the onnxruntime-gpu wheel, or a build for your board)"
@@ -179,10 +227,16 @@ impl<'a> Gathered<'a> {
         if let Some(given) = &self.request.ort {
             let library = wheel::resolve(given, self.arch, || Ok(self.scratch.to_owned()))
                 .map_err(|sentence| Error::Runtime(format!("--ort: {sentence}")))?;
-            self.notice(sources::notices_beside(&library), "ONNX Runtime", &library);
+            self.notice(sources::notices_beside(&library), "ONNX Runtime", &library)?;
             return Ok((library, name_of(given)));
         }
         if let Some(own) = self.own {
+            if own.index.arch != self.arch {
+                return Err(Error::Runtime(format!(
+                    "this edgebench carries an ONNX Runtime for {}, and the program in front is for {}; name one for that machine with --ort",
+                    own.index.arch, self.arch
+                )));
+            }
             let folder = self.unpack(own)?;
             let runtime = own
                 .index
@@ -206,7 +260,7 @@ impl<'a> Gathered<'a> {
             wheel::resolve(Path::new(BUILD_LIBRARY), self.arch, none).map_err(|sentence| {
                 Error::Runtime(format!("the ONNX Runtime of this build: {sentence}"))
             })?;
-        self.notice(sources::notices_beside(&library), "ONNX Runtime", &library);
+        self.notice(sources::notices_beside(&library), "ONNX Runtime", &library)?;
         let name = name_of(&library);
         Ok((library, name))
     }
@@ -241,12 +295,12 @@ impl<'a> Gathered<'a> {
                         self.scratch,
                         self.arch,
                     )?;
-                    self.notice(sources::cuda_notices(&path), "CUDA's libraries", &path);
+                    self.notice(sources::cuda_notices(&path), "CUDA's libraries", &path)?;
                     path
                 }
             };
             let source = self.cut(name, &path)?;
-            self.add(Kind::Cuda, name, source);
+            self.add(Kind::Cuda, name, source)?;
         }
         Ok(())
     }
@@ -301,14 +355,15 @@ impl<'a> Gathered<'a> {
             Kind::Notice,
             "edgebench/LICENSE",
             Source::Bytes(super::LICENSE.into()),
-        );
+        )?;
         for path in &self.request.notices {
-            fs::metadata(path).map_err(|cause| unreadable(path, &cause))?;
-            self.add(
-                Kind::Notice,
-                &format!("edgebench/{}", name_of(path)),
-                Source::File(path.clone()),
-            );
+            let facts = fs::metadata(path).map_err(|cause| unreadable(path, &cause))?;
+            if !facts.is_file() {
+                let cause = io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
+                return Err(unreadable(path, &cause));
+            }
+            let name = self.free_name(&format!("edgebench/{}", name_of(path)));
+            self.add(Kind::Notice, &name, Source::File(path.clone()))?;
         }
         let Some(own) = self.own else { return Ok(()) };
         for (part, at) in own.located() {
@@ -321,7 +376,7 @@ impl<'a> Gathered<'a> {
             own.content(part, at)
                 .and_then(|mut content| content.read_to_end(&mut text))
                 .map_err(|cause| unreadable(own.path(), &cause))?;
-            self.add(Kind::Notice, &part.name, Source::Bytes(text));
+            self.add(Kind::Notice, &part.name, Source::Bytes(text))?;
         }
         Ok(())
     }
@@ -330,8 +385,17 @@ impl<'a> Gathered<'a> {
         self.parts.iter().any(|part| part.name == name)
     }
 
+    /// The name, with a number behind it where it is taken: two texts called LICENSE both travel.
+    fn free_name(&self, name: &str) -> String {
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        std::iter::once(name.to_owned())
+            .chain(numbered)
+            .find(|name| !self.has(name))
+            .unwrap_or_default()
+    }
+
     /// Takes licences in, or a note that there are none.
-    fn notice(&mut self, found: Vec<Notice>, what: &str, file: &Path) {
+    fn notice(&mut self, found: Vec<Notice>, what: &str, file: &Path) -> Result<()> {
         if found.is_empty() {
             self.notes.push(format!(
                 "no licence of {what} was found near {}; add it with --notice",
@@ -340,9 +404,10 @@ impl<'a> Gathered<'a> {
         }
         for notice in found {
             if !self.has(&notice.name) {
-                self.add(Kind::Notice, &notice.name, Source::File(notice.path));
+                self.add(Kind::Notice, &notice.name, Source::File(notice.path))?;
             }
         }
+        Ok(())
     }
 
     /// The newest glibc that anything packed needs.
@@ -367,4 +432,94 @@ fn name_of(path: &Path) -> String {
     path.file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, told};
+    use super::*;
+    use crate::error::exit;
+
+    /// A request that leaves everything to what this program carries.
+    fn request() -> BundleRequest {
+        BundleRequest {
+            output: "made".into(),
+            front: None,
+            worker: None,
+            ort: None,
+            cuda_archs: Vec::new(),
+            cuda_libs: Vec::new(),
+            notices: Vec::new(),
+            level: 1,
+        }
+    }
+
+    fn front(machine: &'static str, interpreted: bool) -> Program {
+        Program {
+            path: "front".into(),
+            facts: Elf {
+                machine: Some(machine),
+                interpreted,
+                ..Elf::default()
+            },
+        }
+    }
+
+    #[test]
+    fn what_this_program_carries_is_taken_with_its_licences() {
+        let (place, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = samples::opened(place.path());
+        let request = request();
+        let mut gathered = Gathered::new(&request, Some(&own), scratch.path(), "x86_64");
+        assert_eq!(gathered.runtime().unwrap(), "made up");
+        gathered.cuda().unwrap();
+        gathered.own_texts().unwrap();
+        let library = samples::library();
+        let [runtime, own_licence, licence] = gathered.parts.as_slice() else {
+            panic!("{:?}", gathered.parts)
+        };
+        assert_eq!(runtime.name, "libonnxruntime.so.1.2.3");
+        assert!(fs::read(runtime.source.path()).unwrap() == library);
+        assert_eq!(own_licence.name, "edgebench/LICENSE");
+        assert_eq!(licence.name, "onnxruntime/LICENSE");
+        assert_eq!(licence.source.len().unwrap(), 440);
+        // What is packed as the worker has to be a program that a loader starts: this one is a script.
+        let error = gathered.worker(&front("x86_64", true)).unwrap_err();
+        told(&error, exit::USAGE, &["edgebench-worker", "ELF"]);
+    }
+
+    #[test]
+    fn a_runtime_that_is_named_brings_its_own_licences_instead() {
+        let (place, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = samples::opened(place.path());
+        let ort = place.path().join("libonnxruntime.so");
+        fs::write(&ort, samples::program()).unwrap();
+        let request = BundleRequest {
+            ort: Some(ort),
+            ..request()
+        };
+        let mut gathered = Gathered::new(&request, Some(&own), scratch.path(), "x86_64");
+        assert_eq!(gathered.runtime().unwrap(), "libonnxruntime.so");
+        gathered.own_texts().unwrap();
+        let names: Vec<&str> = gathered
+            .parts
+            .iter()
+            .map(|part| part.name.as_str())
+            .collect();
+        assert_eq!(names, ["libonnxruntime.so", "edgebench/LICENSE"]);
+        assert!(gathered.notes[0].contains("no licence"));
+    }
+
+    #[test]
+    fn a_program_for_another_machine_needs_a_worker_and_a_runtime_for_it() {
+        let (place, scratch) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let own = samples::opened(place.path());
+        let request = request();
+        let mut gathered = Gathered::new(&request, Some(&own), scratch.path(), "aarch64");
+        let error = gathered.runtime().unwrap_err();
+        told(&error, exit::RUNTIME, &["x86_64", "aarch64", "--ort"]);
+        let mut gathered = Gathered::new(&request, None, scratch.path(), "aarch64");
+        let error = gathered.worker(&front("aarch64", false)).unwrap_err();
+        told(&error, exit::USAGE, &["no worker", "--worker"]);
+    }
 }

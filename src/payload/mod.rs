@@ -6,13 +6,17 @@ mod fatbin;
 mod format;
 mod gather;
 mod install;
+mod memory;
+#[cfg(test)]
+mod samples;
+mod scratch;
 mod sources;
 mod wheel;
 
 pub use bundle::{BundleRequest, Step, Summary, bundle};
 pub use fatbin::{Arch, code_runs_on};
 pub use format::{Kind, Package, Part};
-pub use install::{Entry, discard, entries};
+pub use install::{Entry, discard, entries, sweep};
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -132,7 +136,7 @@ fn runtime(
 /// The program to start as the worker: the payload's, or this one where it is linked dynamically.
 fn worker(installed: Option<&install::Installed>) -> Result<PathBuf> {
     if let Some(installed) = installed {
-        return Ok(installed.folder.join(install::WORKER));
+        return Ok(installed.folder.join(format::WORKER));
     }
     if cfg!(target_feature = "crt-static") {
         return Err(Error::Runtime(

@@ -61,7 +61,7 @@ pub fn is_cuda(name: &str) -> bool {
         "libcudnn",
         "libnvrtc.",
     ];
-    families.iter().any(|family| name.starts_with(family))
+    !name.contains('/') && families.iter().any(|family| name.starts_with(family))
 }
 
 /// The pip package of CUDA `major` that has a library, without the version.
@@ -246,4 +246,101 @@ fn licences_near(file: &Path, folders: usize) -> Vec<PathBuf> {
         }
     }
     Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{self, told};
+    use super::*;
+    use crate::error::exit;
+
+    #[test]
+    fn a_library_is_found_wherever_cuda_s_installers_and_pip_put_it() {
+        for place in [
+            "",
+            "lib64",
+            "lib",
+            "targets/x86_64-linux/lib",
+            "cublas/lib",
+            "nvidia/cublas/lib",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join(place).join("libcublas.so.12");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, samples::program()).unwrap();
+            let places = [PathBuf::from("/nonexistent"), folder.path().to_owned()];
+            let find = |arch| cuda_library("libcublas.so.12", &places[1..], folder.path(), arch);
+            assert_eq!(find("x86_64").unwrap(), path, "{place}");
+            told(
+                &find("aarch64").unwrap_err(),
+                exit::USAGE,
+                &["aarch64", "nvidia-cublas"],
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_library_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = [folder.path().to_owned()];
+        let find = || cuda_library("libcurand.so.10", &places, folder.path(), "x86_64");
+        let absent = find().unwrap_err();
+        told(
+            &absent,
+            exit::USAGE,
+            &[
+                "libcurand.so.10",
+                "nvidia-curand",
+                folder.path().to_str().unwrap(),
+            ],
+        );
+        fs::write(folder.path().join("libcurand.so.10"), "text").unwrap();
+        told(
+            &find().unwrap_err(),
+            exit::USAGE,
+            &["--with-cuda-libs", "libcurand.so.10", "ELF"],
+        );
+        let nowhere = [PathBuf::from("/nonexistent")];
+        let error = cuda_library("libcurand.so.10", &nowhere, folder.path(), "x86_64").unwrap_err();
+        told(&error, exit::USAGE, &["--with-cuda-libs", "/nonexistent"]);
+    }
+
+    #[test]
+    fn the_driver_s_part_and_names_with_folders_are_never_packed() {
+        for name in [
+            "libcudart.so.12",
+            "libcublasLt.so.13",
+            "libcurand.so.10",
+            "libcudnn.so.9",
+        ] {
+            assert!(is_cuda(name), "{name}");
+        }
+        for name in [
+            "libcuda.so.1",
+            "libnvidia-ml.so.1",
+            "libc.so.6",
+            "libcublas/../../escaped",
+        ] {
+            assert!(!is_cuda(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn licences_are_those_of_the_nearest_folder_that_has_any() {
+        let folder = tempfile::tempdir().unwrap();
+        let lib = folder.path().join("lib");
+        fs::create_dir(&lib).unwrap();
+        let library = lib.join("libonnxruntime.so");
+        fs::write(folder.path().join("LICENSE"), "above").unwrap();
+        fs::write(folder.path().join("README"), "no licence").unwrap();
+        let names = || -> Vec<String> {
+            let found = notices_beside(&library).into_iter();
+            found.map(|notice| notice.name).collect()
+        };
+        assert_eq!(names(), ["onnxruntime/LICENSE"]);
+        fs::write(lib.join("ThirdPartyNotices.txt"), "beside").unwrap();
+        fs::create_dir(lib.join("licenses")).unwrap();
+        assert_eq!(names(), ["onnxruntime/ThirdPartyNotices.txt"]);
+        assert_eq!(cuda_notices(&library)[0].name, "cuda/ThirdPartyNotices.txt");
+    }
 }

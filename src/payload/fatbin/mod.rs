@@ -8,7 +8,7 @@ mod choose;
 mod layout;
 mod report;
 #[cfg(test)]
-mod samples;
+pub(super) mod samples;
 mod sections;
 
 pub use arch::{Arch, code_runs_on};
