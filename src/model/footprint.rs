@@ -5,17 +5,22 @@ use super::spec::{Ffn, ModelSpec};
 use super::weights::Layout;
 use crate::trial::{Device, Form, Precision, Trial};
 use crate::units::Bytes;
+use serde::Serialize;
 
 /// Predicted memory of a trial, above an empty worker's on the CPU, in all on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Footprint {
     /// Weights, and the copies that the runtime packs at load.
+    #[serde(rename = "weights_bytes")]
     pub weights: Bytes,
     /// KV cache buffers.
+    #[serde(rename = "kv_cache_bytes")]
     pub kv_cache: Bytes,
     /// Activations of the prompt, the largest run of a trial.
+    #[serde(rename = "activations_bytes")]
     pub activations: Bytes,
     /// The runtime itself.
+    #[serde(rename = "runtime_bytes")]
     pub runtime: Bytes,
 }
 

@@ -12,6 +12,7 @@ mod commands;
 mod compare;
 mod doctor;
 mod formats;
+mod inspect;
 mod outcomes;
 mod real;
 mod result_file;

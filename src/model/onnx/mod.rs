@@ -3,6 +3,7 @@
 mod caches;
 mod count;
 mod element;
+mod names;
 mod network;
 mod predict;
 mod roles;
@@ -15,13 +16,17 @@ pub use caches::{Caches, Dim, Update, Value};
 pub use count::Counts;
 pub use predict::{Prediction, Shape, predict};
 
+use super::emit::emit;
+use super::spec::ModelSpec;
+use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::Told;
+use crate::trial::{Form, Precision};
 use network::Network;
 use skim::{Cause, Skimmed};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Cursor, Read, Seek};
 use std::path::Path;
 
 /// What an ONNX file says of itself.
@@ -64,6 +69,14 @@ pub struct External {
     pub found: Option<u64>,
 }
 
+/// What the graph of a built-in model says, as it is written for its longest sequences.
+pub fn of_builtin(spec: &ModelSpec, form: Form, precision: Precision) -> Result<OnnxFile> {
+    let layout = Layout::of(spec, precision);
+    let (bytes, _) = emit(spec, &layout, form, spec.max_positions);
+    let length = bytes.len() as u64;
+    parse(Cursor::new(bytes), length).map_err(Error::Bug)
+}
+
 /// Reads a file.
 pub fn read(path: &Path) -> Result<OnnxFile> {
     let wrap = |cause: Cause| {
@@ -73,7 +86,9 @@ pub fn read(path: &Path) -> Result<OnnxFile> {
         ))
     };
     let (file, length) = open(path).map_err(wrap)?;
-    let mut read = parse(file, length).map_err(wrap)?;
+    let mut read = parse(file, length)
+        .map_err(|cause| of_another_kind(path).unwrap_or(cause))
+        .map_err(wrap)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     for external in &mut read.external {
         external.found = look(&folder.join(&external.name));
@@ -94,6 +109,20 @@ fn open(path: &Path) -> Result<(File, u64), Cause> {
     Ok((file, about.len()))
 }
 
+/// What a file is instead, where its first bytes tell.
+fn of_another_kind(path: &Path) -> Option<Cause> {
+    let mut start = [0; 8];
+    File::open(path).ok()?.read_exact(&mut start).ok()?;
+    let kind = match &start {
+        [_, _, _, _, b'O', b'R', b'T', b'M'] => "ONNX Runtime's own format (.ort)",
+        [b'G', b'G', b'U', b'F', ..] => "a GGUF file",
+        [0x80, ..] | [b'P', b'K', 3, 4, ..] => "a pickled PyTorch file or an archive",
+        _ if path.extension().is_some_and(|end| end == "safetensors") => "a safetensors file",
+        _ => return None,
+    };
+    Some(format!("it is {kind}"))
+}
+
 /// The one ONNX file of a folder, as the end of a sentence.
 fn within(folder: &Path) -> String {
     let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -111,7 +140,7 @@ fn within(folder: &Path) -> String {
 
 fn look(path: &Path) -> Option<u64> {
     let about = std::fs::metadata(path).ok()?;
-    about.is_file().then(|| about.len())
+    about.is_file().then_some(about.len())
 }
 
 fn complaint(external: &External) -> Option<String> {
@@ -141,7 +170,9 @@ fn parse(source: impl Read + Seek, length: u64) -> Result<OnnxFile, Cause> {
     let inputs: Vec<Value> = graph.input.iter().map(Value::of).collect();
     let outputs: Vec<Value> = graph.output.iter().map(Value::of).collect();
     skimmed.model.graph = Some(graph);
-    let network = Network::of(&skimmed)?;
+    let (opsets, producer) = (opsets(&skimmed), producer(&skimmed));
+    let (ir_version, functions) = (skimmed.model.ir_version, skimmed.model.functions.len());
+    let network = Network::of(skimmed)?;
     let constants: HashSet<&str> = network
         .tensors
         .iter()
@@ -155,13 +186,13 @@ fn parse(source: impl Read + Seek, length: u64) -> Result<OnnxFile, Cause> {
     let caches = caches::find(&network, &inputs, &outputs);
     Ok(OnnxFile {
         file_bytes: length,
-        ir_version: skimmed.model.ir_version,
-        opsets: opsets(&skimmed),
-        producer: producer(&skimmed),
+        ir_version,
+        opsets,
+        producer,
         operators: network.operators(),
         positions: positions(&counts, &caches),
         external: external(&network),
-        notes: notes(&network, &skimmed),
+        notes: notes(&network, functions),
         inputs,
         outputs,
         counts,
@@ -221,7 +252,7 @@ fn external(network: &Network) -> Vec<External> {
 /// At most this many tensors are complained about one by one.
 const NOTES: usize = 5;
 
-fn notes(network: &Network, file: &Skimmed) -> Vec<String> {
+fn notes(network: &Network, functions: usize) -> Vec<String> {
     let mut notes: Vec<String> = network.notes.iter().take(NOTES).cloned().collect();
     if network.notes.len() > NOTES {
         notes.push(format!(
@@ -235,7 +266,6 @@ fn notes(network: &Network, file: &Skimmed) -> Vec<String> {
             network.sparse
         ));
     }
-    let functions = file.model.functions.len();
     if functions > 0 {
         notes.push(format!(
             "it defines {functions} functions of its own; what is in them is counted once, however often they are used"

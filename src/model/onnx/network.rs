@@ -47,17 +47,17 @@ pub struct Network {
 
 impl Network {
     /// Takes a file apart.
-    pub fn of(file: &Skimmed) -> Result<Network, Cause> {
+    pub fn of(file: Skimmed) -> Result<Network, Cause> {
         let mut network = Network::default();
-        for tensor in &file.tensors {
+        for tensor in file.tensors {
             network.add_tensor(tensor)?;
         }
-        if let Some(graph) = &file.model.graph {
+        if let Some(graph) = file.model.graph {
             network.outputs = graph.output.iter().map(|out| out.name.clone()).collect();
             network.add_graph(graph)?;
         }
-        for function in &file.model.functions {
-            network.add_nodes(&function.node)?;
+        for function in file.model.functions {
+            network.add_nodes(function.node)?;
         }
         for (index, node) in network.nodes.iter().enumerate() {
             for (slot, value) in node.input.iter().enumerate() {
@@ -73,41 +73,45 @@ impl Network {
         Ok(network)
     }
 
-    fn add_graph(&mut self, graph: &GraphProto) -> Result<(), Cause> {
+    fn add_graph(&mut self, graph: GraphProto) -> Result<(), Cause> {
         self.sparse += graph.sparse_initializer.len();
-        for tensor in &graph.initializer {
-            self.add_tensor(&inline(tensor))?;
+        for tensor in graph.initializer {
+            self.add_tensor(inline(tensor))?;
         }
-        self.add_nodes(&graph.node)
+        self.add_nodes(graph.node)
     }
 
-    fn add_nodes(&mut self, nodes: &[NodeProto]) -> Result<(), Cause> {
-        for node in nodes {
-            if let (true, Some(value)) = (node.op_type == "Constant", node.output.first()) {
-                for tensor in node.attribute.iter().filter_map(|one| one.t.as_ref()) {
-                    let mut tensor = inline(tensor);
-                    tensor.proto.name.clone_from(value);
-                    self.add_tensor(&tensor)?;
+    fn add_nodes(&mut self, nodes: Vec<NodeProto>) -> Result<(), Cause> {
+        for mut node in nodes {
+            let attributes = std::mem::take(&mut node.attribute);
+            let mut branches = Vec::new();
+            for attribute in attributes {
+                match (attribute.t, attribute.g) {
+                    (Some(mut tensor), _) if node.op_type == "Constant" => {
+                        tensor.name = node.output.first().cloned().unwrap_or_default();
+                        self.add_tensor(inline(tensor))?;
+                    }
+                    (Some(_), _) => {}
+                    (None, Some(branch)) => branches.push(*branch),
+                    (None, None) if !attribute.graphs.is_empty() => {
+                        branches.extend(attribute.graphs)
+                    }
+                    (None, None) => node.attribute.push(AttributeProto {
+                        t: None,
+                        g: None,
+                        ..attribute
+                    }),
                 }
             }
-            // Values of a branch stay with it: only what tells something is kept of a node.
-            let mut kept = node.clone();
-            let branches = std::mem::take(&mut kept.attribute);
-            let (branches, plain): (Vec<_>, Vec<_>) = branches
-                .into_iter()
-                .partition(|one| one.g.is_some() || !one.graphs.is_empty());
-            kept.attribute = plain.into_iter().filter(|one| one.t.is_none()).collect();
-            self.nodes.push(kept);
+            self.nodes.push(node);
             for branch in branches {
-                for graph in branch.g.as_deref().into_iter().chain(&branch.graphs) {
-                    self.add_graph(graph)?;
-                }
+                self.add_graph(branch)?;
             }
         }
         Ok(())
     }
 
-    fn add_tensor(&mut self, tensor: &SkimmedTensor) -> Result<(), Cause> {
+    fn add_tensor(&mut self, tensor: SkimmedTensor) -> Result<(), Cause> {
         let (tensor, note) = read(tensor)?;
         self.notes.extend(note);
         self.constants
@@ -157,15 +161,13 @@ pub fn integer(node: &NodeProto, name: &str) -> Option<u64> {
 }
 
 /// A tensor that was read with its values.
-fn inline(proto: &TensorProto) -> SkimmedTensor {
-    SkimmedTensor {
-        proto: proto.clone(),
-        raw_bytes: proto.raw_data.as_ref().map(|raw| raw.len() as u64),
-    }
+fn inline(proto: TensorProto) -> SkimmedTensor {
+    let raw_bytes = proto.raw_data.as_ref().map(|raw| raw.len() as u64);
+    SkimmedTensor { proto, raw_bytes }
 }
 
 /// A tensor's facts, and what is odd about it.
-fn read(tensor: &SkimmedTensor) -> Result<(Tensor, Option<String>), Cause> {
+fn read(tensor: SkimmedTensor) -> Result<(Tensor, Option<String>), Cause> {
     let SkimmedTensor { proto, raw_bytes } = tensor;
     let name = &proto.name;
     let mut elements = 1u64;
@@ -180,10 +182,10 @@ fn read(tensor: &SkimmedTensor) -> Result<(Tensor, Option<String>), Cause> {
     }
     let element = Element(proto.data_type);
     let bytes = element.bytes_of(elements);
-    let external = external(proto, bytes)?;
+    let external = external(&proto, bytes)?;
     let stored = external
         .as_ref()
-        .map_or(*raw_bytes, |found| Some(found.length));
+        .map_or(raw_bytes, |found| Some(found.length));
     let note = match (stored, bytes) {
         (Some(stored), Some(bytes)) if stored != bytes => Some(format!(
             "tensor {name:?} takes {bytes} bytes by its dimensions, and {stored} are stored for it"
@@ -197,7 +199,7 @@ fn read(tensor: &SkimmedTensor) -> Result<(Tensor, Option<String>), Cause> {
         elements,
         bytes,
         external: external.map(|found| (found.location, found.end)),
-        integers: integers(proto),
+        integers: integers(&proto),
     };
     Ok((read, note))
 }

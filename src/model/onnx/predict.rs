@@ -32,9 +32,18 @@ pub struct Prediction {
     /// The sum of what is known: it takes at least that much.
     pub at_least: Bytes,
     /// With a budget: the longest context at batch 1 for which there is room, or why that is not known.
-    pub context_at_most: Option<Told<u64>>,
+    pub context_at_most: Option<Told<Most>>,
     /// With a budget: the most sequences of this length for which there is room, or why that is not known.
-    pub batch_at_most: Option<Told<u64>>,
+    pub batch_at_most: Option<Told<Most>>,
+}
+
+/// An upper bound: what is unknown is left out of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Most {
+    /// The size.
+    pub size: u64,
+    /// Whether the model's positions are what limits it, and not the budget.
+    pub is_all_positions: bool,
 }
 
 /// Predicts what `file` takes.
@@ -59,9 +68,21 @@ pub fn predict(file: &OnnxFile, shape: Shape, budget: Option<Bytes>) -> Predicti
             left.map_or(0, |left| left / unit)
         }))
     };
+    let positions = file.positions.as_ref().ok().map(|(count, _)| *count);
+    let context = |room: u64| {
+        let all = positions.filter(|count| *count <= room);
+        Most {
+            size: all.unwrap_or(room),
+            is_all_positions: all.is_some(),
+        }
+    };
+    let batch = |size| Most {
+        size,
+        is_all_positions: false,
+    };
     Prediction {
-        context_at_most: room(1),
-        batch_at_most: room(shape.context),
+        context_at_most: room(1).map(|told| told.map(context)),
+        batch_at_most: room(shape.context).map(|told| told.map(batch)),
         weights,
         kv_cache,
         activations: Err(

@@ -2,6 +2,7 @@
 
 use super::super::part::Part;
 use super::super::proto::NodeProto;
+use super::names::by_name;
 use super::network::{Network, Tensor, integer};
 use super::walk::RESHAPING;
 
@@ -123,7 +124,7 @@ fn by_reader(network: &Network, tensor: &Tensor, node: &NodeProto, slot: usize) 
         ("GroupQueryAttention", 14 | 15) => role(Part::Norms, Holds::Plain),
         ("RotaryEmbedding", 1..) => role(Part::Tables, Holds::Plain),
         (op, _) if ATTENTION.contains(&op) => role(Part::Attention, Holds::Plain),
-        ("MatMulNBits", 2 | 3 | 4)
+        ("MatMulNBits", 2..=4)
         | ("MatMulInteger", 2 | 3)
         | ("DynamicQuantizeMatMul", 2 | 3)
         | ("MatMulIntegerToFloat", 2..=5) => role(linear(network, tensor, node), Holds::Scales),
@@ -362,60 +363,4 @@ fn scaled_part(network: &Network, node: &NodeProto) -> Part {
         .map(|(reader, slot)| by_reader(network, data, reader, slot).part)
         .find(|part| *part != Part::Unknown)
         .unwrap_or(Part::Unknown)
-}
-
-/// The part that a name speaks of.
-fn by_name(name: &str) -> Option<Part> {
-    const WORDS: [(&str, Part); 45] = [
-        ("shared_expert", Part::Ffn),
-        ("router", Part::Router),
-        ("mlp.gate.", Part::Router),
-        ("mlp/gate/", Part::Router),
-        ("expert", Part::Experts),
-        ("cos_cache", Part::Tables),
-        ("sin_cache", Part::Tables),
-        ("rope", Part::Tables),
-        ("rotary", Part::Tables),
-        ("inv_freq", Part::Tables),
-        ("lm_head", Part::Head),
-        ("embed_out", Part::Head),
-        ("embed_tokens", Part::Embedding),
-        ("word_embed", Part::Embedding),
-        ("tok_embed", Part::Embedding),
-        ("wte", Part::Embedding),
-        ("wpe", Part::Positions),
-        ("position_embed", Part::Positions),
-        ("embed_positions", Part::Positions),
-        ("layernorm", Part::Norms),
-        ("layer_norm", Part::Norms),
-        ("rmsnorm", Part::Norms),
-        ("norm.", Part::Norms),
-        ("_norm", Part::Norms),
-        ("ln_", Part::Norms),
-        ("attn", Part::Attention),
-        ("attention", Part::Attention),
-        ("qkv", Part::Attention),
-        ("q_proj", Part::Attention),
-        ("k_proj", Part::Attention),
-        ("v_proj", Part::Attention),
-        ("o_proj", Part::Attention),
-        ("out_proj", Part::Attention),
-        ("mlp", Part::Ffn),
-        ("ffn", Part::Ffn),
-        ("feed_forward", Part::Ffn),
-        ("gate_proj", Part::Ffn),
-        ("up_proj", Part::Ffn),
-        ("down_proj", Part::Ffn),
-        ("gate_up", Part::Ffn),
-        ("fc1", Part::Ffn),
-        ("fc2", Part::Ffn),
-        ("c_fc", Part::Ffn),
-        ("/head/", Part::Head),
-        ("embedding", Part::Embedding),
-    ];
-    let name = name.to_lowercase();
-    WORDS
-        .iter()
-        .find(|(word, _)| name.contains(word))
-        .map(|(_, part)| *part)
 }

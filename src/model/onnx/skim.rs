@@ -1,5 +1,5 @@
 //! Reads an ONNX file as its messages, but steps over the bytes of its weights: a file of gigabytes is read in milliseconds
-//! and takes no memory. Bad bytes are a sentence, never a panic.
+//! and takes no memory. Constants of nodes and branches, small as a rule, are read with their nodes. Bad bytes are a sentence, never a panic.
 
 use super::super::proto::{GraphProto, ModelProto, TensorProto};
 use prost::Message;

@@ -1,27 +1,24 @@
 //! Built-in graphs are read back as what their specs say; hand-made ones show what other writers do.
 
-use super::super::emit::emit;
 use super::super::part::{Part, parts};
 use super::super::proto::{
     AttributeProto, DimensionProto, GraphProto, ModelProto, NodeProto, StringStringEntryProto,
     TensorProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
-use super::super::weights::Layout;
-use super::super::{ModelSpec, builtin, census, find, kv_bytes_per_token};
+use super::super::{builtin, census, find, kv_bytes_per_token};
+use super::predict::Most;
 use super::*;
-use crate::trial::{Device, Form, Precision};
+use crate::trial::Device;
 use crate::units::Bytes;
 use proptest::prelude::*;
 use prost::Message;
-use std::io::Cursor;
 
 fn of(bytes: &[u8]) -> Result<OnnxFile, Cause> {
     parse(Cursor::new(bytes), bytes.len() as u64)
 }
 
 fn emitted(spec: &ModelSpec, form: Form, precision: Precision) -> OnnxFile {
-    let layout = Layout::of(spec, precision);
-    of(&emit(spec, &layout, form, spec.max_positions).0).unwrap()
+    of_builtin(spec, form, precision).unwrap()
 }
 
 #[test]
@@ -269,12 +266,15 @@ fn quantised_weights_are_counted_and_not_their_bytes() {
     assert_eq!(known.kv_cache, Ok(Bytes(2 * 10 * 128)));
     assert!(known.activations.is_err());
     let room = Bytes::GIB.0 - known.runtime.0 - known.weights.clone().unwrap().0;
-    assert_eq!(known.context_at_most, Some(Ok(room / 128)));
-    assert_eq!(known.batch_at_most, Some(Ok(room / 1280)));
-    assert_eq!(
-        predict(&file, shape, Some(Bytes(1))).context_at_most,
-        Some(Ok(0))
-    );
+    let size = |most: Option<Told<Most>>| most.unwrap().unwrap();
+    let context = size(known.context_at_most);
+    assert_eq!((context.size, context.is_all_positions), (4096, true));
+    assert_eq!(size(known.batch_at_most).size, room / 1280);
+    let some = known.runtime.0 + known.weights.unwrap().0 + 1000 * 128;
+    let context = size(predict(&file, shape, Some(Bytes(some))).context_at_most);
+    assert_eq!((context.size, context.is_all_positions), (1000, false));
+    let none = predict(&file, shape, Some(Bytes(1)));
+    assert_eq!(size(none.context_at_most).size, 0);
 }
 
 #[test]
@@ -409,7 +409,8 @@ fn caches_are_told_from_names_and_shapes() {
         ..GraphProto::default()
     };
     let four = [Err("b"), Ok(3), Err("p"), Ok(8)];
-    let table: [(&str, &str, &[Result<i64, &str>], Option<u64>); 6] = [
+    type Dims<'a> = &'a [Result<i64, &'a str>];
+    let table: [(&str, &str, Dims<'_>, Option<u64>); 6] = [
         ("past_key_values.0.key", "present.0.key", &four, Some(96)),
         ("past_key_0", "present_key_0", &four, Some(96)),
         (
