@@ -390,6 +390,7 @@ mod tests {
             &["cache", "--help"],
             &["compare", "--help"],
             &["doctor", "--help"],
+            &["bundle", "--help"],
         ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);
