@@ -51,6 +51,7 @@ use std::process::ExitCode;
 
 /// Runs the program: parses the command line, runs the command, prints the one error there may be.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(bug));
     let argv: Vec<_> = std::env::args_os().collect();
     let command_line = argv
         .iter()
@@ -75,7 +76,19 @@ pub fn main() -> ExitCode {
 /// Runs the worker: serves the one request that comes on stdin. What `edgebench __worker` does, without the rest of it.
 #[cfg(not(target_feature = "crt-static"))]
 pub fn worker() -> ExitCode {
+    std::panic::set_hook(Box::new(bug));
     ExitCode::from(worker::serve(std::io::stdin(), std::io::stdout()))
+}
+
+/// A panic is a bug: one sentence and the documented exit code, in whatever thread it happens.
+fn bug(panic: &std::panic::PanicHookInfo<'_>) {
+    let what = panic.payload_as_str().unwrap_or("no message");
+    let place = panic
+        .location()
+        .map_or_else(String::new, |place| format!(" ({place})"));
+    let error = error::Error::Bug(format!("{what}{place}"));
+    say(&mut std::io::stderr(), &format!("error: {error}\n"));
+    std::process::exit(i32::from(error.exit_code()));
 }
 
 /// Writes and flushes; a stream that nobody reads is no reason to fail.
