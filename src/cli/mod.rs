@@ -413,6 +413,7 @@ mod tests {
             &["doctor", "--help"],
             &["plan", "--help"],
             &["inspect", "--help"],
+            &["bundle", "--help"],
         ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);
@@ -509,6 +510,19 @@ mod tests {
             clear,
             Ok(Command::Cache(CacheAction::Clear, ListFormat::Json))
         );
+        let inspect = parse_words(&["inspect", "llama-1b", "--form", "plain", "-p", "64"]);
+        let expected = InspectCommand {
+            target: "llama-1b".into(),
+            budget: None,
+            forms: vec![Form::Plain],
+            precisions: vec![],
+            device: DeviceChoice::Auto,
+            batch: 1,
+            prompt_tokens: Some(64),
+            gen_tokens: None,
+            format: ListFormat::Table,
+        };
+        assert_eq!(inspect, Ok(Command::Inspect(expected)));
         let export = parse_words(&[
             "export",
             "tiny-llama",
@@ -527,6 +541,30 @@ mod tests {
             seed: 42,
         };
         assert_eq!(export, Ok(Command::Export(expected)));
+    }
+
+    #[test]
+    fn a_plan_selects_as_a_run_does() {
+        let selection = [
+            "--suite",
+            "core",
+            "--form",
+            "plain,fused",
+            "--batch=1,4",
+            "-p",
+            "64",
+            "-n8",
+        ];
+        let more = ["--vram-budget", "2G", "--device", "cuda:1", "-q"];
+        let words = [&selection[..], &more].concat();
+        let run = run_of(&[&words[..], &["--dry-run"]].concat());
+        let Ok(Command::Plan(plan)) = parse_words(&[&["plan"], &words[..]].concat()) else {
+            panic!("no plan")
+        };
+        assert_eq!(
+            (plan.request, plan.device, plan.quiet),
+            (run.request, run.device, true)
+        );
     }
 
     #[test]

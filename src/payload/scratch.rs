@@ -23,7 +23,8 @@ impl Scratch {
             let folder = tempfile::Builder::new()
                 .prefix(prefix)
                 .permissions(Permissions::from_mode(0o700))
-                .tempdir_in(place)?;
+                .tempdir_in(place)
+                .map_err(without_path)?;
             let lock = match File::open(folder.path()) {
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
@@ -42,6 +43,14 @@ impl Scratch {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// An error without the name of the folder that was to be: it is nobody's business, and longer than the cause.
+fn without_path(cause: io::Error) -> io::Error {
+    match cause.to_string().split_once(" at path ") {
+        Some((reason, _)) => io::Error::new(cause.kind(), reason),
+        None => cause,
     }
 }
 
@@ -91,6 +100,13 @@ mod tests {
         assert!(!place.path().join(".a-left").exists());
         drop((first, second));
         assert_eq!(names(place.path()), [".a-file", ".a-link", ".b-left"]);
+    }
+
+    #[test]
+    fn where_none_can_be_made_the_cause_is_told_and_no_name() {
+        let error = Scratch::new(Path::new("/nonexistent"), ".a-").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
     }
 
     #[test]

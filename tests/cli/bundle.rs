@@ -427,6 +427,65 @@ fn an_onnx_runtime_that_cannot_be_packed() {
     assert!(sandbox.written().is_empty());
 }
 
+/// A wheel with an ONNX Runtime for this machine number and platform.
+fn wheel(path: &Path, machine: u8, platform: &str) {
+    let mut library = vec![0; 5000];
+    library[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    (library[16], library[18]) = (3, machine);
+    let tag = format!("Wheel-Version: 1.0\nTag: cp312-cp312-{platform}\n");
+    let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
+    let entries = [
+        ("onnxruntime-1.31.1.dist-info/WHEEL", tag.as_bytes()),
+        ("onnxruntime/capi/libonnxruntime.so.1.31.1", &library),
+    ];
+    for (name, bytes) in entries {
+        zip.start_file(name, zip::write::SimpleFileOptions::default())
+            .unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn an_onnx_runtime_for_another_machine_or_gpu() {
+    let sandbox = Sandbox::new();
+    let bundle = |ort: &Path, more: &[&str]| {
+        let args = ["bundle", "-o", "made", "--ort", ort.to_str().unwrap()];
+        sandbox.run(&[&args[..], more].concat())
+    };
+    let (own, number, other) = match std::env::consts::ARCH {
+        "aarch64" => ("aarch64", 183, "x86_64"),
+        own => (own, 62, "aarch64"),
+    };
+    let path = sandbox.path().join("onnxruntime-1.31.1-other.whl");
+    wheel(&path, number, &format!("manylinux_2_28_{other}"));
+    bundle(&path, &[]).refused(4, &["--ort", other, own]);
+    wheel(&path, number, "win_amd64");
+    bundle(&path, &[]).refused(4, &["--ort", "win_amd64", own]);
+    wheel(&path, number, &format!("manylinux_2_28_{own}"));
+    bundle(&path, &["--cuda-arch", "86"]).refused(4, &["--cuda-arch", "CUDA provider"]);
+    // A provider with GPU code for sm_86 alone: a fat binary of one entry.
+    let folder = sandbox.path().join("ort");
+    fs::create_dir(&folder).unwrap();
+    fs::copy(program(), folder.join("libonnxruntime_providers_shared.so")).unwrap();
+    fs::copy(program(), folder.join("libonnxruntime.so")).unwrap();
+    let mut fat = vec![
+        0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 128, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    fat.resize(16 + 64, 0);
+    (fat[16], fat[18], fat[19], fat[20], fat[24]) = (2, 1, 1, 64, 64);
+    (fat[16 + 28], fat[16 + 40]) = (86, 0x11);
+    fat.resize(16 + 128, 7);
+    fs::write(folder.join("libonnxruntime_providers_cuda.so"), fat).unwrap();
+    let none = ["--cuda-arch", "libonnxruntime_providers_cuda.so", "sm_86"];
+    bundle(&folder, &["--cuda-arch", "90"]).refused(2, &none);
+    bundle(&folder, &["--cuda-arch", "86,87"]).refused(2, &["sm_87", "Jetson"]);
+    let libraries = ["--with-cuda-libs", sandbox.path().to_str().unwrap()];
+    // That file is no library, so nobody can tell which libraries it needs.
+    bundle(&folder, &libraries).refused(2, &["libonnxruntime_providers_cuda.so", "ELF"]);
+    assert!(sandbox.written().is_empty());
+}
+
 #[test]
 fn a_program_that_cannot_be_packed() {
     let sandbox = Sandbox::new();

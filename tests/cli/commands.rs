@@ -247,3 +247,33 @@ fn a_reader_that_has_left_is_no_error() {
     }
     assert!(sandbox.work().join("result.json").exists());
 }
+
+#[test]
+fn a_plan_for_a_named_device_does_without_a_runtime() {
+    let sandbox = Sandbox::new();
+    let plan = |device: &str, more: &[&str]| {
+        let args = ["--dry-run", "--ort", "/nonexistent", "--format", "json"];
+        sandbox.run(&[&args[..], &["--device", device], more].concat())
+    };
+    for more in [&[][..], &["--vram-budget", "1G"]] {
+        let ran = plan("cpu", more).left_with(0);
+        assert_eq!(
+            (&ran.json()["device"], ran.stderr.as_str()),
+            (&json!("cpu"), "")
+        );
+    }
+    // What the machine has is known all the same.
+    plan("cpu", &["--vram-budget", "100T"]).refused(2, &["--vram-budget", "this device has"]);
+    let ran = plan("cuda:1", &["--vram-budget", "8G"]).left_with(0);
+    assert_eq!(ran.json()["budget"], 8_u64 << 30);
+    assert_eq!(ran.json()["device_memory"], serde_json::Value::Null);
+    assert!(ran.json()["not_known"]["device_memory"].is_string());
+    assert!(
+        ran.stderr.contains("--vram-budget for granted") && ran.stderr.contains("/nonexistent"),
+        "{ran}"
+    );
+    // Without a budget nothing is known of the GPU, and of whatever device there is nothing at all.
+    plan("cuda:1", &[]).refused(4, &["--ort", "/nonexistent"]);
+    plan("auto", &["--vram-budget", "1G"]).refused(4, &["--ort", "/nonexistent"]);
+    assert!(sandbox.written().is_empty());
+}

@@ -51,41 +51,7 @@ pub fn builtin(sheet: &Builtin<'_>, as_json: bool) -> Result<String> {
         )
     );
     text.push_str(&head(sheet));
-    for graph in &sheet.graphs {
-        // The weights are the same in both forms.
-        if sheet
-            .graphs
-            .iter()
-            .find(|one| one.precision == graph.precision)
-            .map(|one| one.form)
-            == Some(graph.form)
-        {
-            let parts = model::parts(spec, graph.precision);
-            let named = parts
-                .iter()
-                .map(|(part, amount)| (part.to_string(), amount));
-            text.push_str(&format!(
-                "\n{}",
-                amounts(&format!("part, {}", graph.precision), named)
-            ));
-        }
-    }
-    text.push('\n');
-    for Graph {
-        form,
-        precision,
-        file,
-    } in &sheet.graphs
-    {
-        let types = file.counts.types.iter();
-        let types: Vec<String> = types
-            .map(|(name, amount)| format!("{name} {}", grouped(amount.bytes.0)))
-            .collect();
-        text.push_str(&line(
-            &format!("{form} {precision}"),
-            &format!("{} bytes of constants by type", types.join(", ")),
-        ));
-    }
+    text.push_str(&weights(sheet));
     let columns: Vec<_> = sheet
         .graphs
         .iter()
@@ -99,6 +65,36 @@ pub fn builtin(sheet: &Builtin<'_>, as_json: bool) -> Result<String> {
     text.push_str(&format!("\n{}\n", operators(&columns)));
     text.push_str(&predictions(sheet));
     Ok(text)
+}
+
+/// Weights by part for each element type, and constants by type for each graph.
+fn weights(sheet: &Builtin<'_>) -> String {
+    let mut text = String::new();
+    let mut precisions: Vec<Precision> = sheet.graphs.iter().map(|one| one.precision).collect();
+    // The weights are the same in both forms.
+    precisions.dedup();
+    for precision in precisions {
+        let parts = model::parts(sheet.spec, precision);
+        let named = parts
+            .iter()
+            .map(|(part, amount)| (part.to_string(), amount));
+        text.push_str(&format!(
+            "\n{}",
+            amounts(&format!("part, {precision}"), named)
+        ));
+    }
+    text.push('\n');
+    for graph in &sheet.graphs {
+        let types = graph.file.counts.types.iter();
+        let types: Vec<String> = types
+            .map(|(name, amount)| format!("{name} {}", grouped(amount.bytes.0)))
+            .collect();
+        text.push_str(&line(
+            &format!("{} {}", graph.form, graph.precision),
+            &format!("{} bytes of constants by type", types.join(", ")),
+        ));
+    }
+    text
 }
 
 fn head(sheet: &Builtin<'_>) -> String {

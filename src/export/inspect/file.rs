@@ -7,7 +7,7 @@ use super::file_json::to_json;
 use super::{amounts, line, operators, told};
 use crate::error::Result;
 use crate::model;
-use crate::model::onnx::{Caches, Dim, OnnxFile, Prediction, Shape, Update, Value as Port};
+use crate::model::onnx::{Caches, Counts, Dim, OnnxFile, Prediction, Shape, Update, Value as Port};
 use crate::trial::Device;
 use crate::units::Bytes;
 use std::path::Path;
@@ -69,54 +69,78 @@ pub fn file(sheet: &FileSheet<'_>, as_json: bool) -> Result<String> {
 
 fn head(sheet: &FileSheet<'_>) -> String {
     let file = sheet.file;
-    let counts = &file.counts;
+    let name = human::one_line(&sheet.path.display().to_string());
+    let positions = |(count, why): &(u64, String)| {
+        format!(
+            "{} by {why}: a limit of the model and not of memory",
+            grouped(*count)
+        )
+    };
+    let mut text = format!(
+        "{name}\n\n{}{}",
+        line("file", &about(file)),
+        parameters(&file.counts)
+    );
+    for external in &file.external {
+        let found = external.found.map_or_else(
+            || "missing".to_owned(),
+            |found| format!("{} there", grouped(found)),
+        );
+        let (name, needed) = (&external.name, grouped(external.needed));
+        let about = format!("{name}: {needed} bytes needed, {found}");
+        text.push_str(&line("data file", &about));
+    }
+    text.push_str(&line("KV cache", &told(&file.caches, cache)));
+    text.push_str(&line("positions", &told(&file.positions, positions)));
+    let unknown = &file.counts.unknown;
+    for reason in unknown.iter().take(SHOWN) {
+        text.push_str(&line("unknown part", reason));
+    }
+    if unknown.len() > SHOWN {
+        let more = format!(
+            "{} more like these",
+            grouped((unknown.len() - SHOWN) as u64)
+        );
+        text.push_str(&line("unknown part", &more));
+    }
+    text
+}
+
+/// What kind of file it is.
+fn about(file: &OnnxFile) -> String {
     let opsets: Vec<String> = file
         .opsets
         .iter()
         .map(|(domain, version)| format!("{domain} {version}"))
         .collect();
-    let mut about = format!(
-        "ONNX of IR version {}, operators of {}",
-        file.ir_version,
-        opsets.join(", ")
-    );
+    let opsets = match opsets.as_slice() {
+        [] => "no stated version".to_owned(),
+        opsets => opsets.join(", "),
+    };
+    let version = file.ir_version;
+    let mut about = format!("ONNX of IR version {version}, operators of {opsets}");
     if let Some(producer) = &file.producer {
         about.push_str(&format!(", written by {producer}"));
     }
-    let mut text = format!("{}\n\n", human::one_line(&sheet.path.display().to_string()));
-    text.push_str(&line("file", &about));
-    let params = |count: &u64| grouped(*count);
-    text.push_str(&line(
-        "parameters",
-        &told(&counts.total, |count| params(count) + " in all"),
-    ));
+    about
+}
+
+fn parameters(counts: &Counts) -> String {
+    let count = |what: &'static str| move |count: &u64| format!("{} {what}", grouped(*count));
+    let mut text = line("parameters", &told(&counts.total, count("in all")));
     text.push_str(&line(
         "active",
-        &told(&counts.active, |count| params(count) + " for one token"),
+        &told(&counts.active, count("for one token")),
     ));
     text.push_str(&line(
         "active-read",
-        &told(&counts.active_read, |count| {
-            params(count) + " to decode one token"
-        }),
+        &told(&counts.active_read, count("to decode one token")),
     ));
     if counts.unused > 0 {
         text.push_str(&line(
             "unused",
             &format!("{}, stored and read by no node", grouped(counts.unused)),
         ));
-    }
-    for external in &file.external {
-        let found = external.found.map_or_else(
-            || "missing".to_owned(),
-            |found| format!("{} there", grouped(found)),
-        );
-        let about = format!(
-            "{}: {} bytes needed, {found}",
-            external.name,
-            grouped(external.needed)
-        );
-        text.push_str(&line("data file", &about));
     }
     if let Some((chosen, of)) = counts.routing {
         text.push_str(&line(
@@ -129,23 +153,6 @@ fn head(sheet: &FileSheet<'_>) -> String {
             "output head",
             "reads the embedding, which is stored once",
         ));
-    }
-    text.push_str(&line("KV cache", &told(&file.caches, cache)));
-    let positions = |(count, why): &(u64, String)| {
-        format!(
-            "{} by {why}: a limit of the model and not of memory",
-            grouped(*count)
-        )
-    };
-    text.push_str(&line("positions", &told(&file.positions, positions)));
-    for (index, reason) in counts.unknown.iter().enumerate().take(SHOWN) {
-        let more = counts.unknown.len() - SHOWN.min(counts.unknown.len());
-        let more = if index + 1 == SHOWN && more > 0 {
-            format!("; {more} more like it")
-        } else {
-            String::new()
-        };
-        text.push_str(&line("unknown part", &(reason.clone() + &more)));
     }
     text
 }
@@ -274,6 +281,13 @@ fn predictions(sheet: &FileSheet<'_>) -> String {
         cells
     });
     let mut text = table(&titles, rows, 1..6);
+    text.push_str(&remarks(sheet));
+    text
+}
+
+/// What the predictions rest on and leave out.
+fn remarks(sheet: &FileSheet<'_>) -> String {
+    let mut text = String::new();
     if let Some((shape, found)) = sheet.predictions.first() {
         let mut note = format!(
             "Predicted at batch {}, {} tokens of context. {LABEL} {}",

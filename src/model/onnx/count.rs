@@ -108,7 +108,13 @@ impl Sum {
         };
         let routing = routing(network);
         let experts = self.parts.get(&Part::Experts).map_or(0, |one| one.params);
+        let untold = self.parts.get(&Part::Unknown).map_or(0, |one| one.params);
         let active = total.clone().and_then(|total| {
+            if untold > 0 {
+                return Err(format!(
+                    "it cannot be told what {untold} parameters are for, and whether every token uses them"
+                ));
+            }
             let chosen = match &routing {
                 _ if experts == 0 => 0,
                 Ok((chosen, of)) => share(experts, *chosen, *of),

@@ -71,6 +71,56 @@ const ACTIVATIONS: [&str; 12] = [
     "Tanh",
 ];
 
+/// Operators between the head and the logits.
+const TO_LOGITS: [&str; 12] = [
+    "Add",
+    "Cast",
+    "Div",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "Mul",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Tanh",
+    "Unsqueeze",
+];
+
+/// Operators between a router and the choice of experts.
+const TO_CHOICE: [&str; 7] = [
+    "Add",
+    "Cast",
+    "Identity",
+    "Reshape",
+    "Sigmoid",
+    "Softmax",
+    "Transpose",
+];
+
+/// Operators between a projection and attention.
+const TO_ATTENTION: [&str; 19] = [
+    "Add",
+    "Cast",
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Identity",
+    "LayerNormalization",
+    "Mul",
+    "Neg",
+    "RMSNormalization",
+    "Reshape",
+    "RotaryEmbedding",
+    "SimplifiedLayerNormalization",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+];
+
 /// The role of a constant.
 pub fn of(network: &Network, tensor: &Tensor) -> Role {
     let uses = network.uses(tensor);
@@ -214,50 +264,6 @@ fn rotates(network: &Network, node: &NodeProto) -> bool {
 
 /// The part of a matrix by what it is multiplied with and what becomes of that.
 fn linear(network: &Network, tensor: &Tensor, node: &NodeProto) -> Part {
-    const TO_LOGITS: [&str; 12] = [
-        "Add",
-        "Cast",
-        "Div",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "Mul",
-        "Reshape",
-        "Slice",
-        "Squeeze",
-        "Tanh",
-        "Unsqueeze",
-    ];
-    const TO_CHOICE: [&str; 7] = [
-        "Add",
-        "Cast",
-        "Identity",
-        "Reshape",
-        "Sigmoid",
-        "Softmax",
-        "Transpose",
-    ];
-    const TO_ATTENTION: [&str; 19] = [
-        "Add",
-        "Cast",
-        "Concat",
-        "Expand",
-        "Flatten",
-        "Identity",
-        "LayerNormalization",
-        "Mul",
-        "Neg",
-        "RMSNormalization",
-        "Reshape",
-        "RotaryEmbedding",
-        "SimplifiedLayerNormalization",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Sub",
-        "Transpose",
-        "Unsqueeze",
-    ];
     if let Some(Part::Experts) = by_name(&tensor.name).or_else(|| by_name(&node.name)) {
         return Part::Experts;
     }

@@ -323,6 +323,7 @@ fn scaled_constants_constants_of_nodes_and_of_branches_are_found() {
     );
     assert_eq!(file.counts.total, Ok(16 + 16 + 20 + 4));
     assert_eq!(file.counts.unknown.len(), 1);
+    assert!(file.counts.active.unwrap_err().contains("4 parameters"));
     assert!(
         file.counts.unknown[0].contains("Mystery"),
         "{:?}",
