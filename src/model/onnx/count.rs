@@ -213,8 +213,8 @@ fn fused(network: &Network, node: &NodeProto) -> Option<(u64, u64)> {
 
 /// Of a choice from a router's outputs: how many are chosen, and the width of the router.
 fn routed(network: &Network, node: &NodeProto) -> Option<(u64, u64)> {
-    const THROUGH: [&str; 7] = [
-        "Add", "Cast", "Identity", "Reshape", "Sigmoid", "Softmax", "Squeeze",
+    const THROUGH: [&str; 8] = [
+        "Add", "Cast", "Identity", "Mul", "Reshape", "Sigmoid", "Softmax", "Squeeze",
     ];
     let chosen = network.constant(node.input.get(1)?)?;
     let chosen = u64::try_from(*chosen.integers.first()?).ok()?;

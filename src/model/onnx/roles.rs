@@ -88,10 +88,11 @@ const TO_LOGITS: [&str; 12] = [
 ];
 
 /// Operators between a router and the choice of experts.
-const TO_CHOICE: [&str; 7] = [
+const TO_CHOICE: [&str; 8] = [
     "Add",
     "Cast",
     "Identity",
+    "Mul",
     "Reshape",
     "Sigmoid",
     "Softmax",
@@ -158,8 +159,8 @@ fn by_reader(network: &Network, tensor: &Tensor, node: &NodeProto, slot: usize) 
         }
         _ if tensor.dims.is_empty() => role(Part::Constants, Holds::Plain),
         ("Gather", 0) => lookup(table(network, tensor, node), Holds::Plain),
-        ("GatherBlockQuantized", 0) => lookup(Part::Embedding, packed("bits", 4)),
-        ("GatherBlockQuantized", _) => role(Part::Embedding, Holds::Scales),
+        ("GatherBlockQuantized", 0) => lookup(table(network, tensor, node), packed("bits", 4)),
+        ("GatherBlockQuantized", _) => role(table(network, tensor, node), Holds::Scales),
         ("EmbedLayerNormalization", 2 | 4) => lookup(Part::Embedding, Holds::Plain),
         ("EmbedLayerNormalization", 3) => lookup(Part::Positions, Holds::Plain),
         ("SkipLayerNormalization", 4) | ("SkipSimplifiedLayerNormalization", 3) => {
@@ -351,7 +352,15 @@ fn scale(network: &Network, tensor: &Tensor, node: &NodeProto, slot: usize) -> P
 
 /// The part of what is scaled: that of whoever reads the values that come out.
 fn scaled_part(network: &Network, node: &NodeProto) -> Part {
-    let Some(data) = node.input.first().and_then(|name| network.constant(name)) else {
+    let Some(name) = node.input.first() else {
+        return Part::Unknown;
+    };
+    // Rows may be looked up before they are scaled.
+    let looked_up = network
+        .origin(name, &RESHAPING)
+        .filter(|maker| maker.op_type == "Gather")
+        .and_then(|maker| maker.input.first());
+    let Some(data) = network.constant(looked_up.unwrap_or(name)) else {
         return Part::Unknown;
     };
     let uses = network.uses(data);

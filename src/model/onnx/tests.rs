@@ -185,6 +185,12 @@ fn quantised() -> GraphProto {
                 &["x"],
                 &[("block_size", 32)],
             ),
+            node(
+                "GatherBlockQuantized",
+                &["wpe.q", "position_ids", "wpe.s"],
+                &["p"],
+                &[("block_size", 32)],
+            ),
             linear("a", "x", "qkv"),
             node(
                 "GroupQueryAttention",
@@ -213,6 +219,8 @@ fn quantised() -> GraphProto {
             tensor("f1.s", HALF, &[8, 128]),
             tensor("f2.q", UINT8, &[8, 64, 32]),
             tensor("f2.s", HALF, &[8, 64]),
+            tensor("wpe.q", 21, &[512, 64]),
+            tensor("wpe.s", HALF, &[512, 2]),
             tensor("cos", HALF, &[4096, 8]),
             tensor("sin", HALF, &[4096, 8]),
         ],
@@ -234,6 +242,11 @@ fn quantised_weights_are_counted_and_not_their_bytes() {
     let counts = &file.counts;
     let params = |part: Part| counts.parts[&part].params;
     assert_eq!(params(Part::Embedding), 100 * 64);
+    assert_eq!(params(Part::Positions), 512 * 64);
+    assert_eq!(
+        counts.parts[&Part::Positions].bytes,
+        Bytes(512 * 32 + 512 * 2 * 2)
+    );
     assert_eq!(
         (params(Part::Attention), params(Part::Head)),
         (64 * 96, 64 * 96)
@@ -246,17 +259,21 @@ fn quantised_weights_are_counted_and_not_their_bytes() {
     );
     assert_eq!(counts.unknown, Vec::<String>::new());
     let experts = 8 * (128 + 64) * 64;
-    let total = 100 * 64 + 2 * 64 * 96 + 64 * 8 + experts;
+    let lookups = (100 + 512) * 64;
+    let total = lookups + 2 * 64 * 96 + 64 * 8 + experts;
     assert_eq!(counts.total, Ok(total));
     assert_eq!(counts.active, Ok(total - experts + experts / 4));
-    assert_eq!(counts.active_read, Ok(total - experts + experts / 4 - 6400));
+    assert_eq!(
+        counts.active_read,
+        Ok(total - experts + experts / 4 - lookups)
+    );
     assert_eq!(counts.routing, Some((2, 8)));
     let caches = file.caches.clone().unwrap();
     assert_eq!(
         (caches.bytes_per_token, caches.update),
         (Bytes(2 * 2 * 16 * 2), Ok(Update::InPlace))
     );
-    assert_eq!(file.positions, Ok((4096, "the rows of cos".into())));
+    assert_eq!(file.positions, Ok((512, "the rows of wpe.q".into())));
     let shape = Shape {
         device: Device::Cuda(0),
         batch: 2,
@@ -268,11 +285,11 @@ fn quantised_weights_are_counted_and_not_their_bytes() {
     let room = Bytes::GIB.0 - known.runtime.0 - known.weights.clone().unwrap().0;
     let size = |most: Option<Told<Most>>| most.unwrap().unwrap();
     let context = size(known.context_at_most);
-    assert_eq!((context.size, context.is_all_positions), (4096, true));
+    assert_eq!((context.size, context.is_all_positions), (512, true));
     assert_eq!(size(known.batch_at_most).size, room / 1280);
-    let some = known.runtime.0 + known.weights.unwrap().0 + 1000 * 128;
+    let some = known.runtime.0 + known.weights.unwrap().0 + 100 * 128;
     let context = size(predict(&file, shape, Some(Bytes(some))).context_at_most);
-    assert_eq!((context.size, context.is_all_positions), (1000, false));
+    assert_eq!((context.size, context.is_all_positions), (100, false));
     let none = predict(&file, shape, Some(Bytes(1)));
     assert_eq!(size(none.context_at_most).size, 0);
 }
@@ -337,6 +354,50 @@ fn scaled_constants_constants_of_nodes_and_of_branches_are_found() {
     file = of(&model(strange)).unwrap();
     assert!(file.counts.total.unwrap_err().contains("\"odd\""));
     assert!(file.counts.active.is_err());
+}
+
+#[test]
+fn an_embedding_and_a_router_of_eight_bits_keep_their_parts() {
+    let graph = GraphProto {
+        node: vec![
+            node("Gather", &["wte", "input_ids"], &["rows"], &[]),
+            node(
+                "DequantizeLinear",
+                &["rows", "wte_scale", "wte_zero"],
+                &["x"],
+                &[],
+            ),
+            node("DynamicQuantizeLinear", &["x"], &["xq", "xs", "xz"], &[]),
+            node(
+                "MatMulInteger",
+                &["xq", "gate", "xz", "gate_zero"],
+                &["y"],
+                &[],
+            ),
+            node("Cast", &["y"], &["yf"], &[]),
+            node("Mul", &["yf", "xs"], &["logit"], &[]),
+            node("TopK", &["logit", "k"], &["best", "which"], &[]),
+        ],
+        initializer: vec![
+            tensor("wte", UINT8, &[10, 4]),
+            tensor("wte_scale", FLOAT, &[]),
+            tensor("wte_zero", UINT8, &[]),
+            tensor("gate", INT8, &[4, 8]),
+            tensor("gate_zero", INT8, &[]),
+            TensorProto {
+                int64_data: vec![2],
+                ..tensor("k", 7, &[1])
+            },
+        ],
+        input: vec![value("input_ids", 7, &[Err("b"), Err("s")])],
+        ..GraphProto::default()
+    };
+    let counts = of(&model(graph)).unwrap().counts;
+    assert_eq!(counts.unknown, Vec::<String>::new());
+    assert_eq!(counts.parts[&Part::Embedding].bytes, Bytes(40 + 4 + 1));
+    assert_eq!(counts.parts[&Part::Router].params, 32);
+    assert_eq!((counts.total, counts.active_read), (Ok(72), Ok(32)));
+    assert_eq!(counts.routing, Some((2, 8)));
 }
 
 #[test]
