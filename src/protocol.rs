@@ -56,6 +56,17 @@ pub struct CacheShape {
     pub head_dim: u32,
 }
 
+/// A weight tensor of a graph, in the file of weights beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightTensor {
+    /// The initializer's name.
+    pub name: String,
+    /// Dimensions.
+    pub dims: Vec<i64>,
+    /// First byte in the file.
+    pub offset: u64,
+}
+
 /// A committed reference to hold a model to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Golden {
@@ -105,6 +116,10 @@ pub struct TrialRequest {
     pub weights: Bytes,
     /// The largest weight tensor.
     pub largest_tensor: Bytes,
+    /// The file of weights.
+    pub weight_file: PathBuf,
+    /// The tensors in it that the graph refers to.
+    pub tensors: Vec<WeightTensor>,
     /// Prompt ids, one row for each sequence, all of the trial's prompt length.
     pub prompts: Vec<Vec<i64>>,
     /// Reference to check against before timing.

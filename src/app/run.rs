@@ -301,6 +301,8 @@ fn trial(
         io: prepared.io.clone(),
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,
+        weight_file: prepared.weight_file.clone(),
+        tensors: prepared.tensors.clone(),
         prompts,
         golden: model::golden(&spec.name, trial.seed),
         tolerance: model::tolerance(trial.precision),
