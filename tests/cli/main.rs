@@ -10,6 +10,7 @@ mod bad_input;
 mod commands;
 mod compare;
 mod doctor;
+mod energy;
 mod formats;
 mod outcomes;
 mod real;
