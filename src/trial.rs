@@ -3,9 +3,10 @@
 
 mod power;
 
-pub use power::{
-    DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerReading, PowerSample, slowing,
-};
+// Only a worker makes one.
+#[cfg(not(target_feature = "crt-static"))]
+pub use power::PowerReading;
+pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
 
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
