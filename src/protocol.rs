@@ -5,7 +5,10 @@ mod driver;
 
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, GpuProcess, Told};
 
-use crate::trial::{CheckFacts, DeviceChoice, LoadFacts, MemoryReading, Phase, Repetition, Trial};
+use crate::trial::{
+    CheckFacts, DeviceChoice, EnergySource, LoadFacts, MemoryReading, Phase, PowerMark, Repetition,
+    Trial,
+};
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -235,6 +238,13 @@ pub enum Message {
     },
     /// Memory, when a phase begins or ends and whenever it reached a new peak.
     Memory(MemoryReading),
+    /// What tells the energy of this trial, or why nothing does; said once, before the timed phases.
+    EnergySource {
+        /// The source.
+        source: Told<EnergySource>,
+    },
+    /// Energy and state of the device, when a timed phase begins or ends.
+    Power(Box<PowerMark>),
     /// First answer to [`Request::Examine`].
     Driver {
         /// The driver's facts, or why NVML cannot be used.

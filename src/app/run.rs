@@ -14,7 +14,7 @@ use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, DeviceChoice, Outcome, Phase, TrialResult};
+use crate::trial::{Device, DeviceChoice, Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -337,6 +337,7 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         first_run: None,
         check: None,
         memory: Vec::new(),
+        power: PowerLog::default(),
         first_ids: Vec::new(),
         wall: None,
     }

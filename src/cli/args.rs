@@ -361,7 +361,7 @@ pub struct CostArgs {
     /// Price of a kilowatt-hour in --currency, counted with the power [default: 0.15]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub electricity_price: Option<f64>,
-    /// Power in watts while running [default: none, and energy is left out]
+    /// Power in watts while running [default: as measured; where it cannot be, energy is left out]
     #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = values::watts)]
     pub watts: Option<f64>,
     /// Label of the prices, not converted
