@@ -1,7 +1,7 @@
 //! edgebench measures which dense and Mixture-of-Experts decoders fit a memory budget on ONNX Runtime, and how fast they are.
 //!
 //! ```text
-//! argv → cli::Command → plan::Plan ─┐                     (nothing has run yet; --dry-run stops here)
+//! argv → cli::Command → plan::Plan ─┐                     (nothing has run yet; plan and --dry-run stop here)
 //!                                   ├─ per Trial: supervisor ──stdin: one Request line──▶ worker → engine → ONNX Runtime
 //! model::prepare (graph + weights) ─┘             ◀──stdout: JSON lines────────────────┘
 //!    TrialResult (raw facts) → stats → report::Report → export::{table, json, jsonl, csv, markdown} → file or stdout

@@ -3,7 +3,9 @@
 mod compare;
 mod doctor;
 mod facts;
+mod inspect;
 mod pack;
+mod plan;
 mod run;
 mod start;
 
@@ -29,6 +31,8 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
             model::builtin(),
             format == ListFormat::Json,
         )?),
+        Command::Plan(command) => plan::run(&command),
+        Command::Inspect(command) => inspect::run(&command),
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),
         Command::Export(command) => export_model(&command),

@@ -1,20 +1,20 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
-use super::start::{self, Start};
-use super::{facts, print, progress, render, show_preparing};
+use super::start::Start;
+use super::{facts, plan, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
 use crate::error::{Error, Result, exit};
-use crate::export::{self, Format, lists};
+use crate::export::{self, Format};
 use crate::model::{self, Store};
-use crate::plan::{Facts, Plan, PlannedTrial};
+use crate::plan::{Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, DeviceChoice, Outcome, Phase, PowerLog, TrialResult};
+use crate::trial::{Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -33,8 +33,8 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     }
     let progress = progress(command.quiet);
     if command.dry_run {
-        let plan = dry_run(command, &host, &progress)?;
-        return print(&lists::plan(&plan, command.format == OutputFormat::Json)?);
+        let plan = plan::unrun(&command.into(), &host, &progress)?;
+        return print(&export::plan(&plan, command.format == OutputFormat::Json)?);
     }
     let bench = Bench::set_up(command, &host, &progress)?;
     let prompts = bench.prompts(&words)?;
@@ -82,65 +82,6 @@ impl Words {
     }
 }
 
-/// The plan alone. For the CPU it needs neither a worker nor ONNX Runtime, and for a GPU that is named it can do without them:
-/// then `--vram-budget` is all that is known of its memory.
-fn dry_run(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Plan> {
-    let budget = command.request.budget;
-    if command.device == DeviceChoice::Cpu {
-        let memory = device_memory(Device::Cpu, &ProbeFacts::default(), host);
-        let memory = memory.or_else(|unknown| budget.ok_or(unknown))?;
-        return plan(command, Device::Cpu, memory, host);
-    }
-    match (look(command, progress), command.device, budget) {
-        (Ok((_, probe, device)), ..) => {
-            plan(command, device, device_memory(device, &probe, host)?, host)
-        }
-        (Err(cause), DeviceChoice::Cuda(index), Some(budget)) => {
-            progress.event(&Event::Note(format!(
-                "the plan takes --vram-budget for granted, because the GPU could not be asked: {cause}"
-            )));
-            plan(command, Device::Cuda(index), budget, host)
-        }
-        (Err(cause), ..) => Err(cause),
-    }
-}
-
-/// Finds the runtime, asks a worker what is there, and settles on a device.
-fn look(command: &RunCommand, progress: &Progress) -> Result<(Start, ProbeFacts, Device)> {
-    let start = start::find(
-        command.script.as_deref(),
-        command.ort.as_deref(),
-        command.runtime_dir.as_deref(),
-        &command.cuda_dirs,
-    )?;
-    if let Some(note) = &start.note {
-        progress.event(&Event::Note(note.clone()));
-    }
-    let probe = supervisor::probe(
-        &start.engine,
-        command.device,
-        &start.worker,
-        start::PROBE_TIMEOUT,
-    )?;
-    let (device, note) = facts::choose(command.device, &probe)?;
-    if let Some(note) = note {
-        progress.event(&Event::Note(note));
-    }
-    Ok((start, probe, device))
-}
-
-/// The trials, judged by the device's memory.
-fn plan(command: &RunCommand, device: Device, memory: Bytes, host: &HostFacts) -> Result<Plan> {
-    let facts = Facts {
-        device,
-        device_memory: memory,
-        cores: host.cores.unwrap_or(1),
-    };
-    Plan::build(&command.request, &facts, &|spec, trial| {
-        model::footprint(spec, trial).total()
-    })
-}
-
 /// Everything that is settled before the first trial.
 struct Bench {
     start: Start,
@@ -150,8 +91,7 @@ struct Bench {
 
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
-        let (start, probe, device) = look(command, progress)?;
-        let plan = plan(command, device, device_memory(device, &probe, host)?, host)?;
+        let (start, probe, plan) = plan::to_run(&command.into(), host, progress)?;
         Ok(Bench { start, probe, plan })
     }
 
@@ -171,15 +111,6 @@ impl Bench {
             )
         };
         self.plan.trials.iter().map(rows).collect()
-    }
-}
-
-fn device_memory(device: Device, probe: &ProbeFacts, host: &HostFacts) -> Result<Bytes> {
-    match (device, &probe.gpu) {
-        (Device::Cuda(_), Some(gpu)) => Ok(gpu.memory_total),
-        _ => host.memory_total.ok_or_else(|| {
-            Error::Device("the size of main memory is not known on this system; edgebench needs /proc/meminfo".into())
-        }),
     }
 }
 

@@ -1,5 +1,9 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
+mod unrun;
+
+pub use unrun::{InspectArgs, PlanArgs};
+
 use super::values;
 use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
 use crate::export::compare::ComparisonFormat;
@@ -65,7 +69,8 @@ is always written to a JSON file too.
 Examples:
   edgebench --vram-budget 4G
   edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
-  edgebench --suite core --dry-run
+  edgebench plan --suite core --device cuda --vram-budget 4G
+  edgebench inspect llama-1b --vram-budget 4G
   edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'";
 
 /// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
@@ -88,6 +93,10 @@ pub enum Sub {
         #[arg(long, value_name = "FORMAT", default_value = "table", value_parser = named(LIST_FORMATS))]
         format: ListFormat,
     },
+    /// Print the trials of a run with their predicted memory by terms, and run nothing; with --device and --vram-budget no GPU is needed
+    Plan(PlanArgs),
+    /// Say what a model is without running it: parameters, bytes, operators, KV cache, predicted memory
+    Inspect(InspectArgs),
     /// Print a saved result, of this machine or another, also of a run that was stopped
     Show {
         /// The result file
@@ -224,10 +233,10 @@ pub struct RunArgs {
     pub cost: CostArgs,
 }
 
-/// What to measure.
+/// Which trials; shared by a run and by `plan`.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to measure")]
-pub struct SweepArgs {
+pub struct SelectionArgs {
     /// Memory each trial may use: 4G, 4.5GiB, 4096M; G and GB mean GiB, all units are binary [default: all of the device's memory]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
     pub vram_budget: Option<Bytes>,
@@ -252,6 +261,14 @@ pub struct SweepArgs {
     /// Tokens to generate for each sequence, one or more numbers separated by commas [default: 128, or a quarter of a small model's positions]
     #[arg(short = 'n', long, value_name = "N", value_delimiter = ',', allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
     pub gen_tokens: Vec<u32>,
+}
+
+/// What to measure.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "What to measure")]
+pub struct SweepArgs {
+    #[command(flatten)]
+    pub selection: SelectionArgs,
     /// Timed repetitions of each trial
     #[arg(short, long, value_name = "N", default_value = "5", allow_negative_numbers = true, value_parser = values::count::<1, 10_000>)]
     pub repetitions: u32,

@@ -1,7 +1,10 @@
 //! Door of the command line: arguments in, a [`Command`] out. clap does not leave this folder.
 
 mod args;
+mod unrun;
 mod values;
+
+pub use unrun::{InspectCommand, PlanCommand};
 
 use crate::error::exit;
 use crate::export::compare::ComparisonFormat;
@@ -25,6 +28,10 @@ pub enum Command {
     Models(ListFormat),
     /// Write a model to a folder.
     Export(ExportCommand),
+    /// Predict trials and run none.
+    Plan(Box<PlanCommand>),
+    /// Say what a model is.
+    Inspect(InspectCommand),
     /// Print a saved result.
     Show(PathBuf, OutputFormat),
     /// Make one file of program, worker and runtime.
@@ -214,6 +221,8 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
     Ok(match cli.command {
         None => Command::Run(Box::new(run(cli.run))),
         Some(args::Sub::Models { format }) => Command::Models(format),
+        Some(args::Sub::Plan(args)) => Command::Plan(Box::new(args.into())),
+        Some(args::Sub::Inspect(args)) => Command::Inspect(args.into()),
         Some(args::Sub::Show { file, format }) => Command::Show(file, format),
         Some(args::Sub::Compare(args)) => Command::Compare(CompareCommand {
             files: std::iter::once(args.baseline).chain(args.others).collect(),
@@ -292,24 +301,36 @@ fn given(folder: Option<PathBuf>) -> Option<PathBuf> {
 }
 
 fn request(sweep: args::SweepArgs, text: &args::TextArgs, machine: &args::MachineArgs) -> Request {
-    let selection = if sweep.model.is_empty() {
-        Selection::Suite(sweep.suite)
-    } else {
-        Selection::Models(sweep.model)
-    };
     Request {
-        selection,
-        forms: sweep.form,
-        precisions: sweep.precision,
-        batches: sweep.batch,
-        prompt_tokens: sweep.prompt_tokens,
-        gen_tokens: sweep.gen_tokens,
         repetitions: sweep.repetitions,
         warmup: sweep.warmup,
         threads: machine.threads,
         cuda_graph: !machine.no_cuda_graph,
         seed: text.seed,
-        budget: sweep.vram_budget,
+        ..selected(sweep.selection)
+    }
+}
+
+/// The trials of a selection, with a run's defaults for what has no part in a prediction.
+fn selected(args: args::SelectionArgs) -> Request {
+    let selection = if args.model.is_empty() {
+        Selection::Suite(args.suite)
+    } else {
+        Selection::Models(args.model)
+    };
+    Request {
+        selection,
+        forms: args.form,
+        precisions: args.precision,
+        batches: args.batch,
+        prompt_tokens: args.prompt_tokens,
+        gen_tokens: args.gen_tokens,
+        repetitions: 5,
+        warmup: 1,
+        threads: None,
+        cuda_graph: true,
+        seed: 42,
+        budget: args.vram_budget,
     }
 }
 
@@ -391,6 +412,8 @@ mod tests {
             &["compare", "--help"],
             &["doctor", "--help"],
             &["bundle", "--help"],
+            &["plan", "--help"],
+            &["inspect", "--help"],
         ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);

@@ -1,9 +1,8 @@
-//! Lists that are no results: the built-in models, the cache, the plan. Text in, no files, no printing.
+//! Lists that are no results: the built-in models, the cache. Text in, no files, no printing.
 
 use super::human;
 use crate::error::{Error, Result};
 use crate::model::{self, Entry, ModelSpec};
-use crate::plan::Plan;
 use crate::trial::Precision;
 use crate::units::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// Columns that running text is wrapped to.
-const WIDTH: usize = 100;
+pub(super) const WIDTH: usize = 100;
 
 /// The built-in models with their counts.
 pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
@@ -125,42 +124,6 @@ fn entry_json(entry: &Entry) -> Value {
     json!({ "name": entry.name, "bytes": entry.bytes, "last_used_utc": when })
 }
 
-/// The plan, with its predictions; nothing in it was measured.
-pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
-    if as_json {
-        return pretty(&serde_json::to_value(plan).map_err(|error| Error::Bug(error.to_string()))?);
-    }
-    let rows = plan.trials.iter().map(|planned| {
-        let peak = planned
-            .predicted_peak
-            .map_or_else(|| "-".to_owned(), |peak| human::bytes(peak.0));
-        let fits = if planned.does_not_fit.is_none() {
-            "yes"
-        } else {
-            "no"
-        };
-        vec![planned.trial.id.clone(), peak, fits.to_owned()]
-    });
-    let mut text = table(&["trial", "predicted peak", "fits"], rows, 1..2);
-    for planned in &plan.trials {
-        if let Some(reason) = &planned.does_not_fit {
-            text.push_str(&format!("{}: {reason}\n", planned.trial.id));
-        }
-    }
-    let fitting = plan
-        .trials
-        .iter()
-        .filter(|planned| planned.does_not_fit.is_none())
-        .count();
-    text.push_str(&format!(
-        "\n{} trials on {}, {fitting} of them predicted to fit the budget of {}. Estimates only: nothing was run.\n",
-        plan.trials.len(),
-        plan.device,
-        human::bytes(plan.budget.0),
-    ));
-    Ok(text)
-}
-
 /// JSON for people.
 pub(super) fn pretty(value: &Value) -> Result<String> {
     serde_json::to_string_pretty(value)
@@ -196,12 +159,12 @@ pub(super) fn table(
 }
 
 /// Kibibytes, exact: what one token adds is a multiple of 64 bytes.
-fn kib(bytes: Bytes) -> String {
+pub(super) fn kib(bytes: Bytes) -> String {
     format!("{} KiB", bytes.as_f64() / 1024.0)
 }
 
 /// Digits in groups of three.
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {

@@ -6,16 +6,19 @@ mod csv;
 pub mod doctor;
 mod files;
 mod human;
+pub mod inspect;
 mod json;
 mod jsonl;
 pub mod lists;
 mod markdown;
 mod notes;
 pub mod packed;
+mod plan;
 mod table;
 
 pub use files::{ensure_writable, write_atomically};
 pub use jsonl::line as json_line;
+pub use plan::plan;
 
 use crate::error::{Error, Result};
 use crate::report::{Report, Row};

@@ -195,13 +195,13 @@ impl GraphBuilder {
                 dims: dims.iter().map(|dim| *dim as i64).collect(),
                 data_type: self.float as i32,
                 name: name.into(),
-                raw_data: None,
                 external_data: vec![
                     entry("location", WEIGHTS_FILE.into()),
                     entry("offset", offset.to_string()),
                     entry("length", bytes.to_string()),
                 ],
                 data_location: Some(EXTERNAL),
+                ..TensorProto::default()
             });
         }
         name.to_owned()
@@ -248,6 +248,7 @@ impl GraphBuilder {
             graph: Some(self.graph),
             opset_import,
             metadata_props: metadata.iter().map(entry).collect(),
+            functions: Vec::new(),
         };
         model.encode_to_vec()
     }

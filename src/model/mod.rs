@@ -5,13 +5,16 @@ mod emit;
 mod footprint;
 mod golden;
 mod graph;
+pub mod onnx;
+mod part;
 mod proto;
 mod spec;
 mod store;
 mod weights;
 
 pub use census::{census, kv_bytes_per_token, weight_bytes};
-pub use footprint::footprint;
+pub use footprint::{Footprint, basis, footprint};
 pub use golden::{golden, tolerance};
+pub use part::{Amount, Part, parts};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};

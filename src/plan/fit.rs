@@ -39,7 +39,9 @@ pub fn too_large(
         at_least(need),
         at_most(trial.budget),
     );
-    let raise = (mebibytes_up(need) <= facts.device_memory.0 >> 20)
+    let raise = facts
+        .device_memory
+        .is_none_or(|memory| mebibytes_up(need) <= memory.0 >> 20)
         .then(|| format!("raise --vram-budget to {}M", mebibytes_up(need)));
     match (alternative(spec, trial, predict), raise) {
         (Some(other), Some(raise)) => format!("{found}; {other} would fit, or {raise}"),
@@ -50,7 +52,7 @@ pub fn too_large(
         (None, None) => format!(
             "{found}; no built-in model fits it at this batch and length, and the device has only {}: \
              reduce --batch or --prompt-tokens",
-            at_most(facts.device_memory),
+            at_most(facts.device_memory.unwrap_or(trial.budget)),
         ),
     }
 }
@@ -69,7 +71,7 @@ fn alternative(spec: &'static ModelSpec, trial: &Trial, predict: Predict<'_>) ->
             precision: *precision,
             ..trial.clone()
         };
-        !is_too_long(candidate, &trial) && predict(candidate, &trial) <= trial.budget
+        !is_too_long(candidate, &trial) && predict(candidate, &trial).total() <= trial.budget
     });
     // Of equals the last is taken: the same model wins over another of its size.
     let (largest, precision) = fitting.max_by_key(|(candidate, _)| census(candidate).total)?;

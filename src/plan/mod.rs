@@ -1,13 +1,15 @@
 //! Door of the plan room: from what was asked for and what there is to the list of trials. Nothing runs here;
 //! every rule that needs more than one argument, or the machine, is checked here.
 
+mod bounds;
 mod fit;
 mod sweep;
 
-pub use sweep::find_model;
+pub use bounds::{Bound, Bounds, Limit};
+pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};
-use crate::model::ModelSpec;
+use crate::model::{Footprint, ModelSpec};
 use crate::trial::{Device, Form, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
@@ -73,8 +75,8 @@ pub enum PrecisionChoice {
 pub struct Facts {
     /// The device, chosen.
     pub device: Device,
-    /// All of its memory.
-    pub device_memory: Bytes,
+    /// All of its memory; `None` for a device that was not asked.
+    pub device_memory: Option<Bytes>,
     /// Physical cores.
     pub cores: u32,
 }
@@ -84,8 +86,8 @@ pub struct Facts {
 pub struct Plan {
     /// The device.
     pub device: Device,
-    /// All of its memory.
-    pub device_memory: Bytes,
+    /// All of its memory; `None` for a device that was not asked.
+    pub device_memory: Option<Bytes>,
     /// Memory budget of every trial.
     pub budget: Bytes,
     /// The trials.
@@ -102,12 +104,16 @@ pub struct PlannedTrial {
     pub spec: &'static ModelSpec,
     /// Predicted peak of memory, an estimate; `None` where the model has no such length.
     pub predicted_peak: Option<Bytes>,
+    /// The prediction by terms, whose sum it is.
+    pub predicted: Option<Footprint>,
+    /// The largest sizes of this model, form and precision that are predicted to fit the budget.
+    pub fits_up_to: Bounds,
     /// Why it will not be run, and what would fit; `None` for a trial to run.
     pub does_not_fit: Option<String>,
 }
 
-/// Predicts the peak of memory of a trial.
-pub type Predict<'a> = &'a dyn Fn(&ModelSpec, &Trial) -> Bytes;
+/// Predicts the memory of a trial.
+pub type Predict<'a> = &'a dyn Fn(&ModelSpec, &Trial) -> Footprint;
 
 impl Plan {
     /// Expands the request into trials and judges each by its prediction.
@@ -129,16 +135,20 @@ impl Plan {
 }
 
 /// The budget in force: no larger than the device.
-fn budget(asked: Option<Bytes>, memory: Bytes) -> Result<Bytes> {
-    match asked {
-        Some(budget) if budget > memory => Err(Error::Usage(format!(
+fn budget(asked: Option<Bytes>, memory: Option<Bytes>) -> Result<Bytes> {
+    match (asked, memory) {
+        (Some(budget), Some(memory)) if budget > memory => Err(Error::Usage(format!(
             "--vram-budget {} is more than the {} this device has; give at most {}, or leave --vram-budget out to use all of it",
             fit::at_least(budget),
             fit::at_most(memory),
             fit::argument_at_most(memory),
         ))),
-        Some(budget) => Ok(budget),
-        None => Ok(memory),
+        (Some(budget), _) => Ok(budget),
+        (None, Some(memory)) => Ok(memory),
+        (None, None) => Err(Error::Usage(
+            "the memory of the device is not known; say how much there is with --vram-budget"
+                .into(),
+        )),
     }
 }
 
@@ -167,18 +177,22 @@ fn judge(
     facts: &Facts,
     predict: Predict<'_>,
 ) -> PlannedTrial {
-    let (predicted_peak, does_not_fit) = if fit::is_too_long(spec, &trial) {
+    let fits_up_to = bounds::of(spec, &trial, predict);
+    let (predicted, does_not_fit) = if fit::is_too_long(spec, &trial) {
         (None, Some(fit::too_long(spec, &trial)))
     } else {
-        let peak = predict(spec, &trial);
+        let predicted = predict(spec, &trial);
+        let peak = predicted.total();
         let reason =
             (peak > trial.budget).then(|| fit::too_large(spec, &trial, peak, facts, predict));
-        (Some(peak), reason)
+        (Some(predicted), reason)
     };
     PlannedTrial {
         trial,
         spec,
-        predicted_peak,
+        predicted_peak: predicted.map(|terms| terms.total()),
+        predicted,
+        fits_up_to,
         does_not_fit,
     }
 }
@@ -207,13 +221,20 @@ mod tests {
 
     const CPU: Facts = Facts {
         device: Device::Cpu,
-        device_memory: Bytes(8 << 30),
+        device_memory: Some(Bytes(8 << 30)),
         cores: 2,
     };
 
     fn build(request: &Request) -> Result<Plan> {
-        Plan::build(request, &CPU, &|spec, trial| {
-            weight_bytes(spec, trial.precision)
+        build_on(request, &CPU)
+    }
+
+    fn build_on(request: &Request, facts: &Facts) -> Result<Plan> {
+        Plan::build(request, facts, &|spec, trial| Footprint {
+            weights: weight_bytes(spec, trial.precision),
+            kv_cache: Bytes(0),
+            activations: Bytes(0),
+            runtime: Bytes(0),
         })
     }
 
@@ -233,7 +254,7 @@ mod tests {
     #[test]
     fn the_default_budget_is_the_device() {
         let plan = build(&request(&["dense-120m"])).unwrap();
-        assert_eq!(plan.budget, CPU.device_memory);
+        assert_eq!(Some(plan.budget), CPU.device_memory);
         assert_eq!(ids(&plan), ["dense-120m/fused/fp32/b1/pp256/tg128"]);
         assert_eq!(plan.trials[0].does_not_fit, None);
         assert_eq!(
@@ -243,6 +264,23 @@ mod tests {
             ),
             (2, false)
         );
+    }
+
+    #[test]
+    fn a_device_that_was_not_asked_needs_a_budget_and_bounds_none() {
+        let unseen = Facts {
+            device: Device::Cuda(0),
+            device_memory: None,
+            cores: 2,
+        };
+        let mut request = request(&["llama-1b"]);
+        let error = build_on(&request, &unseen).unwrap_err().to_string();
+        assert!(error.contains("--vram-budget"), "{error}");
+        request.budget = Some(Bytes(1 << 20));
+        let plan = build_on(&request, &unseen).unwrap();
+        let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
+        assert!(reason.contains("raise --vram-budget to 2358M"), "{reason}");
+        assert!(!reason.contains("has only"), "{reason}");
     }
 
     #[test]

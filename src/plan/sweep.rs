@@ -81,18 +81,26 @@ fn shapes(spec: &ModelSpec, request: &Request) -> Vec<(u32, u32)> {
         [] => vec![default],
         _ => unique(given),
     };
-    let prompts = or(
-        &request.prompt_tokens,
-        DEFAULT_PROMPT_TOKENS.min(spec.max_positions / 2),
-    );
-    let generated = or(
-        &request.gen_tokens,
-        DEFAULT_GEN_TOKENS.min(spec.max_positions / 4),
-    );
+    let (prompt, count) = lengths(None, None, Some(spec.max_positions.into()));
+    let prompts = or(&request.prompt_tokens, prompt);
+    let generated = or(&request.gen_tokens, count);
     let pairs = prompts
         .iter()
         .flat_map(|prompt| generated.iter().map(move |count| (*prompt, *count)));
     pairs.collect()
+}
+
+/// Prompt length and generated tokens as given; a default is cut to what few positions have room for.
+pub fn lengths(prompt: Option<u32>, generated: Option<u32>, positions: Option<u64>) -> (u32, u32) {
+    let cut = |default: u32, part: u64| {
+        let room = positions.map(|count| (count / part).max(1));
+        room.and_then(|room| u32::try_from(room).ok())
+            .map_or(default, |room| default.min(room))
+    };
+    (
+        prompt.unwrap_or_else(|| cut(DEFAULT_PROMPT_TOKENS, 2)),
+        generated.unwrap_or_else(|| cut(DEFAULT_GEN_TOKENS, 4)),
+    )
 }
 
 /// The trial of one cell.
@@ -152,7 +160,7 @@ mod tests {
 
     const GPU: Facts = Facts {
         device: Device::Cuda(0),
-        device_memory: Bytes(16 << 30),
+        device_memory: Some(Bytes(16 << 30)),
         cores: 8,
     };
 
@@ -181,7 +189,7 @@ mod tests {
             &select(&request.selection).unwrap(),
             request,
             &GPU,
-            GPU.device_memory,
+            Bytes(16 << 30),
         )
     }
 

@@ -13,6 +13,7 @@ mod compare;
 mod doctor;
 mod energy;
 mod formats;
+mod inspect;
 mod outcomes;
 mod real;
 mod result_file;

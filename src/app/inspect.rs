@@ -1,0 +1,133 @@
+//! What a model is, without running it: a built-in one by its spec and graphs, or an ONNX file.
+
+use super::print;
+use crate::cli::{InspectCommand, ListFormat};
+use crate::error::{Error, Result};
+use crate::export::inspect::{self, Builtin, FileSheet, Graph};
+use crate::model::onnx::{self, Shape};
+use crate::model::{self, ModelSpec};
+use crate::plan::{self, Facts, Plan, PrecisionChoice, Request, Selection};
+use crate::trial::{Device, DeviceChoice, Form, Precision};
+use crate::units::Bytes;
+use std::path::Path;
+
+/// Prints what a model is.
+pub fn run(command: &InspectCommand) -> Result<u8> {
+    let as_json = command.format == ListFormat::Json;
+    let path = Path::new(&command.target);
+    match model::find(&command.target) {
+        Some(spec) => print(&inspect::builtin(&builtin(spec, command)?, as_json)?),
+        None if path.exists()
+            || path.components().count() > 1
+            || path.extension().is_some_and(|end| end == "onnx") =>
+        {
+            file(path, command, as_json)
+        }
+        None => Err(Error::Usage(format!(
+            "there is neither a built-in model nor a file {}; `edgebench models` lists the models",
+            command.target
+        ))),
+    }
+}
+
+/// The devices to predict for.
+fn devices(choice: DeviceChoice) -> Vec<Device> {
+    match choice {
+        DeviceChoice::Auto => vec![Device::Cpu, Device::Cuda(0)],
+        DeviceChoice::Cpu => vec![Device::Cpu],
+        DeviceChoice::Cuda(index) => vec![Device::Cuda(index)],
+    }
+}
+
+fn builtin(spec: &'static ModelSpec, command: &InspectCommand) -> Result<Builtin<'static>> {
+    let forms = given_or(&command.forms, &[Form::Plain, Form::Fused]);
+    let precisions = given_or(&command.precisions, &[Precision::Fp32, Precision::Fp16]);
+    let mut graphs = Vec::new();
+    for precision in &precisions {
+        for form in &forms {
+            let file = onnx::of_builtin(spec, *form, *precision)?;
+            graphs.push(Graph {
+                form: *form,
+                precision: *precision,
+                file,
+            });
+        }
+    }
+    let request = Request {
+        selection: Selection::Models(vec![spec.name.clone()]),
+        forms,
+        precisions: precisions
+            .into_iter()
+            .map(PrecisionChoice::Exactly)
+            .collect(),
+        batches: vec![command.batch],
+        prompt_tokens: command.prompt_tokens.into_iter().collect(),
+        gen_tokens: command.gen_tokens.into_iter().collect(),
+        repetitions: 1,
+        warmup: 0,
+        threads: None,
+        cuda_graph: true,
+        seed: 0,
+        // Without one nothing is said of what fits.
+        budget: Some(command.budget.unwrap_or(Bytes(u64::MAX))),
+    };
+    let plan = |device| {
+        let facts = Facts {
+            device,
+            device_memory: None,
+            cores: 1,
+        };
+        Plan::build(&request, &facts, &model::footprint)
+    };
+    Ok(Builtin {
+        spec,
+        graphs,
+        plans: devices(command.device)
+            .into_iter()
+            .map(plan)
+            .collect::<Result<_>>()?,
+        budget: command.budget,
+    })
+}
+
+/// What was given, each once, or all.
+fn given_or<T: Copy + PartialEq>(given: &[T], all: &[T]) -> Vec<T> {
+    let chosen = all
+        .iter()
+        .filter(|one| given.is_empty() || given.contains(one));
+    chosen.copied().collect()
+}
+
+fn file(path: &Path, command: &InspectCommand, as_json: bool) -> Result<u8> {
+    if !command.forms.is_empty() || !command.precisions.is_empty() {
+        return Err(Error::Usage(format!(
+            "--form and --precision choose among graphs of a built-in model, and {} is a file; leave them out",
+            path.display()
+        )));
+    }
+    let file = onnx::read(path)?;
+    let positions = file.positions.as_ref().ok().map(|(count, _)| *count);
+    let (prompt, generated) = plan::lengths(command.prompt_tokens, command.gen_tokens, positions);
+    let context = u64::from(prompt) + u64::from(generated);
+    if let Some(most) = positions.filter(|most| context > *most) {
+        return Err(Error::Usage(format!(
+            "{} has {most} positions, too few for {prompt} prompt and {generated} generated tokens; reduce --prompt-tokens or --gen-tokens",
+            path.display()
+        )));
+    }
+    let predict = |device| {
+        let shape = Shape {
+            device,
+            batch: command.batch.into(),
+            context,
+        };
+        (shape, onnx::predict(&file, shape, command.budget))
+    };
+    let sheet = FileSheet {
+        path,
+        file: &file,
+        predictions: devices(command.device).into_iter().map(predict).collect(),
+        budget: command.budget,
+    };
+    print(&inspect::file(&sheet, as_json)?)
+}

@@ -1,0 +1,149 @@
+//! The plan alone: the whole selection predicted, nothing run. What a run looks at before it begins, too.
+
+use super::start::{self, Start};
+use super::{facts, print, progress};
+use crate::cli::{ListFormat, PlanCommand, RunCommand};
+use crate::device::{self, HostFacts};
+use crate::error::{Error, Result};
+use crate::export;
+use crate::model;
+use crate::plan::{Facts, Plan, Request};
+use crate::progress::{Event, Progress};
+use crate::protocol::ProbeFacts;
+use crate::supervisor;
+use crate::trial::{Device, DeviceChoice};
+use crate::units::Bytes;
+use std::path::{Path, PathBuf};
+
+/// What is to be planned, and where to look for what there is.
+pub struct Wanted<'a> {
+    request: &'a Request,
+    device: DeviceChoice,
+    script: Option<&'a Path>,
+    ort: Option<&'a Path>,
+    runtime_dir: Option<&'a Path>,
+    cuda_dirs: &'a [PathBuf],
+}
+
+impl<'a> From<&'a RunCommand> for Wanted<'a> {
+    fn from(command: &'a RunCommand) -> Wanted<'a> {
+        Wanted {
+            request: &command.request,
+            device: command.device,
+            script: command.script.as_deref(),
+            ort: command.ort.as_deref(),
+            runtime_dir: command.runtime_dir.as_deref(),
+            cuda_dirs: &command.cuda_dirs,
+        }
+    }
+}
+
+impl<'a> From<&'a PlanCommand> for Wanted<'a> {
+    fn from(command: &'a PlanCommand) -> Wanted<'a> {
+        Wanted {
+            request: &command.request,
+            device: command.device,
+            script: command.script.as_deref(),
+            ort: command.ort.as_deref(),
+            runtime_dir: command.runtime_dir.as_deref(),
+            cuda_dirs: &command.cuda_dirs,
+        }
+    }
+}
+
+/// Prints the plan of `edgebench plan`.
+pub fn run(command: &PlanCommand) -> Result<u8> {
+    let host = device::host(Path::new("/sys"));
+    let progress = progress(command.quiet);
+    let plan = unrun(&command.into(), &host, &progress)?;
+    print(&export::plan(&plan, command.format == ListFormat::Json)?)
+}
+
+/// The plan of what will not be run. For the CPU it needs neither a worker nor ONNX Runtime, and for a GPU that is named it
+/// can do without them: then `--vram-budget` is all that is known of its memory.
+pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Result<Plan> {
+    let budget = wanted.request.budget;
+    if wanted.device == DeviceChoice::Cpu {
+        let memory = device_memory(Device::Cpu, &ProbeFacts::default(), host);
+        let memory = match (memory, budget) {
+            (Err(_), Some(_)) => None,
+            (memory, _) => Some(memory?),
+        };
+        return build(wanted, Device::Cpu, memory, host);
+    }
+    match (look(wanted, progress), wanted.device, budget) {
+        (Ok((_, probe, device)), ..) => build(
+            wanted,
+            device,
+            Some(device_memory(device, &probe, host)?),
+            host,
+        ),
+        (Err(cause), DeviceChoice::Cuda(index), Some(_)) => {
+            progress.event(&Event::Note(format!(
+                "the plan takes --vram-budget for granted, because the GPU could not be asked: {cause}"
+            )));
+            build(wanted, Device::Cuda(index), None, host)
+        }
+        (Err(cause), ..) => Err(cause),
+    }
+}
+
+/// The plan of what will be run, with the worker and the device to run it.
+pub fn to_run(
+    wanted: &Wanted<'_>,
+    host: &HostFacts,
+    progress: &Progress,
+) -> Result<(Start, ProbeFacts, Plan)> {
+    let (start, probe, device) = look(wanted, progress)?;
+    let memory = device_memory(device, &probe, host)?;
+    let plan = build(wanted, device, Some(memory), host)?;
+    Ok((start, probe, plan))
+}
+
+/// Finds the runtime, asks a worker what is there, and settles on a device.
+fn look(wanted: &Wanted<'_>, progress: &Progress) -> Result<(Start, ProbeFacts, Device)> {
+    let start = start::find(
+        wanted.script,
+        wanted.ort,
+        wanted.runtime_dir,
+        wanted.cuda_dirs,
+    )?;
+    if let Some(note) = &start.note {
+        progress.event(&Event::Note(note.clone()));
+    }
+    let probe = supervisor::probe(
+        &start.engine,
+        wanted.device,
+        &start.worker,
+        start::PROBE_TIMEOUT,
+    )?;
+    let (device, note) = facts::choose(wanted.device, &probe)?;
+    if let Some(note) = note {
+        progress.event(&Event::Note(note));
+    }
+    Ok((start, probe, device))
+}
+
+/// The trials, judged by the device's memory.
+fn build(
+    wanted: &Wanted<'_>,
+    device: Device,
+    memory: Option<Bytes>,
+    host: &HostFacts,
+) -> Result<Plan> {
+    let facts = Facts {
+        device,
+        device_memory: memory,
+        cores: host.cores.unwrap_or(1),
+    };
+    Plan::build(wanted.request, &facts, &model::footprint)
+}
+
+fn device_memory(device: Device, probe: &ProbeFacts, host: &HostFacts) -> Result<Bytes> {
+    match (device, &probe.gpu) {
+        (Device::Cuda(_), Some(gpu)) => Ok(gpu.memory_total),
+        _ => host.memory_total.ok_or_else(|| {
+            Error::Device("the size of main memory is not known on this system; edgebench needs /proc/meminfo".into())
+        }),
+    }
+}

@@ -1,0 +1,257 @@
+//! A built-in model: its spec, its graphs, and what it is predicted to take.
+
+use super::super::human;
+use super::super::lists::{WIDTH, grouped, kib, pretty, table};
+use super::super::plan::{LABEL, basis, basis_json, bound, terms, trial_json};
+use super::{amounts, line, operators, parts_json, types_json};
+use crate::error::Result;
+use crate::model::onnx::OnnxFile;
+use crate::model::{self, ModelSpec};
+use crate::plan::{Plan, PlannedTrial};
+use crate::trial::{Device, Form, Precision};
+use crate::units::Bytes;
+use serde_json::{Map, Value, json};
+
+/// A graph as it is written for a run.
+#[derive(Debug)]
+pub struct Graph {
+    /// Its form.
+    pub form: Form,
+    /// Its element type.
+    pub precision: Precision,
+    /// What it says of itself.
+    pub file: OnnxFile,
+}
+
+/// Everything about a built-in model.
+#[derive(Debug)]
+pub struct Builtin<'a> {
+    /// The model.
+    pub spec: &'a ModelSpec,
+    /// Its graphs.
+    pub graphs: Vec<Graph>,
+    /// Predictions, a plan for each device.
+    pub plans: Vec<Plan>,
+    /// The budget that was given.
+    pub budget: Option<Bytes>,
+}
+
+/// A built-in model as text or JSON.
+pub fn builtin(sheet: &Builtin<'_>, as_json: bool) -> Result<String> {
+    if as_json {
+        return pretty(&to_json(sheet)?);
+    }
+    let spec = sheet.spec;
+    let mut text = format!(
+        "{}\n\n",
+        human::wrap(
+            &format!("{}: {}. {}.", spec.name, spec.summary, spec.source),
+            WIDTH,
+            2
+        )
+    );
+    text.push_str(&head(sheet));
+    for graph in &sheet.graphs {
+        // The weights are the same in both forms.
+        if sheet
+            .graphs
+            .iter()
+            .find(|one| one.precision == graph.precision)
+            .map(|one| one.form)
+            == Some(graph.form)
+        {
+            let parts = model::parts(spec, graph.precision);
+            let named = parts
+                .iter()
+                .map(|(part, amount)| (part.to_string(), amount));
+            text.push_str(&format!(
+                "\n{}",
+                amounts(&format!("part, {}", graph.precision), named)
+            ));
+        }
+    }
+    text.push('\n');
+    for Graph {
+        form,
+        precision,
+        file,
+    } in &sheet.graphs
+    {
+        let types = file.counts.types.iter();
+        let types: Vec<String> = types
+            .map(|(name, amount)| format!("{name} {}", grouped(amount.bytes.0)))
+            .collect();
+        text.push_str(&line(
+            &format!("{form} {precision}"),
+            &format!("{} bytes of constants by type", types.join(", ")),
+        ));
+    }
+    let columns: Vec<_> = sheet
+        .graphs
+        .iter()
+        .map(|graph| {
+            (
+                format!("{} {}", graph.form, graph.precision),
+                &graph.file.operators,
+            )
+        })
+        .collect();
+    text.push_str(&format!("\n{}\n", operators(&columns)));
+    text.push_str(&predictions(sheet));
+    Ok(text)
+}
+
+fn head(sheet: &Builtin<'_>) -> String {
+    let spec = sheet.spec;
+    let census = model::census(spec);
+    let mut counts = format!(
+        "{} in all, {} active for one token, {} read to decode one token",
+        grouped(census.total),
+        grouped(census.active),
+        grouped(census.active_read)
+    );
+    if census.unused > 0 {
+        counts.push_str(&format!(
+            ", {} stored and never used",
+            grouped(census.unused)
+        ));
+    }
+    let cache = |precision| kib(model::kv_bytes_per_token(spec, precision));
+    let cache = format!(
+        "{} for each token in fp32, {} in fp16",
+        cache(Precision::Fp32),
+        cache(Precision::Fp16)
+    );
+    let positions = format!(
+        "{}, the model's own limit and not a matter of memory",
+        grouped(spec.max_positions.into())
+    );
+    let head = if spec.tied_head {
+        "reads the embedding, which is stored once"
+    } else {
+        "a matrix of its own"
+    };
+    line("parameters", &counts)
+        + &line("KV cache", &cache)
+        + &line("positions", &positions)
+        + &line("output head", head)
+}
+
+/// All predicted trials, with the device each is on.
+fn planned<'a>(sheet: &'a Builtin<'_>) -> impl Iterator<Item = (Device, &'a PlannedTrial)> {
+    let plans = sheet.plans.iter();
+    plans.flat_map(|plan| plan.trials.iter().map(|trial| (plan.device, trial)))
+}
+
+fn predictions(sheet: &Builtin<'_>) -> String {
+    let mut titles = vec![
+        "form",
+        "precision",
+        "device",
+        "weights",
+        "KV cache",
+        "activations",
+        "runtime",
+        "predicted peak",
+    ];
+    if sheet.budget.is_some() {
+        titles.extend(["fits", "context at batch 1", "batch"]);
+    }
+    let rows = planned(sheet).map(|(device, planned)| {
+        let trial = &planned.trial;
+        let mut cells = vec![
+            trial.form.to_string(),
+            trial.precision.to_string(),
+            device.to_string(),
+        ];
+        cells.extend(terms(planned));
+        if sheet.budget.is_some() {
+            let fits = if planned.does_not_fit.is_none() {
+                "yes"
+            } else {
+                "no"
+            };
+            let bounds = planned.fits_up_to;
+            cells.extend([
+                fits.to_owned(),
+                bound(bounds.context_at_batch_1),
+                bound(bounds.batch),
+            ]);
+        }
+        cells
+    });
+    let mut text = table(&titles, rows, 3..8);
+    if let Some((_, first)) = planned(sheet).next() {
+        let trial = &first.trial;
+        let mut note = format!(
+            "Predicted at batch {}, {} tokens of context: {} of prompt and {} generated. {LABEL}",
+            grouped(trial.batch.into()),
+            grouped(trial.context().into()),
+            grouped(trial.prompt_tokens.into()),
+            grouped(trial.gen_tokens.into()),
+        );
+        note.push_str(&match sheet.budget {
+            Some(budget) => format!(
+                " In the budget of {}: the longest context at batch 1 (a prompt and one generated token), and the largest batch at these lengths; predicted too, and not found by running.",
+                human::bytes(budget.0)
+            ),
+            None => " Give --vram-budget to see what fits it.".to_owned(),
+        });
+        text.push_str(&format!("{}\n", human::wrap(&note, WIDTH, 0)));
+    }
+    let devices: Vec<Device> = sheet.plans.iter().map(|plan| plan.device).collect();
+    text + &basis(&devices)
+}
+
+fn to_json(sheet: &Builtin<'_>) -> Result<Value> {
+    let spec = sheet.spec;
+    let census = model::census(spec);
+    let graphs: Vec<Value> = sheet
+        .graphs
+        .iter()
+        .map(|graph| graph_json(spec, graph))
+        .collect();
+    let mut predictions = Vec::new();
+    for (_, trial) in planned(sheet) {
+        let mut value = trial_json(trial)?;
+        if sheet.budget.is_none() {
+            for name in ["fits_up_to", "does_not_fit"] {
+                value.as_object_mut().map(|fields| fields.remove(name));
+            }
+            value["trial"]["budget"] = Value::Null;
+        }
+        predictions.push(value);
+    }
+    let bases: Map<String, Value> = sheet
+        .plans
+        .iter()
+        .map(|plan| (plan.device.to_string(), basis_json(plan.device)))
+        .collect();
+    Ok(json!({
+        "model": spec.name,
+        "summary": spec.summary,
+        "source": spec.source,
+        "params": { "total": census.total, "active": census.active, "active_read": census.active_read, "unused": census.unused },
+        "kv_bytes_per_token": {
+            "fp32": model::kv_bytes_per_token(spec, Precision::Fp32),
+            "fp16": model::kv_bytes_per_token(spec, Precision::Fp16),
+        },
+        "max_positions": spec.max_positions,
+        "head_is_embedding": spec.tied_head,
+        "graphs": graphs,
+        "budget": sheet.budget,
+        "label": LABEL,
+        "basis": bases,
+        "predictions": predictions,
+    }))
+}
+
+fn graph_json(spec: &ModelSpec, graph: &Graph) -> Value {
+    json!({
+        "form": graph.form,
+        "precision": graph.precision,
+        "operators": graph.file.operators,
+        "parts": parts_json(&model::parts(spec, graph.precision)),
+        "types": types_json(&graph.file.counts.types),
+    })
+}

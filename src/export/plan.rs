@@ -1,0 +1,233 @@
+//! The plan: every trial with its prediction by terms. Nothing in it was measured, and it says so.
+
+use super::human;
+use super::lists::{WIDTH, grouped, pretty, table};
+use crate::error::{Error, Result};
+use crate::model;
+use crate::plan::{Bound, Limit, Plan, PlannedTrial};
+use crate::trial::Device;
+use serde_json::{Value, json};
+
+/// What stands over every prediction.
+pub(super) const LABEL: &str = "Estimates only: nothing was run.";
+
+/// The plan, with its predictions.
+pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
+    if as_json {
+        return pretty(&plan_json(plan)?);
+    }
+    let titles = [
+        "trial",
+        "weights",
+        "KV cache",
+        "activations",
+        "runtime",
+        "predicted peak",
+        "fits",
+    ];
+    let rows = plan.trials.iter().map(|planned| {
+        let mut cells = vec![planned.trial.id.clone()];
+        cells.extend(terms(planned));
+        cells.push(
+            if planned.does_not_fit.is_none() {
+                "yes"
+            } else {
+                "no"
+            }
+            .to_owned(),
+        );
+        cells
+    });
+    let mut text = table(&titles, rows, 1..6);
+    for planned in &plan.trials {
+        if let Some(reason) = &planned.does_not_fit {
+            text.push_str(&format!(
+                "{}: {reason}{}\n",
+                planned.trial.id,
+                instead(planned)
+            ));
+        }
+    }
+    let fitting = plan
+        .trials
+        .iter()
+        .filter(|planned| planned.does_not_fit.is_none());
+    text.push_str(&format!(
+        "\n{} trials on {}, {} of them predicted to fit the budget of {}. {LABEL}\n",
+        plan.trials.len(),
+        plan.device,
+        fitting.count(),
+        human::bytes(plan.budget.0),
+    ));
+    text.push_str(&basis(&[plan.device]));
+    Ok(text)
+}
+
+/// The terms of a prediction and their sum.
+pub(super) fn terms(planned: &PlannedTrial) -> [String; 5] {
+    let Some(terms) = planned.predicted else {
+        return std::array::from_fn(|_| human::MISSING.to_owned());
+    };
+    [
+        terms.weights,
+        terms.kv_cache,
+        terms.activations,
+        terms.runtime,
+        terms.total(),
+    ]
+    .map(|term| human::bytes(term.0))
+}
+
+/// What of the same model is predicted to fit, as the end of a sentence.
+fn instead(planned: &PlannedTrial) -> String {
+    let bounds = planned.fits_up_to;
+    let (tokens, batch) = (bounds.context_at_batch_1.size, bounds.batch.size);
+    match (tokens, batch) {
+        (None, _) => String::new(),
+        (Some(tokens), None) => format!(
+            "; at batch 1 it is predicted to fit up to {} tokens of prompt and generated text",
+            grouped(tokens.into())
+        ),
+        (Some(_), Some(batch)) => format!(
+            "; at these lengths it is predicted to fit up to batch {}",
+            grouped(batch.into())
+        ),
+    }
+}
+
+/// A bound in a cell: the size, and what limits it where that is not the budget.
+pub(super) fn bound(limit: Limit) -> String {
+    let size = limit
+        .size
+        .map_or_else(|| "none".to_owned(), |size| grouped(size.into()));
+    match limit.limited_by {
+        Bound::Budget => size,
+        Bound::Positions => format!("{size} (all positions)"),
+        Bound::Flag => format!("{size} or more"),
+    }
+}
+
+/// What the terms rest on, in words.
+pub(super) fn basis(devices: &[Device]) -> String {
+    let mut text = String::new();
+    for device in devices {
+        let mut sentence = format!("Predictions on {device} rest on this:");
+        for (index, (term, words)) in model::basis(*device).iter().enumerate() {
+            let joint = if index == 0 { " " } else { "; " };
+            sentence.push_str(&format!(
+                "{joint}{}: {words}",
+                term.replace("kv_cache", "KV cache")
+            ));
+        }
+        text.push_str(&human::wrap(&(sentence + "."), WIDTH, 2));
+        text.push('\n');
+    }
+    text
+}
+
+/// The same for programs.
+pub(super) fn basis_json(device: Device) -> Value {
+    let terms = model::basis(device).map(|(term, words)| (term.to_owned(), json!(words)));
+    Value::Object(terms.into_iter().collect())
+}
+
+/// A planned trial for programs: its sum stands with its terms.
+pub(super) fn trial_json(planned: &PlannedTrial) -> Result<Value> {
+    let mut value = serde_json::to_value(planned).map_err(|error| Error::Bug(error.to_string()))?;
+    if let (Some(terms), Some(sum)) = (value["predicted"].as_object_mut(), planned.predicted_peak) {
+        terms.insert("total_bytes".into(), json!(sum));
+    }
+    Ok(value)
+}
+
+fn plan_json(plan: &Plan) -> Result<Value> {
+    let trials: Result<Vec<Value>> = plan.trials.iter().map(trial_json).collect();
+    let mut value = json!({
+        "label": LABEL,
+        "device": plan.device,
+        "device_memory": plan.device_memory,
+        "budget": plan.budget,
+        "basis": basis_json(plan.device),
+        "trials": trials?,
+    });
+    if plan.device_memory.is_none() {
+        value["not_known"] =
+            json!({ "device_memory": "the device was not asked, because its budget was given" });
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Facts, PrecisionChoice, Request, Selection};
+    use crate::trial::Form;
+    use crate::units::Bytes;
+
+    fn of(device: Device, budget: Bytes, prompt: u32, forms: &[Form]) -> Plan {
+        let request = Request {
+            selection: Selection::Suite("core".into()),
+            forms: forms.to_vec(),
+            precisions: vec![PrecisionChoice::Auto],
+            batches: vec![1, 8],
+            prompt_tokens: vec![prompt],
+            gen_tokens: vec![],
+            repetitions: 5,
+            warmup: 1,
+            threads: None,
+            cuda_graph: true,
+            seed: 42,
+            budget: Some(budget),
+        };
+        let facts = Facts {
+            device,
+            device_memory: None,
+            cores: 2,
+        };
+        Plan::build(&request, &facts, &model::footprint).unwrap()
+    }
+
+    #[test]
+    fn the_plan_as_a_table() {
+        let gpu = of(Device::Cuda(0), Bytes(2 << 30), 1000, &[Form::Fused]);
+        insta::assert_snapshot!(plan(&gpu, false).unwrap());
+    }
+
+    #[test]
+    fn the_terms_of_every_row_add_up_to_its_total() {
+        let text = plan(
+            &of(
+                Device::Cpu,
+                Bytes(4 << 30),
+                256,
+                &[Form::Plain, Form::Fused],
+            ),
+            true,
+        )
+        .unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        for trial in value["trials"].as_array().unwrap() {
+            let term = |name: &str| trial["predicted"][name].as_u64().unwrap();
+            let terms = [
+                "weights_bytes",
+                "kv_cache_bytes",
+                "activations_bytes",
+                "runtime_bytes",
+            ];
+            assert_eq!(
+                terms.map(term).iter().sum::<u64>(),
+                term("total_bytes"),
+                "{trial}"
+            );
+            assert_eq!(trial["predicted_peak"], term("total_bytes"));
+            assert!(terms.map(term).iter().all(|term| *term > 0), "{trial}");
+        }
+        assert!(
+            value["basis"]["runtime"]
+                .as_str()
+                .unwrap()
+                .contains("measured")
+        );
+        assert!(value["not_known"]["device_memory"].is_string());
+    }
+}

@@ -1,0 +1,275 @@
+//! Door of what is told about an ONNX file without loading it: operators, constants by type and part, inputs, caches.
+
+mod caches;
+mod count;
+mod element;
+mod names;
+mod network;
+mod predict;
+mod roles;
+mod skim;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use caches::{Caches, Dim, Update, Value};
+pub use count::Counts;
+pub use predict::{Prediction, Shape, predict};
+
+use super::emit::emit;
+use super::spec::ModelSpec;
+use super::weights::Layout;
+use crate::error::{Error, Result};
+use crate::protocol::Told;
+use crate::trial::{Form, Precision};
+use network::Network;
+use skim::{Cause, Skimmed};
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{Cursor, Read, Seek};
+use std::path::Path;
+
+/// What an ONNX file says of itself.
+#[derive(Debug)]
+pub struct OnnxFile {
+    /// Length of the graph's file, without files beside it.
+    pub file_bytes: u64,
+    /// Version of the format.
+    pub ir_version: i64,
+    /// Versions of the operators, by domain.
+    pub opsets: Vec<(String, i64)>,
+    /// What wrote it.
+    pub producer: Option<String>,
+    /// Operators by name.
+    pub operators: BTreeMap<String, u64>,
+    /// Inputs that are no constants.
+    pub inputs: Vec<Value>,
+    /// Outputs.
+    pub outputs: Vec<Value>,
+    /// Parameters and bytes.
+    pub counts: Counts,
+    /// The KV cache, or why none is known.
+    pub caches: Told<Caches>,
+    /// The most positions it can take and what says so, or why that is not known.
+    pub positions: Told<(u64, String)>,
+    /// Files beside it that hold constants.
+    pub external: Vec<External>,
+    /// What looks wrong or was left out, in words.
+    pub notes: Vec<String>,
+}
+
+/// A file beside the graph's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct External {
+    /// Its name, relative to the graph's folder.
+    pub name: String,
+    /// Bytes that must be in it at least.
+    pub needed: u64,
+    /// Bytes that are in it; `None` where it cannot be looked at.
+    pub found: Option<u64>,
+}
+
+/// What the graph of a built-in model says, as it is written for its longest sequences.
+pub fn of_builtin(spec: &ModelSpec, form: Form, precision: Precision) -> Result<OnnxFile> {
+    let layout = Layout::of(spec, precision);
+    let (bytes, _) = emit(spec, &layout, form, spec.max_positions);
+    let length = bytes.len() as u64;
+    parse(Cursor::new(bytes), length).map_err(Error::Bug)
+}
+
+/// Reads a file.
+pub fn read(path: &Path) -> Result<OnnxFile> {
+    let wrap = |cause: Cause| {
+        Error::Model(format!(
+            "could not read {} as an ONNX file: {cause}; name a model's .onnx file",
+            path.display()
+        ))
+    };
+    let (file, length) = open(path).map_err(wrap)?;
+    let mut read = parse(file, length)
+        .map_err(|cause| of_another_kind(path).unwrap_or(cause))
+        .map_err(wrap)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for external in &mut read.external {
+        external.found = look(&folder.join(&external.name));
+        read.notes.extend(complaint(external));
+    }
+    Ok(read)
+}
+
+fn open(path: &Path) -> Result<(File, u64), Cause> {
+    let about = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if about.is_dir() {
+        return Err(format!("it is a folder{}", within(path)));
+    }
+    if !about.is_file() {
+        return Err("it is no regular file".into());
+    }
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    Ok((file, about.len()))
+}
+
+/// What a file is instead, where its first bytes tell.
+fn of_another_kind(path: &Path) -> Option<Cause> {
+    let mut start = [0; 8];
+    File::open(path).ok()?.read_exact(&mut start).ok()?;
+    let kind = match &start {
+        [_, _, _, _, b'O', b'R', b'T', b'M'] => "ONNX Runtime's own format (.ort)",
+        [b'G', b'G', b'U', b'F', ..] => "a GGUF file",
+        [0x80, ..] | [b'P', b'K', 3, 4, ..] => "a pickled PyTorch file or an archive",
+        _ if path.extension().is_some_and(|end| end == "safetensors") => "a safetensors file",
+        _ => return None,
+    };
+    Some(format!("it is {kind}"))
+}
+
+/// The one ONNX file of a folder, as the end of a sentence.
+fn within(folder: &Path) -> String {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".onnx"))
+        .collect();
+    names.sort();
+    match names.as_slice() {
+        [] => String::new(),
+        [one] => format!(" with {one} in it"),
+        [first, rest @ ..] => format!(" with {first} and {} more in it", rest.len()),
+    }
+}
+
+fn look(path: &Path) -> Option<u64> {
+    let about = std::fs::metadata(path).ok()?;
+    about.is_file().then_some(about.len())
+}
+
+fn complaint(external: &External) -> Option<String> {
+    let External {
+        name,
+        needed,
+        found,
+    } = external;
+    match found {
+        None => Some(format!(
+            "{name}, which is to hold weights, is not beside the file; their sizes are told all the same"
+        )),
+        Some(found) if found < needed => Some(format!(
+            "{name} has {found} bytes, and weights are to reach up to byte {needed} of it: it is cut off or another model's"
+        )),
+        Some(_) => None,
+    }
+}
+
+/// Reads the graph's file; files beside it are only named.
+fn parse(source: impl Read + Seek, length: u64) -> Result<OnnxFile, Cause> {
+    let mut skimmed = skim::skim(source, length)?;
+    let graph = match skimmed.model.graph.take() {
+        Some(graph) if skimmed.model.ir_version > 0 => graph,
+        _ => return Err("no graph is in it".into()),
+    };
+    let inputs: Vec<Value> = graph.input.iter().map(Value::of).collect();
+    let outputs: Vec<Value> = graph.output.iter().map(Value::of).collect();
+    skimmed.model.graph = Some(graph);
+    let (opsets, producer) = (opsets(&skimmed), producer(&skimmed));
+    let (ir_version, functions) = (skimmed.model.ir_version, skimmed.model.functions.len());
+    let network = Network::of(skimmed)?;
+    let constants: HashSet<&str> = network
+        .tensors
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    let inputs: Vec<Value> = inputs
+        .into_iter()
+        .filter(|input| !constants.contains(input.name.as_str()))
+        .collect();
+    let counts = count::count(&network);
+    let caches = caches::find(&network, &inputs, &outputs);
+    Ok(OnnxFile {
+        file_bytes: length,
+        ir_version,
+        opsets,
+        producer,
+        operators: network.operators(),
+        positions: positions(&counts, &caches),
+        external: external(&network),
+        notes: notes(&network, functions),
+        inputs,
+        outputs,
+        counts,
+        caches,
+    })
+}
+
+fn opsets(file: &Skimmed) -> Vec<(String, i64)> {
+    let name = |domain: &str| match domain {
+        "" => "ai.onnx".to_owned(),
+        domain => domain.to_owned(),
+    };
+    let opsets = file.model.opset_import.iter();
+    opsets
+        .map(|opset| (name(&opset.domain), opset.version))
+        .collect()
+}
+
+fn producer(file: &Skimmed) -> Option<String> {
+    let (name, version) = (&file.model.producer_name, &file.model.producer_version);
+    let text = format!("{name} {version}").trim().to_owned();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Length of the sequences it can take: what its cache or its tables of positions have room for.
+fn positions(counts: &Counts, caches: &Told<Caches>) -> Told<(u64, String)> {
+    let capacity = caches.as_ref().ok().and_then(|caches| caches.capacity);
+    let capacity = capacity.map(|length| (length, "the declared length of its cache".to_owned()));
+    let rows = counts
+        .position_rows
+        .iter()
+        .map(|(name, rows)| (*rows, format!("the rows of {name}")));
+    let least = capacity.into_iter().chain(rows).min();
+    least.ok_or_else(|| {
+        "neither its cache nor a table of positions has a fixed length; the model's own configuration says it".into()
+    })
+}
+
+fn external(network: &Network) -> Vec<External> {
+    let mut files: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, end) in network
+        .tensors
+        .iter()
+        .filter_map(|one| one.external.as_ref())
+    {
+        let needed = files.entry(name).or_default();
+        *needed = (*needed).max(*end);
+    }
+    let file = |(name, needed): (&str, u64)| External {
+        name: name.to_owned(),
+        needed,
+        found: None,
+    };
+    files.into_iter().map(file).collect()
+}
+
+/// At most this many tensors are complained about one by one.
+const NOTES: usize = 5;
+
+fn notes(network: &Network, functions: usize) -> Vec<String> {
+    let mut notes: Vec<String> = network.notes.iter().take(NOTES).cloned().collect();
+    if network.notes.len() > NOTES {
+        notes.push(format!(
+            "the same is true of {} more tensors",
+            network.notes.len() - NOTES
+        ));
+    }
+    if network.sparse > 0 {
+        notes.push(format!(
+            "{} sparse initializers are in it and not counted",
+            network.sparse
+        ));
+    }
+    if functions > 0 {
+        notes.push(format!(
+            "it defines {functions} functions of its own; what is in them is counted once, however often they are used"
+        ));
+    }
+    notes
+}
