@@ -273,7 +273,7 @@ mod tests {
             }
             fs::write(at("front"), edgebench(62, false)).unwrap();
             fs::write(at("worker"), edgebench(62, true)).unwrap();
-            fs::write(at("ort/libonnxruntime.so.1.22.0"), samples::program()).unwrap();
+            fs::write(at("ort/libonnxruntime.so.1.22.0"), samples::runtime()).unwrap();
             fs::write(at("ort/LICENSE"), "MIT").unwrap();
             fs::write(at("ort/ThirdPartyNotices.txt"), "many").unwrap();
             let request = BundleRequest {
@@ -356,7 +356,7 @@ mod tests {
         let text = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
         let expected = [
             (format::WORKER.to_owned(), edgebench(62, true)),
-            ("libonnxruntime.so.1.22.0".to_owned(), samples::program()),
+            ("libonnxruntime.so.1.22.0".to_owned(), samples::runtime()),
             text("edgebench/LICENSE", super::super::LICENSE),
             text("onnxruntime/LICENSE", "MIT"),
             text("onnxruntime/ThirdPartyNotices.txt", "many"),
@@ -506,7 +506,7 @@ mod tests {
         let bench = Bench::new();
         for name in [".hidden.so", "lock", "edgebench-worker"] {
             let path = bench.at("ort").join(name);
-            fs::write(&path, samples::program()).unwrap();
+            fs::write(&path, samples::runtime()).unwrap();
             bench.refused(exit::USAGE, &[name, "another name"], |request| {
                 request.ort = Some(path)
             });

@@ -418,7 +418,11 @@ fn an_onnx_runtime_that_cannot_be_packed() {
         (&["--cuda-arch", "turbo"], 2, &["--cuda-arch", "turbo"]),
         (&["--cuda-arch", ""], 2, &["--cuda-arch"]),
         (&["--level", "23"], 2, &["--level"]),
-        (&["--notice", "/nonexistent"], 2, &["/nonexistent"]),
+        (
+            &["--notice", "/nonexistent"],
+            2,
+            &["--notice", "/nonexistent"],
+        ),
     ];
     for (more, code, parts) in table {
         let args = [&["bundle", "-o", "made"], more].concat();
@@ -432,6 +436,7 @@ fn wheel(path: &Path, machine: u8, platform: &str) {
     let mut library = vec![0; 5000];
     library[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     (library[16], library[18]) = (3, machine);
+    library[1000..1013].copy_from_slice(b"OrtGetApiBase");
     let tag = format!("Wheel-Version: 1.0\nTag: cp312-cp312-{platform}\n");
     let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
     let entries = [
