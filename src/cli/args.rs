@@ -306,7 +306,7 @@ pub struct RuntimeArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
     pub device: DeviceChoice,
     // The variable is read where the library is looked for, so that a mistake in it is told as one.
-    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [env: EDGEBENCH_ORT] [default: the one edgebench was built with]
+    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [env: EDGEBENCH_ORT] [default: the one edgebench carries or was built with]
     #[arg(long, value_name = "PATH")]
     pub ort: Option<PathBuf>,
     /// Folder to look for CUDA libraries in before the usual places; may be repeated [default: none]
