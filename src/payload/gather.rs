@@ -88,7 +88,9 @@ pub fn unreadable(path: &Path, cause: &io::Error) -> Error {
 /// Refuses another library, or a program, in the place of ONNX Runtime. It may be for another machine, so it is not loaded.
 fn refuse_what_is_no_runtime(library: &Path) -> Result<()> {
     let bytes = fs::read(library).map_err(|cause| unreadable(library, &cause))?;
-    if memchr::memmem::find(&bytes, INTERFACE).is_some() {
+    // A name of its own, as symbols have it: edgebench has these letters too, amid others.
+    let symbol = [b"\0", INTERFACE, b"\0"].concat();
+    if memchr::memmem::find(&bytes, &symbol).is_some() {
         return Ok(());
     }
     Err(Error::Runtime(format!(
@@ -111,7 +113,7 @@ pub struct Entry {
 /// What goes into the payload, on its way.
 pub struct Gathered<'a> {
     request: &'a BundleRequest,
-    /// The payload of this program, to take from.
+    /// The payload to take from: that of the program in front, or of this one.
     own: Option<&'a Package>,
     scratch: &'a Path,
     arch: &'static str,
@@ -182,7 +184,7 @@ impl<'a> Gathered<'a> {
             (Some(path), _) => (path.clone(), format!("--worker {}", path.display())),
             (None, Some(own)) => (
                 self.unpack(own)?.join(format::WORKER),
-                "the worker that this edgebench carries".to_owned(),
+                "the worker that edgebench carries".to_owned(),
             ),
             (None, None) if front.facts.interpreted => {
                 (front.path.clone(), "the program".to_owned())
@@ -243,10 +245,20 @@ impl<'a> Gathered<'a> {
         }
     }
 
+    /// What to do about a runtime for another machine than the program in front.
+    fn elsewhere(&self) -> &'static str {
+        match self.request.front {
+            None => "; to pack for another machine, name a released file for it with --front",
+            Some(_) => "",
+        }
+    }
+
     fn find_runtime(&mut self) -> Result<(PathBuf, String)> {
         if let Some(given) = &self.request.ort {
             let library = wheel::resolve(given, self.arch, || Ok(self.scratch.to_owned()))
-                .map_err(|sentence| Error::Runtime(format!("--ort: {sentence}")))?;
+                .map_err(|sentence| {
+                    Error::Runtime(format!("--ort: {sentence}{}", self.elsewhere()))
+                })?;
             refuse_what_is_no_runtime(&library)?;
             self.notice(sources::notices_beside(&library), "ONNX Runtime", &library)?;
             return Ok((library, name_of(given)));

@@ -16,7 +16,7 @@ pub fn program() -> Vec<u8> {
 /// [`program`] that passes for an ONNX Runtime.
 pub fn runtime() -> Vec<u8> {
     let mut bytes = program();
-    bytes[1000..1013].copy_from_slice(b"OrtGetApiBase");
+    bytes[1000..1015].copy_from_slice(b"\0OrtGetApiBase\0");
     bytes
 }
 
