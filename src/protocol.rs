@@ -133,6 +133,10 @@ pub struct TrialRequest {
     pub sample_interval: Nanos,
 }
 
+/// What stands behind the name of a CUDA library that was found nowhere, at the start of [`ProbeFacts::cuda_unavailable`]. Who says
+/// it and who understands it take it from here.
+pub const FOUND_NOWHERE: &str = ", which the CUDA provider needs, was found neither";
+
 /// What a probing worker found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ProbeFacts {
