@@ -16,6 +16,7 @@ use ort::sys;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CString, c_void};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Turns a status into a result and releases it.
@@ -36,13 +37,13 @@ pub enum Space {
 enum Memory {
     Host(NonNull<u8>, Layout),
     /// Part of a block, from this byte on. Several buffers may share one: the driver gives memory out in pieces of 2 MiB.
-    Gpu(Arc<Cuda>, Arc<DeviceBuffer>, usize),
+    Gpu(Arc<Cuda>, Rc<DeviceBuffer>, usize),
 }
 
 /// Buffers that lie in one block of memory; on the host each has its own.
 pub struct Slab {
     space: Space,
-    block: Option<(Arc<Cuda>, Arc<DeviceBuffer>)>,
+    block: Option<(Arc<Cuda>, Rc<DeviceBuffer>)>,
     bytes: usize,
     used: usize,
 }
@@ -59,7 +60,7 @@ impl Slab {
     /// Allocates room for buffers of so many bytes in all, each counted by [`room`](Slab::room).
     pub fn new(space: &Space, bytes: usize) -> Result<Slab, EngineError> {
         let block = match space {
-            Space::Gpu(cuda, _) => Some((Arc::clone(cuda), Arc::new(cuda.allocate(bytes)?))),
+            Space::Gpu(cuda, _) => Some((Arc::clone(cuda), Rc::new(cuda.allocate(bytes)?))),
             Space::Host => None,
         };
         Ok(Slab {
@@ -78,7 +79,7 @@ impl Slab {
         let at = self.used;
         self.used += Slab::room(bytes);
         assert!(self.used <= self.bytes, "a slab holds what was counted");
-        let memory = Memory::Gpu(Arc::clone(cuda), Arc::clone(block), at);
+        let memory = Memory::Gpu(Arc::clone(cuda), Rc::clone(block), at);
         Ok(Buffer { memory, bytes })
     }
 }
@@ -97,9 +98,7 @@ impl Buffer {
     /// Allocates `bytes` bytes.
     pub fn new(space: &Space, bytes: usize) -> Result<Buffer, EngineError> {
         let memory = match space {
-            Space::Gpu(cuda, _) => {
-                Memory::Gpu(Arc::clone(cuda), Arc::new(cuda.allocate(bytes)?), 0)
-            }
+            Space::Gpu(cuda, _) => Memory::Gpu(Arc::clone(cuda), Rc::new(cuda.allocate(bytes)?), 0),
             Space::Host => {
                 let refused = || {
                     EngineError::OutOfMemory(format!("could not allocate {bytes} bytes of memory"))
