@@ -51,12 +51,11 @@ def start_times():
         run(*args)
         return 1000 * (time.perf_counter() - began)
     helped = sorted(wall("--help") for _ in range(20))
-    # A worker is started and answers; it follows a script, so that no library and no GPU is part of the time.
-    script = pathlib.Path(SCRATCH.name, "script.json")
-    script.write_text("{}")
-    dry = ("--engine", f"scripted:{script}", "--suite", "sanity", "--dry-run")
-    first = wall(*dry)
-    later = sorted(wall(*dry) for _ in range(10))
+    # No model fits this budget: the worker is started to ask for the device, and nothing is run.
+    start = ("--device", "cpu", "--model", "tiny-gpt2", "--vram-budget", "1M", "--quiet", "-o", f"{SCRATCH.name}/start.json")
+    first = wall(*start)
+    need(list(pathlib.Path(SCRATCH.name).glob("edgebench/runtime/*/verified")), "the first start extracted nothing")
+    later = sorted(wall(*start) for _ in range(10))
     return {"help_ms_median": helped[10], "first_start_ms": first, "later_start_ms_median": later[5]}
 
 

@@ -5,7 +5,10 @@ mod driver;
 
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, GpuProcess, Told};
 
-use crate::trial::{CheckFacts, DeviceChoice, LoadFacts, MemoryReading, Phase, Repetition, Trial};
+use crate::trial::{
+    CheckFacts, DeviceChoice, EnergySource, LoadFacts, MemoryReading, Phase, PowerMark, Repetition,
+    Trial,
+};
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -54,6 +57,17 @@ pub struct CacheShape {
     pub kv_heads: u32,
     /// Size of one head.
     pub head_dim: u32,
+}
+
+/// A weight tensor of a graph, in the file of weights beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WeightTensor {
+    /// The initializer's name.
+    pub name: String,
+    /// Dimensions.
+    pub dims: Vec<i64>,
+    /// First byte in the file.
+    pub offset: u64,
 }
 
 /// A committed reference to hold a model to.
@@ -105,6 +119,10 @@ pub struct TrialRequest {
     pub weights: Bytes,
     /// The largest weight tensor.
     pub largest_tensor: Bytes,
+    /// The file of weights.
+    pub weight_file: PathBuf,
+    /// The tensors in it that the graph refers to.
+    pub tensors: Vec<WeightTensor>,
     /// Prompt ids, one row for each sequence, all of the trial's prompt length.
     pub prompts: Vec<Vec<i64>>,
     /// Reference to check against before timing.
@@ -114,6 +132,10 @@ pub struct TrialRequest {
     /// Pause between memory readings.
     pub sample_interval: Nanos,
 }
+
+/// What stands behind the name of a CUDA library that was found nowhere, at the start of [`ProbeFacts::cuda_unavailable`]. Who says
+/// it and who understands it take it from here.
+pub const FOUND_NOWHERE: &str = ", which the CUDA provider needs, was found neither";
 
 /// What a probing worker found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -220,6 +242,13 @@ pub enum Message {
     },
     /// Memory, when a phase begins or ends and whenever it reached a new peak.
     Memory(MemoryReading),
+    /// What tells the energy of this trial, or why nothing does; said once, before the timed phases.
+    EnergySource {
+        /// The source.
+        source: Told<EnergySource>,
+    },
+    /// Energy and state of the device, when a timed phase begins or ends.
+    Power(Box<PowerMark>),
     /// First answer to [`Request::Examine`].
     Driver {
         /// The driver's facts, or why NVML cannot be used.

@@ -1,6 +1,13 @@
 //! Plain data that crosses rooms: what a trial is, and the raw facts that come back from one.
 //! No behaviour beyond names, no I/O.
 
+mod power;
+
+// Only a worker makes one.
+#[cfg(not(target_feature = "crt-static"))]
+pub use power::PowerReading;
+pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
+
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -326,6 +333,9 @@ pub struct TrialResult {
     pub check: Option<CheckFacts>,
     /// Memory readings: the first, the last and the largest of each phase.
     pub memory: Vec<MemoryReading>,
+    /// Energy and state of the device, read around the timed phases.
+    #[serde(default)]
+    pub power: PowerLog,
     /// First generated ids of row 0, to tell equal runs from different ones.
     pub first_ids: Vec<i64>,
     /// Wall time of the whole trial, process start to exit; `None` for one that was not started.

@@ -140,6 +140,66 @@ fn a_trial_goes_through_its_phases_and_is_done() {
 }
 
 #[test]
+fn energy_and_state_are_read_around_the_timed_phases_only() {
+    let power = json!({
+        "source": {"Ok": "nvml_counter"}, "milliwatts": 5000,
+        "throttle_reasons": [["gpu_idle"], [], [], ["sw_power_cap"]],
+        "states": [{"temperature_c": {"Ok": 40.0}}, {"temperature_c": {"Ok": 55.5}}],
+    });
+    let (_folder, request) = trial(&json!({"default": {"power": power, "step_ms": [5.0]}}));
+    let messages = messages(&finish(&request).0);
+    let source = of(&messages, "energy_source");
+    assert_eq!(source.len(), 1);
+    assert_eq!(source[0]["source"], json!({"Ok": "nvml_counter"}));
+    let marks = of(&messages, "power");
+    let edges: Vec<String> = marks
+        .iter()
+        .map(|mark| format!("{} {}", mark["phase"], mark["edge"]).replace('"', ""))
+        .collect();
+    let once = ["prefill begin", "prefill end", "decode begin", "decode end"];
+    assert_eq!(edges, [once, once].concat());
+    for mark in &marks {
+        let counter = mark["reading"]["counter_uj"]["Ok"].as_u64().unwrap();
+        let at = mark["at"].as_u64().unwrap();
+        // 5 W since the start: 5 microjoules each microsecond, read at the time that is told or a moment before.
+        let spent = at / 200;
+        assert!(counter <= spent && counter + 500_000 > spent, "{mark}");
+    }
+    let time = |index: usize| marks[index]["at"].as_u64().unwrap();
+    for (begin, repetition) in [2, 6].into_iter().zip(of(&messages, "repetition")) {
+        let itl = repetition["timing"]["itl"].as_array().unwrap();
+        let steps: u64 = itl.iter().map(|step| step.as_u64().unwrap()).sum();
+        assert!(steps >= 10_000_000 && time(begin + 1) - time(begin) >= steps);
+    }
+    assert_eq!(
+        marks[3]["reading"]["throttle_reasons"],
+        json!(["sw_power_cap"])
+    );
+    let states: Vec<&Value> = marks.iter().map(|mark| &mark["state"]).collect();
+    assert_eq!(states[0]["temperature_c"], json!({"Ok": 40.0}));
+    assert_eq!(states[7]["temperature_c"], json!({"Ok": 55.5}));
+    assert!(states[1..7].iter().all(|state| state.is_null()));
+}
+
+#[test]
+fn a_trial_that_breaks_while_decoding_still_tells_the_state_it_left() {
+    let power =
+        json!({"source": {"Err": "no counter here"}, "states": [{"sm_clock_mhz": {"Ok": 1500}}]});
+    let fault = json!({"at": "step", "nth": 5, "what": "out_of_memory"});
+    let (_folder, request) = trial(&json!({"default": {"power": power, "fault": fault}}));
+    let messages = messages(&finish(&request).0);
+    let source = of(&messages, "energy_source");
+    assert_eq!(source[0]["source"], json!({"Err": "no counter here"}));
+    let last = of(&messages, "power").pop().unwrap().clone();
+    assert_eq!(
+        (&last["phase"], &last["edge"]),
+        (&json!("decode"), &json!("end"))
+    );
+    assert_eq!(last["state"]["sm_clock_mhz"], json!({"Ok": 1500}));
+    assert!(last["reading"]["counter_uj"].is_null());
+}
+
+#[test]
 fn one_generated_token_has_no_latency_between_tokens() {
     let (_folder, mut request) = trial(&json!({}));
     request["trial"]["gen_tokens"] = json!(1);

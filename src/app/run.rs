@@ -14,7 +14,7 @@ use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Outcome, Phase, TrialResult};
+use crate::trial::{Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -232,6 +232,8 @@ fn trial(
         io: prepared.io.clone(),
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,
+        weight_file: prepared.weight_file.clone(),
+        tensors: prepared.tensors.clone(),
         prompts,
         golden: model::golden(&spec.name, trial.seed),
         tolerance: model::tolerance(trial.precision),
@@ -266,6 +268,7 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         first_run: None,
         check: None,
         memory: Vec::new(),
+        power: PowerLog::default(),
         first_ids: Vec::new(),
         wall: None,
     }

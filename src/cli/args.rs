@@ -179,7 +179,7 @@ pub struct BundleArgs {
     /// File to make
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
-    /// ONNX Runtime to pack, 1.20 or newer: a wheel, a folder or a libonnxruntime.so [default: the one edgebench carries or was built with]
+    /// ONNX Runtime to pack, 1.20 or newer: a wheel, a folder or a libonnxruntime.so [default: the one that --front or else edgebench carries, or was built with]
     #[arg(long, value_name = "PATH")]
     pub ort: Option<PathBuf>,
     /// GPU architectures to keep, such as 86,89 for sm_86 and sm_89; code for others is blanked [default: all]
@@ -188,10 +188,10 @@ pub struct BundleArgs {
     /// Pack CUDA's libraries too, from these folders or wheels (nvidia-cuda-runtime, nvidia-cublas, nvidia-curand), so that only the driver is needed; may be repeated
     #[arg(long, value_name = "PATH", value_delimiter = ',')]
     pub with_cuda_libs: Vec<PathBuf>,
-    /// Program that loads ONNX Runtime: a dynamically linked build of edgebench [default: the one edgebench carries, or this program]
+    /// Program that loads ONNX Runtime: a dynamically linked build of edgebench [default: the one that --front or else edgebench carries, or this program]
     #[arg(long, value_name = "FILE")]
     pub worker: Option<PathBuf>,
-    /// Program in front, which users start: a build of edgebench, best a static one [default: this program]
+    /// Program in front, which users start: a build of edgebench, best a static one, or a released file, also for another machine [default: this program]
     #[arg(long, value_name = "FILE")]
     pub front: Option<PathBuf>,
     /// Licence or notice to carry as well; may be repeated
@@ -323,7 +323,7 @@ pub struct RuntimeArgs {
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = values::device)]
     pub device: DeviceChoice,
     // The variable is read where the library is looked for, so that a mistake in it is told as one.
-    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [env: EDGEBENCH_ORT] [default: the one edgebench was built with]
+    /// ONNX Runtime to load: libonnxruntime.so, or a folder or wheel that holds it [env: EDGEBENCH_ORT] [default: the one edgebench carries or was built with]
     #[arg(long, value_name = "PATH")]
     pub ort: Option<PathBuf>,
     /// Folder to look for CUDA libraries in before the usual places; may be repeated [default: none]
@@ -378,7 +378,7 @@ pub struct CostArgs {
     /// Price of a kilowatt-hour in --currency, counted with the power [default: 0.15]
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = values::price)]
     pub electricity_price: Option<f64>,
-    /// Power in watts while running [default: none, and energy is left out]
+    /// Power in watts while running [default: as measured; where it cannot be, energy is left out]
     #[arg(long, value_name = "W", allow_negative_numbers = true, value_parser = values::watts)]
     pub watts: Option<f64>,
     /// Label of the prices, not converted

@@ -411,9 +411,9 @@ mod tests {
             &["cache", "--help"],
             &["compare", "--help"],
             &["doctor", "--help"],
+            &["bundle", "--help"],
             &["plan", "--help"],
             &["inspect", "--help"],
-            &["bundle", "--help"],
         ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);

@@ -132,14 +132,18 @@ pub struct Rail {
     pub milliwatts: Told<u64>,
 }
 
+/// Labels of the rail that feeds the whole board, on newer boards and on older ones.
+pub(super) const BOARD_RAILS: [&str; 2] = ["VDD_IN", "POM_5V_IN"];
+
+/// Why there is no power of the board.
+pub(super) const NO_BOARD_RAIL: &str = "no power rail is labelled VDD_IN or POM_5V_IN";
+
 impl Jetson {
     /// Power of the whole board, from the rail that feeds it.
     pub fn board_milliwatts(&self) -> Told<u64> {
-        let total = |rail: &&Rail| matches!(rail.label.as_str(), "VDD_IN" | "POM_5V_IN");
+        let total = |rail: &&Rail| BOARD_RAILS.contains(&rail.label.as_str());
         let rail = self.rails.iter().find(total);
-        rail.ok_or("no power rail is labelled VDD_IN or POM_5V_IN")?
-            .milliwatts
-            .clone()
+        rail.ok_or(NO_BOARD_RAIL)?.milliwatts.clone()
     }
 
     /// The fastest power mode: the one with the highest GPU clock, then memory clock. `None` where that is not told.
@@ -283,7 +287,7 @@ fn power_mode(tree: &Tree, modes: &[PowerMode]) -> Told<PowerMode> {
 }
 
 /// The GPU's clock: `17000000.gpu` on Orin, `17000000.ga10b` before JetPack 6, `gpu-gpc-0` on Thor.
-fn gpu_clock(tree: &Tree) -> Told<GpuClock> {
+pub(super) fn gpu_clock(tree: &Tree) -> Told<GpuClock> {
     let names = tree.names("/sys/class/devfreq");
     let ends = [".gpu", ".ga10b", ".gv11b", ".gp10b", ".gm20b"];
     let name = names
@@ -309,7 +313,7 @@ fn gpu_clock(tree: &Tree) -> Told<GpuClock> {
 }
 
 /// Folders of the hardware monitors, each once.
-fn monitors(tree: &Tree) -> Vec<String> {
+pub(super) fn monitors(tree: &Tree) -> Vec<String> {
     let mut folders: Vec<(String, String)> = Vec::new();
     let class = "/sys/class/hwmon".to_owned();
     let chips = tree.names("/sys/bus/i2c/devices").into_iter();
@@ -325,8 +329,22 @@ fn monitors(tree: &Tree) -> Vec<String> {
     folders.into_iter().map(|(_, folder)| folder).collect()
 }
 
-/// Rails of a monitor, but those that are not connected and the sum of shunt voltages, which is no rail.
+/// Rails of a monitor.
 fn rails(tree: &Tree, folder: &str) -> Vec<Rail> {
+    let rail = |(number, label)| {
+        let (millivolts, milliamperes) = rail_readings(tree, folder, number);
+        Rail {
+            label,
+            milliwatts: product(&millivolts, &milliamperes),
+            millivolts,
+            milliamperes,
+        }
+    };
+    rail_labels(tree, folder).into_iter().map(rail).collect()
+}
+
+/// Numbers and labels of a monitor's rails, but those that are not connected and the sum of shunt voltages, which is no rail.
+pub(super) fn rail_labels(tree: &Tree, folder: &str) -> Vec<(u32, String)> {
     let chip = tree.text(&format!("{folder}/name"));
     if chip.is_ok_and(|name| name != "ina3221") {
         return Vec::new();
@@ -340,24 +358,23 @@ fn rails(tree: &Tree, folder: &str) -> Vec<Rail> {
         let label = tree.text(&format!("{folder}/{file}")).ok()?;
         (label != "NC" && number != 7).then_some((number, label))
     });
-    labelled
-        .map(|(number, label)| {
-            let millivolts = tree.count(&format!("{folder}/in{number}_input"));
-            let milliamperes = tree.count(&format!("{folder}/curr{number}_input"));
-            let milliwatts = millivolts.clone().and_then(|voltage| {
-                let microwatts = milliamperes.clone()?.checked_mul(voltage);
-                microwatts
-                    .map(|micro| micro / 1000)
-                    .ok_or_else(|| "its readings are no power".into())
-            });
-            Rail {
-                label,
-                millivolts,
-                milliamperes,
-                milliwatts,
-            }
-        })
-        .collect()
+    labelled.collect()
+}
+
+/// Voltage and current of a rail.
+pub(super) fn rail_readings(tree: &Tree, folder: &str, number: u32) -> (Told<u64>, Told<u64>) {
+    (
+        tree.count(&format!("{folder}/in{number}_input")),
+        tree.count(&format!("{folder}/curr{number}_input")),
+    )
+}
+
+/// Power of millivolts and milliamperes, in milliwatts.
+pub(super) fn product(millivolts: &Told<u64>, milliamperes: &Told<u64>) -> Told<u64> {
+    let microwatts = milliamperes.clone()?.checked_mul(millivolts.clone()?);
+    microwatts
+        .map(|micro| micro / 1000)
+        .ok_or_else(|| "its readings are no power".into())
 }
 
 /// Alarms and event counters of a monitor.

@@ -7,9 +7,17 @@ mod memory;
 #[cfg(not(target_feature = "crt-static"))]
 mod nvml;
 #[cfg(not(target_feature = "crt-static"))]
+mod power;
+#[cfg(not(target_feature = "crt-static"))]
 mod process;
 #[cfg(not(target_feature = "crt-static"))]
+mod rail;
+#[cfg(not(target_feature = "crt-static"))]
+mod rapl;
+#[cfg(not(target_feature = "crt-static"))]
 mod sampler;
+#[cfg(not(target_feature = "crt-static"))]
+mod state;
 mod thermal;
 mod tree;
 
@@ -18,6 +26,8 @@ pub use jetson::{Cap, Jetson, Rail, Soc};
 pub use machine::{Machine, machine};
 #[cfg(not(target_feature = "crt-static"))]
 pub use nvml::{Gpu, driver, own_process};
+#[cfg(not(target_feature = "crt-static"))]
+pub use power::PowerMeter;
 #[cfg(not(target_feature = "crt-static"))]
 pub use process::{ProcessMemory, Status};
 #[cfg(not(target_feature = "crt-static"))]

@@ -1,10 +1,14 @@
 //! What the NVIDIA driver tells through NVML. The only file that names `nvml_wrapper`.
 
+use super::power::GpuPower;
 use crate::protocol::{DeviceMemory, DriverFacts, DriverGpu, GpuFacts, GpuProcess, Told};
+use crate::trial::DeviceState;
 use crate::units::Bytes;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
-use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor, TemperatureThreshold};
-use nvml_wrapper::enums::device::UsedGpuMemory;
+use nvml_wrapper::enum_wrappers::device::{
+    Clock, Sampling, TemperatureSensor, TemperatureThreshold,
+};
+use nvml_wrapper::enums::device::{SampleValue, UsedGpuMemory};
 use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
 use nvml_wrapper::{Device, Nvml};
@@ -25,7 +29,11 @@ impl Gpu {
     }
 
     fn device(&self) -> Option<Device<'_>> {
-        self.nvml.device_by_index(self.index).ok()
+        self.told_device().ok()
+    }
+
+    fn told_device(&self) -> Told<Device<'_>> {
+        self.nvml.device_by_index(self.index).map_err(reason)
     }
 
     /// Device memory of this process. `None` where NVML does not list it, as in some containers.
@@ -62,6 +70,69 @@ impl Gpu {
         facts.temperature_c = facts
             .temperature_c
             .or_else(|| device.temperature(TemperatureSensor::Gpu).ok());
+    }
+}
+
+impl GpuPower for Gpu {
+    fn is_ours(&self) -> Told<()> {
+        // CUDA may count otherwise than NVML; a GPU is known to be ours if it is the only one or lists this process.
+        let alone = self.nvml.device_count().map_err(reason)? == 1;
+        if alone || self.own_bytes().is_some() {
+            return Ok(());
+        }
+        Err(format!(
+            "NVML does not list this process on GPU {}, and there are others, so the readings could be of another GPU",
+            self.index
+        ))
+    }
+
+    fn energy_mj(&self) -> Told<u64> {
+        let device = self.told_device()?;
+        device.total_energy_consumption().map_err(reason)
+    }
+
+    fn power_samples(&self, since_us: Option<u64>) -> Told<Vec<(u64, u64)>> {
+        let device = self.told_device()?;
+        let samples = match device.samples(Sampling::Power, since_us) {
+            Ok(samples) => samples,
+            // Nothing new.
+            Err(NvmlError::NotFound) => Vec::new(),
+            Err(error) => return Err(reason(error)),
+        };
+        let milliwatts = |value| match value {
+            SampleValue::U32(value) => Some(u64::from(value)),
+            SampleValue::U64(value) => Some(value),
+            SampleValue::I64(_) | SampleValue::F64(_) => None,
+        };
+        let told = samples
+            .into_iter()
+            .filter_map(|sample| Some((sample.timestamp, milliwatts(sample.value)?)));
+        Ok(told.collect())
+    }
+
+    fn throttle_reasons(&self) -> Told<Vec<String>> {
+        let reasons = self.told_device()?.current_throttle_reasons();
+        reasons.map(throttle_names).map_err(reason)
+    }
+
+    fn state(&self) -> DeviceState {
+        let device = match self.told_device() {
+            Ok(device) => device,
+            Err(reason) => return DeviceState::unknown(&reason),
+        };
+        let limit = device.enforced_power_limit();
+        let heat = device.temperature(TemperatureSensor::Gpu);
+        DeviceState {
+            sm_clock_mhz: device.clock_info(Clock::SM).map_err(reason),
+            memory_clock_mhz: device.clock_info(Clock::Memory).map_err(reason),
+            temperature_c: heat.map(f64::from).map_err(reason),
+            power_limit_mw: limit
+                .or_else(|_| device.power_management_limit())
+                .map(u64::from)
+                .map_err(reason),
+            throttle_reasons: self.throttle_reasons(),
+            ..DeviceState::default()
+        }
     }
 }
 

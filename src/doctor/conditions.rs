@@ -3,6 +3,7 @@
 use super::gpu::Gpu;
 use super::{Facts, Finding, Severity};
 use crate::device::{Cap, Jetson};
+use crate::trial::slowing;
 use crate::units::Bytes;
 
 /// Findings about the conditions of a measurement.
@@ -55,21 +56,9 @@ pub fn findings(facts: &Facts, gpu: &Gpu<'_>) -> Vec<Finding> {
     found
 }
 
-/// Throttle reasons that cost speed; the others only say that nothing was asked for, or that the user chose it.
-const SLOWING: [(&str, &str); 5] = [
-    ("sw_power_cap", "the power limit"),
-    ("hw_slowdown", "the hardware's protection"),
-    ("sw_thermal_slowdown", "its temperature"),
-    ("hw_thermal_slowdown", "its temperature, by the hardware"),
-    ("hw_power_brake_slowdown", "the power supply"),
-];
-
 fn throttled(gpu: &Gpu<'_>) -> Option<Finding> {
     let reasons = gpu.query(|gpu| &gpu.throttle_reasons).ok()?;
-    let slowing = SLOWING
-        .iter()
-        .filter(|(name, _)| reasons.iter().any(|reason| reason == name));
-    let words: Vec<&str> = slowing.map(|(_, words)| *words).collect();
+    let words = slowing(&reasons);
     (!words.is_empty()).then(|| {
         Finding::new(
             Severity::Warning,

@@ -3,6 +3,7 @@
 use super::gpu::Gpu;
 use super::kernels::{Kernels, listed, pypi};
 use super::{Facts, Finding, Severity};
+use crate::protocol::FOUND_NOWHERE;
 use crate::trial::DeviceChoice;
 
 /// Findings in the order of cause and effect.
@@ -132,6 +133,10 @@ fn nvml(facts: &Facts, gpu: &Gpu<'_>) -> Option<Finding> {
 
 fn worker(facts: &Facts) -> Option<Finding> {
     let failure = facts.answers.failure.as_ref()?;
+    // A damaged payload gives neither a runtime nor a worker: one finding is enough.
+    if facts.runtime.as_ref().err() == Some(failure) {
+        return None;
+    }
     Some(told(
         Severity::Problem,
         "worker_failed",
@@ -214,30 +219,18 @@ fn driver_age(gpu: &Gpu<'_>, severity: Severity) -> Option<Finding> {
     ))
 }
 
-/// CUDA libraries by the start of their file names; the longer name first.
-const LIBRARIES: [(&str, &str); 4] = [
-    ("libcudart", "the CUDA runtime"),
-    ("libcublasLt", "cuBLASLt"),
-    ("libcublas", "cuBLAS"),
-    ("libcurand", "cuRAND"),
-];
-
-fn missing_library(sentence: &str) -> Option<&'static str> {
-    let (before, _) = sentence.split_once(" was not found")?;
-    let known = LIBRARIES.iter().find(|(stem, _)| before.contains(stem));
-    known.map(|(_, name)| *name)
+/// Whether a sentence says that a CUDA library is missing.
+fn lacks_library(sentence: &str) -> bool {
+    sentence.contains(FOUND_NOWHERE)
 }
 
 fn libraries(gpu: &Gpu<'_>, severity: Severity) -> Option<Finding> {
-    let (what, remedy) = halves(gpu.unusable()?);
-    let name = missing_library(&what)?;
-    Some(Finding::new(
+    let sentence = gpu.unusable().filter(|text| lacks_library(text))?;
+    Some(told(
         severity,
         "cuda_library_missing",
-        format!("{name} is missing: {what}"),
-        remedy.unwrap_or_else(|| {
-            "install it (the CUDA toolkit, or pip's nvidia packages), or name its folder with --cuda-dir".into()
-        }),
+        sentence,
+        "install it (the CUDA toolkit, or pip's nvidia packages), or name its folder with --cuda-dir",
     ))
 }
 
@@ -310,7 +303,7 @@ fn usual_package(facts: &Facts, sm: Option<u32>) -> Option<String> {
 fn cuda(facts: &Facts, gpu: &Gpu<'_>, severity: Severity) -> Option<Finding> {
     let sentence = gpu.unusable()?;
     let explained = !gpu.has_driver()
-        || missing_library(sentence).is_some()
+        || lacks_library(sentence)
         || lacks_kernels(sentence)
         || provider(facts, gpu, severity).is_some()
         || driver_age(gpu, severity).is_some()

@@ -3,7 +3,7 @@
 use super::*;
 use crate::device::{machine, recorded};
 use crate::protocol::{
-    CudaSeen, DeviceMemory, DriverFacts, DriverGpu, GpuFacts, GpuProcess, ProbeFacts,
+    CudaSeen, DeviceMemory, DriverFacts, DriverGpu, FOUND_NOWHERE, GpuFacts, GpuProcess, ProbeFacts,
 };
 
 const NO_NVML: &str = "NVML could not be loaded (libnvidia-ml.so.1: not found)";
@@ -261,19 +261,14 @@ fn what_cuda_lacks_is_named_once() {
         facts.answers.probe = refused(reason);
         facts
     };
-    for (file, name) in [
-        ("libcublas.so.13", "cuBLAS is missing"),
-        ("libcublasLt.so.13", "cuBLASLt is missing"),
-        ("libcudart.so.13", "the CUDA runtime is missing"),
-        ("libcurand.so.10", "cuRAND is missing"),
-    ] {
+    for file in ["libcublas.so.13", "libcufft.so.11", "libcudnn.so.9"] {
         let facts = lacks(&format!(
-            "{file} was not found on the loader's path nor in /a, /b; install it (pip package x)"
+            "{file}{FOUND_NOWHERE} by the system's loader nor in /a, /b; install it (pip package x)"
         ));
         assert_eq!(codes(&facts), [("problem", "cuda_library_missing")]);
         let found = finding(&facts, "cuda_library_missing");
         assert!(
-            found.what.starts_with(name) && found.what.contains("/a, /b"),
+            found.what.starts_with(file) && found.what.contains("/a, /b"),
             "{}",
             found.what
         );
@@ -329,6 +324,12 @@ fn a_runtime_or_worker_that_fails_is_a_finding() {
     );
     let expected = [("problem", "runtime_unusable"), ("note", "no_driver")];
     assert_eq!(codes(&broken), expected);
+    let damaged = "/e is cut short (1 of 2 bytes); copy it again";
+    let mut cut = facts("no_gpu", Err(damaged.into()), Err(damaged.into()));
+    cut.runtime = Err(damaged.into());
+    cut.answers.failure = Some(damaged.into());
+    let expected = [("problem", "no_runtime"), ("note", "no_driver")];
+    assert_eq!(codes(&cut), expected, "the same is not told twice");
     let mut dead = facts("no_gpu", Err("killed".into()), Err("killed".into()));
     dead.answers.failure = Some("the worker was killed by SIGSEGV".into());
     let expected = [("problem", "worker_failed"), ("note", "no_driver")];

@@ -4,11 +4,12 @@ mod cuda;
 mod onnx;
 mod scripted;
 
-pub use scripted::ScriptedDriver;
+pub use scripted::{ScriptedDriver, ScriptedPower};
 
 use crate::protocol::{EngineKind, FailureKind, PROTOCOL, ProbeFacts, Request, TrialRequest};
 use crate::trial::{DeviceChoice, LoadFacts};
 use crate::units::{Bytes, Nanos};
+use std::path::Path;
 
 /// Why an engine gave up. Each holds one sentence.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,11 @@ pub fn scripted_driver(engine: &EngineKind) -> Result<Option<ScriptedDriver>, En
         EngineKind::Onnx { .. } => Ok(None),
         EngineKind::Scripted { script } => scripted::driver(script).map(Some),
     }
+}
+
+/// Energy and state of the device that a script plays for a model.
+pub fn scripted_power(script: &Path, model: &str) -> Result<ScriptedPower, EngineError> {
+    scripted::power(script, model)
 }
 
 /// The protocol number a worker greets with: [`PROTOCOL`], unless a script plays a worker of another build.

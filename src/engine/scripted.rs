@@ -15,11 +15,18 @@
 //! - `grow_mib`: anonymous memory touched at load and kept.
 //! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
 //! - `device_used_mib`: what the device tells. `first_run_ms`: what the first append takes on top.
+//! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
+//!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
+//!   order; `states`, at the start and the end of what is timed.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
 //!   `what` is `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
 //!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`.
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
+
+mod power;
+
+pub use power::ScriptedPower;
 
 use super::{Engine, EngineError};
 use crate::protocol::{DriverFacts, ProbeFacts, Told, TrialRequest};
@@ -53,6 +60,7 @@ struct Behaviour {
     hello_protocol: Option<u32>,
     logit_offset: f32,
     device_used_mib: Option<u64>,
+    power: ScriptedPower,
     fault: Option<Fault>,
 }
 
@@ -67,6 +75,7 @@ impl Default for Behaviour {
             hello_protocol: None,
             logit_offset: 0.0,
             device_used_mib: None,
+            power: ScriptedPower::default(),
             fault: None,
         }
     }
@@ -205,6 +214,11 @@ pub fn driver(script: &Path) -> Result<ScriptedDriver, EngineError> {
         facts: script.driver.ok_or_else(none),
         own_process: script.own_process.ok_or_else(none),
     })
+}
+
+/// The scripted energy and state of the device.
+pub fn power(script: &Path, model: &str) -> Result<ScriptedPower, EngineError> {
+    Ok(behaviour(read(script)?, model).power)
 }
 
 /// The engine of one trial.

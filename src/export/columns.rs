@@ -1,7 +1,7 @@
 //! The columns of a result: key, title, unit, where each is shown and how it is read off a row. Table, CSV and Markdown
 //! share the list; none of them knows a field of its own.
 
-use crate::report::{Metric, Quantiles, Row};
+use crate::report::{Energy, EnergyWindow, Metric, Quantiles, Readings, Row};
 
 /// What a cell holds, in base units.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +37,10 @@ pub enum Unit {
     Millis,
     /// Tokens per second.
     TokensPerSecond,
+    /// Watts.
+    Watts,
+    /// Joules for a token.
+    JoulesPerToken,
     /// Money for a million tokens.
     MoneyPerMillion,
 }
@@ -152,13 +156,51 @@ fn ci(metric: &Metric, end: usize) -> Option<f64> {
     metric.ci95.map(|ends| ends[end])
 }
 
+/// One figure of the energy.
+fn energy(row: &Row, read: fn(&Energy) -> f64) -> Value {
+    row.energy.as_ref().map(read).into_value()
+}
+
+/// One figure of the energy of one kind of phase.
+fn phase(
+    row: &Row,
+    phase: fn(&Energy) -> &Option<EnergyWindow>,
+    read: fn(&EnergyWindow) -> f64,
+) -> Value {
+    let energy = row.energy.as_ref();
+    energy
+        .and_then(|energy| phase(energy).as_ref())
+        .map(read)
+        .into_value()
+}
+
+/// One reading of the device after the timed part.
+fn end<T: IntoValue>(row: &Row, read: fn(&Readings) -> Option<T>) -> Value {
+    let state = row.device_state.as_ref();
+    state
+        .and_then(|state| read(state.end.as_ref()?))
+        .into_value()
+}
+
+/// Throttle reasons in one cell; empty where they are not known and where there were none.
+fn throttling(row: &Row) -> Value {
+    let state = row.device_state.as_ref();
+    let reasons = state.and_then(|state| state.throttle_reasons.as_ref());
+    reasons
+        .filter(|reasons| !reasons.is_empty())
+        .map(|reasons| reasons.join(" "))
+        .into_value()
+}
+
 /// The status.
 fn status(row: &Row) -> Value {
     Value::Name(row.status.clone())
 }
 
 use Place::{Setting, Shown};
-use Unit::{Bytes, Millis, MoneyPerMillion, Parameters, Plain, TokensPerSecond};
+use Unit::{
+    Bytes, JoulesPerToken, Millis, MoneyPerMillion, Parameters, Plain, TokensPerSecond, Watts,
+};
 
 /// Every column, in the order in which they are shown.
 pub const COLUMNS: &[Column] = &[
@@ -266,6 +308,39 @@ pub const COLUMNS: &[Column] = &[
         r.memory.largest_tensor_bytes.into()
     }),
     data("memory_method", |r| (&r.memory.method).into()),
+    shown(
+        "energy_j_per_token",
+        "energy",
+        JoulesPerToken,
+        Shown(9),
+        |r| energy(r, |e| e.per_token_j),
+    ),
+    shown("mean_watts", "power", Watts, Shown(10), |r| {
+        energy(r, |e| e.mean_watts)
+    }),
+    data("energy_j", |r| energy(r, |e| e.energy_j)),
+    data("energy_window_s", |r| energy(r, |e| e.window_s)),
+    data("energy_measures", |r| {
+        r.energy.as_ref().map(|energy| &energy.measures).into()
+    }),
+    data("decode_j_per_token", |r| {
+        phase(r, |e| &e.decode, |w| w.per_token_j)
+    }),
+    data("decode_mean_watts", |r| {
+        phase(r, |e| &e.decode, |w| w.mean_watts)
+    }),
+    data("prefill_j_per_token", |r| {
+        phase(r, |e| &e.prefill, |w| w.per_token_j)
+    }),
+    data("prefill_mean_watts", |r| {
+        phase(r, |e| &e.prefill, |w| w.mean_watts)
+    }),
+    data("sm_clock_mhz_end", |r| end(r, |s| s.sm_clock_mhz)),
+    data("memory_clock_mhz_end", |r| end(r, |s| s.memory_clock_mhz)),
+    data("cpu_clock_mhz_end", |r| end(r, |s| s.cpu_clock_mhz)),
+    data("temperature_c_end", |r| end(r, |s| s.temperature_c)),
+    data("power_limit_w", |r| end(r, |s| s.power_limit_w)),
+    data("throttle_reasons", throttling),
     shown(
         "cost_per_million_tokens",
         "cost",

@@ -44,6 +44,11 @@ fn table(report: &Report) -> String {
                 human::cells(column.unit, &values, Detail::Spread, notes::currency(rows)),
             )
         })
+        // As in the table for a terminal: a column with nothing in it is left out.
+        .filter(|(column, cells)| {
+            let empty = || cells.texts.iter().all(|text| text == human::MISSING);
+            matches!(column.place, Place::Shown(0)) || !empty()
+        })
         .collect();
     let title = |(column, cells): &(&Column, Cells)| match cells.unit.as_str() {
         "" => column.title.to_owned(),

@@ -3,6 +3,7 @@
 use super::columns::{COLUMNS, Column, Place};
 use super::human;
 use crate::report::{Cost, Report, Row, hardware_price_source};
+use std::collections::BTreeSet;
 
 /// The machine and what all rows have in common.
 pub fn caption(report: &Report) -> Vec<String> {
@@ -76,8 +77,9 @@ pub fn remarks(report: &Report) -> Vec<String> {
             |warning: &String| human::one_line(&format!("{}: warning: {warning}", name(row)));
         remarks.extend(row.warnings.iter().map(tell));
     }
+    remarks.extend(energy(rows));
     remarks.extend(costs(rows));
-    remarks.extend(rows.iter().find_map(|row| row.cost.as_ref()).map(prices));
+    remarks.extend(prices(rows));
     remarks.extend(prediction(rows));
     if !report.finished {
         let left = rows.iter().filter(|row| row.status == "pending").count();
@@ -134,30 +136,71 @@ fn costs(rows: &[Row]) -> Option<String> {
     })
 }
 
+/// What the energy figures cover.
+fn energy(rows: &[Row]) -> Option<String> {
+    let measured: Vec<_> = rows.iter().filter_map(|row| row.energy.as_ref()).collect();
+    let whose: BTreeSet<_> = measured
+        .iter()
+        .map(|energy| match energy.measures.as_str() {
+            "gpu" => "the GPU alone",
+            "cpu" => "the CPU alone",
+            _ => "the whole board",
+        })
+        .collect();
+    (!whose.is_empty()).then(|| {
+        format!(
+            "Energy: of {}, for each generated token with its share of the prompt; power: mean over the same time.",
+            whose.into_iter().collect::<Vec<_>>().join(" or ")
+        )
+    })
+}
+
 /// The inputs of the cost.
-fn prices(cost: &Cost) -> String {
+fn prices(rows: &[Row]) -> Option<String> {
+    let costs: Vec<&Cost> = rows.iter().filter_map(|row| row.cost.as_ref()).collect();
+    let cost = costs.first()?;
     let money = |amount: f64| format!("{} {}", human::plain(amount), cost.currency);
     if let Some(price) = cost.flat_price_per_hour {
-        return format!("Cost: {} an hour, flat.", money(price));
+        return Some(format!("Cost: {} an hour, flat.", money(price)));
     }
     let price = cost.hardware_price.unwrap_or_default();
     let source = hardware_price_source(price, &cost.currency);
     let hardware = money(price);
     let life = human::plain(cost.hardware_life_hours.unwrap_or_default());
-    let energy = match (cost.watts, cost.electricity_price_per_kwh) {
-        (Some(watts), Some(price)) => {
-            format!(
-                "{} W at {}/kWh ({})",
-                human::plain(watts),
-                money(price),
-                cost.watts_source
-            )
-        }
-        _ => format!("energy left out ({})", cost.watts_source),
-    };
-    human::one_line(&format!(
+    let energy = electricity(&costs);
+    Some(human::one_line(&format!(
         "Cost: hardware {hardware} ({source}) over {life} h; {energy}."
-    ))
+    )))
+}
+
+/// The energy in the costs. Measured power is each row's own.
+fn electricity(costs: &[&Cost]) -> String {
+    let with = costs.iter().filter_map(|cost| Some((*cost, cost.watts?)));
+    let known: Vec<(&Cost, f64)> = with.collect();
+    let without = costs.iter().find(|cost| cost.watts.is_none());
+    let Some((first, watts)) = known.first() else {
+        let source = without.map_or("", |cost| &cost.watts_source);
+        return format!("energy left out ({source})");
+    };
+    let price = human::plain(first.electricity_price_per_kwh.unwrap_or_default());
+    let price = format!("{price} {}", first.currency);
+    let sources: BTreeSet<&str> = known.iter().map(|(cost, _)| &*cost.watts_source).collect();
+    let sources = sources.into_iter().collect::<Vec<_>>().join("; ");
+    let equal = known.iter().all(|(_, other)| other == watts);
+    let mut words = if equal {
+        format!("{} W at {price}/kWh ({sources})", human::plain(*watts))
+    } else {
+        format!("each row's own power at {price}/kWh ({sources})")
+    };
+    if let Some(cost) = without {
+        let count = costs.len() - known.len();
+        words += &format!(
+            "; energy left out in {count} of {} ({})",
+            costs.len(),
+            cost.watts_source
+        );
+    }
+    words
 }
 
 /// How good the predictions of the peak were.
@@ -177,4 +220,25 @@ fn prediction(rows: &[Row]) -> Option<String> {
     Some(format!(
         "Predicted peak memory was {range} times the measured peak."
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn each_rows_own_power_is_not_told_as_one() {
+        let cost = fixture().trials[1].cost.clone().unwrap();
+        let other = Cost {
+            watts: cost.watts.map(|watts| watts + 2.0),
+            ..cost.clone()
+        };
+        let words = electricity(&[&cost, &other]);
+        assert_eq!(
+            words,
+            "each row's own power at 0.15 USD/kWh (measured: the CPU alone, mean while decoding)"
+        );
+        assert!(electricity(&[&cost, &cost]).starts_with("40 W at 0.15 USD/kWh"));
+    }
 }

@@ -5,6 +5,7 @@ use super::proto::{
     OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
     TypeProto, ValueInfoProto, attribute_type,
 };
+use crate::protocol::WeightTensor;
 use half::f16;
 use prost::Message;
 use std::collections::HashSet;
@@ -204,6 +205,26 @@ impl GraphBuilder {
             });
         }
         name.to_owned()
+    }
+
+    /// The weights in the external-data file that were declared so far.
+    pub fn weights(&self) -> Vec<WeightTensor> {
+        let external = |tensor: &&TensorProto| tensor.data_location == Some(EXTERNAL);
+        let offset = |tensor: &TensorProto| {
+            let mut entries = tensor.external_data.iter();
+            entries
+                .find(|entry| entry.key == "offset")
+                .and_then(|entry| entry.value.parse().ok())
+                .unwrap_or(0)
+        };
+        let tensors = self.graph.initializer.iter().filter(external);
+        tensors
+            .map(|tensor| WeightTensor {
+                name: tensor.name.clone(),
+                dims: tensor.dims.clone(),
+                offset: offset(tensor),
+            })
+            .collect()
     }
 
     /// The file's bytes. Opset 20 is the oldest with the tanh form of Gelu, and ONNX Runtime 1.17 and later know it.

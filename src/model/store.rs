@@ -6,7 +6,7 @@ use super::graph::WEIGHTS_FILE;
 use super::spec::ModelSpec;
 use super::weights::Layout;
 use crate::error::{Error, Result};
-use crate::protocol::DecoderIo;
+use crate::protocol::{DecoderIo, WeightTensor};
 use crate::shelf::{self, Staged};
 use crate::trial::{Form, Precision};
 use crate::units::Bytes;
@@ -34,6 +34,10 @@ pub struct Prepared {
     pub graph: PathBuf,
     /// Its inputs and outputs.
     pub io: DecoderIo,
+    /// The file of weights.
+    pub weight_file: PathBuf,
+    /// The tensors in it that the graph refers to.
+    pub tensors: Vec<WeightTensor>,
     /// Bytes of weights the graph refers to.
     pub weights: Bytes,
     /// The largest tensor.
@@ -103,13 +107,16 @@ impl Store {
         ));
         shelf::sweep(&self.root);
         let in_use = self.weights(&folder, &layout, seed, tell)?;
-        let (bytes, io) = emit(spec, &layout, form, context);
+        let emitted = emit(spec, &layout, form, context);
         let graph = folder.join(format!("{form}-{context}.onnx"));
-        write_whole(&graph, &bytes).map_err(|source| Error::output(&graph, source, HINT))?;
+        write_whole(&graph, &emitted.bytes)
+            .map_err(|source| Error::output(&graph, source, HINT))?;
         self.evict(&folder);
         Ok(Prepared {
             graph,
-            io,
+            io: emitted.io,
+            weight_file: folder.join(WEIGHTS_FILE),
+            tensors: emitted.weights,
             weights: weight_sum(&layout),
             largest_tensor: layout.largest(),
             _in_use: Some(in_use),
@@ -288,7 +295,7 @@ pub fn export(
     let layout = Layout::of(spec, precision);
     let wrap = |source| Error::output(folder, source, " with -o");
     fs::create_dir_all(folder).map_err(wrap)?;
-    let (bytes, _) = emit(spec, &layout, form, spec.max_positions);
+    let bytes = emit(spec, &layout, form, spec.max_positions).bytes;
     let total = layout.file_bytes;
     let weights = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
     reserve(weights.as_file(), total).map_err(wrap)?;

@@ -19,9 +19,9 @@ pub struct BundleRequest {
     pub output: PathBuf,
     /// The program the payload is appended to; `None` for this one, without its own payload.
     pub front: Option<PathBuf>,
-    /// The worker; `None` for the one this program carries, or this program where it is linked dynamically.
+    /// The worker; `None` for the one that the program in front or this one carries, or this program where it is linked dynamically.
     pub worker: Option<PathBuf>,
-    /// ONNX Runtime: a wheel, a folder or a library; `None` for the one this program carries or was built with.
+    /// ONNX Runtime: a wheel, a folder or a library; `None` for the one the program in front or this one carries, or was built with.
     pub ort: Option<PathBuf>,
     /// GPU architectures to keep; empty for all.
     pub cuda_archs: Vec<Arch>,
@@ -72,8 +72,8 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
     };
     refuse_what_is_no_file(&request.output).map_err(unwritable)?;
     let scratch = Scratch::new(folder, SCRATCH).map_err(unwritable)?;
-    let own = own_package_for(request)?;
     let front = program(request.front.as_deref(), Role::Front)?;
+    let own = own_package_for(request)?;
     let arch = front.facts.machine.ok_or_else(|| {
         Error::Usage(format!(
             "--front {} is for a machine that edgebench does not run on; use a build for x86_64 or aarch64",
@@ -134,10 +134,16 @@ pub fn bundle(request: &BundleRequest, tell: &mut dyn FnMut(Step)) -> Result<Sum
     })
 }
 
-/// The payload to take from, unless the request names everything itself.
+/// The payload to take from, unless the request names everything itself: that of the program in front, which may be for another
+/// machine, else this program's.
 fn own_package_for(request: &BundleRequest) -> Result<Option<Package>> {
     if request.worker.is_some() && request.ort.is_some() {
         return Ok(None);
+    }
+    if let Some(front) = &request.front
+        && let Some(package) = Package::open(front)?
+    {
+        return Ok(Some(package));
     }
     super::own_package()
 }
@@ -273,7 +279,7 @@ mod tests {
             }
             fs::write(at("front"), edgebench(62, false)).unwrap();
             fs::write(at("worker"), edgebench(62, true)).unwrap();
-            fs::write(at("ort/libonnxruntime.so.1.22.0"), samples::program()).unwrap();
+            fs::write(at("ort/libonnxruntime.so.1.22.0"), samples::runtime()).unwrap();
             fs::write(at("ort/LICENSE"), "MIT").unwrap();
             fs::write(at("ort/ThirdPartyNotices.txt"), "many").unwrap();
             let request = BundleRequest {
@@ -356,7 +362,7 @@ mod tests {
         let text = |name: &str, text: &str| (name.to_owned(), text.as_bytes().to_vec());
         let expected = [
             (format::WORKER.to_owned(), edgebench(62, true)),
-            ("libonnxruntime.so.1.22.0".to_owned(), samples::program()),
+            ("libonnxruntime.so.1.22.0".to_owned(), samples::runtime()),
             text("edgebench/LICENSE", super::super::LICENSE),
             text("onnxruntime/LICENSE", "MIT"),
             text("onnxruntime/ThirdPartyNotices.txt", "many"),
@@ -377,6 +383,15 @@ mod tests {
             request.output = again.clone();
         });
         assert_eq!(second.unwrap().front_bytes, 4096);
+        assert!(fs::read(&again).unwrap() == fs::read(&first.output).unwrap());
+        // What it carries is taken as well, where nothing else is named.
+        bench
+            .make(|request| {
+                request.front = Some(first.output.clone());
+                request.output = again.clone();
+                (request.worker, request.ort) = (None, None);
+            })
+            .unwrap();
         assert!(fs::read(&again).unwrap() == fs::read(&first.output).unwrap());
         // In the place of a file that may be running.
         bench
@@ -506,7 +521,7 @@ mod tests {
         let bench = Bench::new();
         for name in [".hidden.so", "lock", "edgebench-worker"] {
             let path = bench.at("ort").join(name);
-            fs::write(&path, samples::program()).unwrap();
+            fs::write(&path, samples::runtime()).unwrap();
             bench.refused(exit::USAGE, &[name, "another name"], |request| {
                 request.ort = Some(path)
             });

@@ -125,9 +125,13 @@ pub struct Package {
 impl Package {
     /// Opens the payload of the program at `path`; `None` when it carries none. One that is damaged is an error.
     pub fn open(path: &Path) -> Result<Option<Package>> {
-        let unreadable = |cause: &dyn std::fmt::Display| {
+        let unreadable = |cause: &io::Error| {
+            let remedy = match cause.kind() {
+                io::ErrorKind::PermissionDenied => "give this user the right to read it (chmod +r)",
+                _ => "copy it again",
+            };
             Error::Runtime(format!(
-                "could not read the program {}: {cause}; copy it again",
+                "could not read the program {}: {cause}; {remedy}",
                 path.display()
             ))
         };

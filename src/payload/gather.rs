@@ -20,6 +20,9 @@ pub struct Program {
     pub facts: Elf,
 }
 
+/// The function that ONNX Runtime gives and a worker asks it for.
+const INTERFACE: &[u8] = b"OrtGetApiBase";
+
 /// What a program to pack is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -41,7 +44,7 @@ impl Role {
     fn mark(self) -> &'static [u8] {
         match self {
             Role::Front => b"EDGEBENCH_RUNTIME_DIR",
-            Role::Worker => b"OrtGetApiBase",
+            Role::Worker => INTERFACE,
         }
     }
 }
@@ -82,6 +85,20 @@ pub fn unreadable(path: &Path, cause: &io::Error) -> Error {
     ))
 }
 
+/// Refuses another library, or a program, in the place of ONNX Runtime. It may be for another machine, so it is not loaded.
+fn refuse_what_is_no_runtime(library: &Path) -> Result<()> {
+    let bytes = fs::read(library).map_err(|cause| unreadable(library, &cause))?;
+    // A name of its own, as symbols have it: edgebench has these letters too, amid others.
+    let symbol = [b"\0", INTERFACE, b"\0"].concat();
+    if memchr::memmem::find(&bytes, &symbol).is_some() {
+        return Ok(());
+    }
+    Err(Error::Runtime(format!(
+        "--ort: {} is not ONNX Runtime; give its wheel, its folder or its libonnxruntime.so",
+        library.display()
+    )))
+}
+
 /// A part to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -96,7 +113,7 @@ pub struct Entry {
 /// What goes into the payload, on its way.
 pub struct Gathered<'a> {
     request: &'a BundleRequest,
-    /// The payload of this program, to take from.
+    /// The payload to take from: that of the program in front, or of this one.
     own: Option<&'a Package>,
     scratch: &'a Path,
     arch: &'static str,
@@ -142,6 +159,11 @@ impl<'a> Gathered<'a> {
         Ok(())
     }
 
+    /// The scratch copies lie beside the file that is made: where one has no place, neither has the file.
+    fn unwritable(&self, cause: io::Error) -> Error {
+        Error::output(&self.request.output, cause, " with -o")
+    }
+
     /// This program's own payload as files.
     fn unpack(&mut self, own: &Package) -> Result<PathBuf> {
         if let Some(folder) = &self.unpacked {
@@ -151,7 +173,7 @@ impl<'a> Gathered<'a> {
         let folder = self.scratch.join("own");
         fs::create_dir(&folder)
             .and_then(|()| install::extract(own, &folder))
-            .map_err(|cause| Error::output(&folder, cause, " with -o"))?;
+            .map_err(|cause| self.unwritable(cause))?;
         self.unpacked = Some(folder.clone());
         Ok(folder)
     }
@@ -162,7 +184,7 @@ impl<'a> Gathered<'a> {
             (Some(path), _) => (path.clone(), format!("--worker {}", path.display())),
             (None, Some(own)) => (
                 self.unpack(own)?.join(format::WORKER),
-                "the worker that this edgebench carries".to_owned(),
+                "the worker that edgebench carries".to_owned(),
             ),
             (None, None) if front.facts.interpreted => {
                 (front.path.clone(), "the program".to_owned())
@@ -223,10 +245,21 @@ impl<'a> Gathered<'a> {
         }
     }
 
+    /// What to do about a runtime for another machine than the program in front.
+    fn elsewhere(&self) -> &'static str {
+        match self.request.front {
+            None => "; to pack for another machine, name a released file for it with --front",
+            Some(_) => "",
+        }
+    }
+
     fn find_runtime(&mut self) -> Result<(PathBuf, String)> {
         if let Some(given) = &self.request.ort {
             let library = wheel::resolve(given, self.arch, || Ok(self.scratch.to_owned()))
-                .map_err(|sentence| Error::Runtime(format!("--ort: {sentence}")))?;
+                .map_err(|sentence| {
+                    Error::Runtime(format!("--ort: {sentence}{}", self.elsewhere()))
+                })?;
+            refuse_what_is_no_runtime(&library)?;
             self.notice(sources::notices_beside(&library), "ONNX Runtime", &library)?;
             return Ok((library, name_of(given)));
         }
@@ -345,7 +378,7 @@ impl<'a> Gathered<'a> {
             modules_without: unserved.collect(),
         });
         let kept = self.scratch.join(format!("cut-{name}"));
-        fs::write(&kept, bytes).map_err(|cause| Error::output(&kept, cause, " with -o"))?;
+        fs::write(&kept, bytes).map_err(|cause| self.unwritable(cause))?;
         Ok(Source::File(kept))
     }
 
@@ -357,10 +390,17 @@ impl<'a> Gathered<'a> {
             Source::Bytes(super::LICENSE.into()),
         )?;
         for path in &self.request.notices {
-            let facts = fs::metadata(path).map_err(|cause| unreadable(path, &cause))?;
-            if !facts.is_file() {
-                let cause = io::Error::new(io::ErrorKind::InvalidInput, "it is not a file");
-                return Err(unreadable(path, &cause));
+            let refuse = |cause: &dyn std::fmt::Display| {
+                Error::Usage(format!(
+                    "--notice {} cannot be used: {cause}; name a text file",
+                    path.display()
+                ))
+            };
+            if !fs::metadata(path)
+                .map_err(|cause| refuse(&cause))?
+                .is_file()
+            {
+                return Err(refuse(&"it is not a file"));
             }
             let name = self.free_name(&format!("edgebench/{}", name_of(path)));
             self.add(Kind::Notice, &name, Source::File(path.clone()))?;
@@ -494,6 +534,14 @@ mod tests {
         let own = samples::opened(place.path());
         let ort = place.path().join("libonnxruntime.so");
         fs::write(&ort, samples::program()).unwrap();
+        let asked = BundleRequest {
+            ort: Some(ort.clone()),
+            ..request()
+        };
+        let mut other = Gathered::new(&asked, Some(&own), scratch.path(), "x86_64");
+        let error = other.runtime().unwrap_err();
+        told(&error, exit::RUNTIME, &["--ort", "is not ONNX Runtime"]);
+        fs::write(&ort, samples::runtime()).unwrap();
         let request = BundleRequest {
             ort: Some(ort),
             ..request()

@@ -13,6 +13,13 @@ pub fn program() -> Vec<u8> {
     elf(62, false)
 }
 
+/// [`program`] that passes for an ONNX Runtime.
+pub fn runtime() -> Vec<u8> {
+    let mut bytes = program();
+    bytes[1000..1015].copy_from_slice(b"\0OrtGetApiBase\0");
+    bytes
+}
+
 /// [`program`] for the machine of this number, which a dynamic loader has to start if it is `interpreted`.
 pub fn elf(machine: u16, interpreted: bool) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..4096_u32).map(|at| (at * 7 % 251) as u8).collect();

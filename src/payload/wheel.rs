@@ -240,7 +240,7 @@ fn check_platform(wheel: &Path, archive: &mut ZipArchive<File>, arch: &str) -> R
         return Ok(());
     }
     Err(format!(
-        "{} is a wheel for {}, and this machine is Linux on {arch}; give the onnxruntime wheel whose name says manylinux and {arch}",
+        "{} is a wheel for {}, and one for Linux on {arch} is needed; give the onnxruntime wheel whose name says manylinux and {arch}",
         wheel.display(),
         if platforms.is_empty() {
             "no platform it names".to_owned()

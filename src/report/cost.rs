@@ -13,7 +13,7 @@ pub struct CostInputs {
     pub flat_price_per_hour: Option<f64>,
     /// Price of a kilowatt-hour.
     pub electricity_price_per_kwh: f64,
-    /// Mean power, as given by the user.
+    /// Mean power, as given by the user: it counts instead of what was measured.
     pub watts: Option<f64>,
     /// Currency, a label.
     pub currency: String,
@@ -44,11 +44,16 @@ pub fn hardware_price_source(price: f64, currency: &str) -> &'static str {
     }
 }
 
-/// Cost at a decode speed, prompt processing not counted; `None` where the inputs give no number.
-pub fn cost(decode_tok_s: f64, inputs: &CostInputs) -> Option<Cost> {
+/// Cost at a decode speed, prompt processing not counted; `None` where the inputs give no number. `measured` is the mean power
+/// in watts with words for where it is from.
+pub fn cost(
+    decode_tok_s: f64,
+    inputs: &CostInputs,
+    measured: Option<(f64, String)>,
+) -> Option<Cost> {
     let cost = match inputs.flat_price_per_hour {
         Some(price) => flat(price, inputs),
-        None => amortised(inputs),
+        None => amortised(inputs, measured),
     };
     let per_million_tokens = cost.per_hour / (decode_tok_s * 3600.0) * 1e6;
     let sane = [cost.per_hour, per_million_tokens]
@@ -62,6 +67,9 @@ pub fn cost(decode_tok_s: f64, inputs: &CostInputs) -> Option<Cost> {
 
 /// Words that every formula shares.
 const PER_MILLION: &str = "per_hour / (mean decode tokens per second * 3600) * 1,000,000";
+
+/// The source of a power that the user gave.
+const GIVEN: &str = "given with --watts";
 
 /// A flat price of the hour.
 fn flat(price: f64, inputs: &CostInputs) -> Cost {
@@ -80,19 +88,22 @@ fn flat(price: f64, inputs: &CostInputs) -> Cost {
 }
 
 /// Hardware written off by the hour, and energy where the power is known.
-fn amortised(inputs: &CostInputs) -> Cost {
+fn amortised(inputs: &CostInputs, measured: Option<(f64, String)>) -> Cost {
     let hardware = inputs.hardware_price / inputs.hardware_life_hours;
-    let (energy, term, source) = match inputs.watts {
+    let given = inputs.watts.map(|watts| (watts, GIVEN.to_owned()));
+    let (watts, source) = match given.or(measured) {
+        Some((watts, source)) => (Some(watts), source),
+        None => (
+            None,
+            "not measured on this device; --watts W adds it".to_owned(),
+        ),
+    };
+    let (energy, term) = match watts {
         Some(watts) => (
             watts / 1000.0 * inputs.electricity_price_per_kwh,
             " + watts / 1000 * electricity_price_per_kwh",
-            "given with --watts",
         ),
-        None => (
-            0.0,
-            ", energy left out",
-            "not measured on this device; --watts W adds it",
-        ),
+        None => (0.0, ", energy left out"),
     };
     Cost {
         per_million_tokens: 0.0,
@@ -106,8 +117,8 @@ fn amortised(inputs: &CostInputs) -> Cost {
         hardware_life_hours: Some(inputs.hardware_life_hours),
         flat_price_per_hour: None,
         electricity_price_per_kwh: Some(inputs.electricity_price_per_kwh),
-        watts: inputs.watts,
-        watts_source: source.to_owned(),
+        watts,
+        watts_source: source,
     }
 }
 
@@ -121,7 +132,7 @@ mod tests {
             flat_price_per_hour: Some(3.6),
             ..CostInputs::default()
         };
-        let cost = cost(100.0, &inputs).unwrap();
+        let cost = cost(100.0, &inputs, None).unwrap();
         assert!((cost.per_million_tokens - 10.0).abs() < 1e-9);
         assert_eq!((cost.per_hour, cost.hardware_price), (3.6, None));
     }
@@ -135,14 +146,26 @@ mod tests {
             watts: Some(200.0),
             ..CostInputs::default()
         };
-        let cost = cost(1.0, &inputs).unwrap();
-        assert!((cost.per_hour - 0.2).abs() < 1e-12);
-        assert_eq!(cost.watts_source, "given with --watts");
+        let measured = Some((400.0, "measured: the GPU alone".to_owned()));
+        // What the user gives counts instead of what was measured.
+        let given = cost(1.0, &inputs, measured.clone()).unwrap();
+        assert!((given.per_hour - 0.2).abs() < 1e-12);
+        assert_eq!(given.watts_source, "given with --watts");
+        let inputs = CostInputs {
+            watts: None,
+            ..inputs
+        };
+        let cost = cost(1.0, &inputs, measured).unwrap();
+        assert!((cost.per_hour - 0.3).abs() < 1e-12);
+        assert_eq!(
+            (cost.watts, cost.watts_source.as_str()),
+            (Some(400.0), "measured: the GPU alone")
+        );
     }
 
     #[test]
     fn unknown_power_leaves_energy_out_and_says_so() {
-        let cost = cost(10.0, &CostInputs::default()).unwrap();
+        let cost = cost(10.0, &CostInputs::default(), None).unwrap();
         assert!((cost.per_hour - 249.0 / 26_280.0).abs() < 1e-12);
         assert_eq!(
             cost.watts_source,
@@ -157,8 +180,8 @@ mod tests {
             hardware_life_hours: 0.0,
             ..CostInputs::default()
         };
-        assert_eq!(cost(10.0, &inputs), None);
-        assert_eq!(cost(0.0, &CostInputs::default()), None);
-        assert_eq!(cost(f64::NAN, &CostInputs::default()), None);
+        assert_eq!(cost(10.0, &inputs, None), None);
+        assert_eq!(cost(0.0, &CostInputs::default(), None), None);
+        assert_eq!(cost(f64::NAN, &CostInputs::default(), None), None);
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{CostInputs, Environment, Params, Report, ReportHead, Tool, build, row};
 use crate::trial::{
-    Device, Form, LoadFacts, MemoryReading, Outcome, Phase, Placement, Precision, Repetition,
-    Trial, TrialResult,
+    Device, DeviceState, Edge, EnergySource, Form, LoadFacts, MemoryReading, Outcome, Phase,
+    Placement, PowerLog, PowerMark, PowerReading, Precision, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
@@ -94,10 +94,57 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             reading(Phase::Prefill, 103, 24 + weights_mib),
             reading(Phase::Decode, 99, 24 + weights_mib),
         ],
+        power: PowerLog::default(),
         first_ids: vec![17, 4, 99],
         wall: Some(Nanos(9_876_543_210)),
         trial,
     }
+}
+
+/// Marks of a counter around each phase, drawing `prefill_watts` and `decode_watts`, with a millisecond between phases.
+pub fn powered(mut result: TrialResult, prefill_watts: u64, decode_watts: u64) -> TrialResult {
+    let state = |celsius: f64| DeviceState {
+        cpu_clock_mhz: Ok(2400),
+        temperature_c: Ok(celsius),
+        throttle_reasons: Ok(Vec::new()),
+        ..DeviceState::unknown("the trial runs on the CPU")
+    };
+    let (mut at, mut counter_uj) = (3_000_000_000, 0);
+    let mut marks = Vec::new();
+    for timing in &result.repetitions {
+        let decode = timing.itl.iter().map(|step| step.0).sum();
+        let phases = [
+            (Phase::Prefill, timing.ttft.0, prefill_watts),
+            (Phase::Decode, decode, decode_watts),
+        ];
+        for (phase, span, watts) in phases {
+            for edge in [Edge::Begin, Edge::End] {
+                marks.push(PowerMark {
+                    at: Nanos(at),
+                    phase,
+                    edge,
+                    reading: PowerReading {
+                        counter_uj: Some(Ok(counter_uj)),
+                        ..PowerReading::default()
+                    },
+                    state: None,
+                });
+                if edge == Edge::Begin {
+                    at += span;
+                    counter_uj += span / 1000 * watts;
+                }
+            }
+            at += 1_000_000;
+        }
+    }
+    let last = marks.len() - 1;
+    marks[0].state = Some(state(48.0));
+    marks[last].state = Some(state(71.5));
+    result.power = PowerLog {
+        source: Some(Ok(EnergySource::Rapl(1))),
+        marks,
+    };
+    result
 }
 
 /// A result that ended badly before anything was measured.
@@ -154,7 +201,7 @@ pub fn fixture() -> Report {
     let time = Some("2026-01-02T03:04:06Z".to_owned());
     let mut slow = timed(trial("dense-120m", 128), 24_300, 475);
     slow.repetitions[2].itl[5] = Nanos(210_000_000);
-    let fast = timed(trial("moe-120m-total", 128), 9_870, 481);
+    let fast = powered(timed(trial("moe-120m-total", 128), 9_870, 481), 60, 40);
     let too_big = Outcome::DoesNotFit {
         reason: "needs 4.71 GiB (predicted) of 4.00 GiB; fp16 or a context of 64 tokens would fit"
             .to_owned(),

@@ -3,12 +3,14 @@
 mod codec;
 pub mod compare;
 mod cost;
+mod energy;
 #[cfg(test)]
 mod fixture;
 mod memory;
 mod metrics;
 mod row;
 mod schema;
+mod state;
 mod verdict;
 mod warnings;
 

@@ -2,7 +2,7 @@
 
 use super::cost::{CostInputs, cost};
 use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Row};
-use super::{memory, metrics, warnings};
+use super::{energy, memory, metrics, state, warnings};
 use crate::stats;
 use crate::trial::{CheckFacts, Device, Form, Outcome, Precision, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
@@ -26,6 +26,8 @@ pub fn pending_row(
         "placement",
         "outside_run_share",
         "memory",
+        "energy",
+        "device_state",
         "cost",
         "check",
         "wall_s",
@@ -53,9 +55,11 @@ pub fn row(
 ) -> Row {
     let (trial, timed) = (&result.trial, result.repetitions.as_slice());
     let decode = metrics::decode_tok_s(trial, timed);
+    let energy = energy::energy(result).ok().map(|(energy, _)| energy);
+    let measured = energy.as_ref().map(energy::power);
     let price = decode
         .as_ref()
-        .and_then(|speed| cost(speed.mean, cost_inputs));
+        .and_then(|speed| cost(speed.mean, cost_inputs, measured));
     let memory = memory::measured(result, predicted_peak);
     let row = Row {
         status: result.outcome.status().to_owned(),
@@ -71,6 +75,8 @@ pub fn row(
         decode_tok_s: decode,
         itl_ms: metrics::itl_ms(timed),
         outside_run_share: metrics::outside_run_share(timed),
+        energy,
+        device_state: state::device_state(result).ok().map(|(state, _)| state),
         cost: price,
         check: result.check.as_ref().map(check),
         first_ids: result.first_ids.clone(),
@@ -119,6 +125,8 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         itl_ms: None,
         outside_run_share: None,
         memory,
+        energy: None,
+        device_state: None,
         cost: None,
         check: None,
         first_ids: Vec::new(),
@@ -218,6 +226,14 @@ fn with_reasons(mut row: Row, result: &TrialResult) -> Row {
     reasons.extend(other_reasons(&row, result));
     let memory = memory::missing(result, &row.memory).into_iter();
     reasons.extend(memory.map(|(name, reason)| (name.to_owned(), reason)));
+    reasons.extend(match energy::energy(result) {
+        Ok((_, missing)) => missing,
+        Err(reason) => vec![("energy".to_owned(), reason)],
+    });
+    reasons.extend(match state::device_state(result) {
+        Ok((_, missing)) => missing,
+        Err(reason) => vec![("device_state".to_owned(), reason)],
+    });
     row.not_measured = reasons.into_iter().collect();
     row
 }
@@ -284,7 +300,7 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
 }
 
 /// "the trial ended (crashed) before ...", or a plain word where it ended well.
-fn ended(result: &TrialResult, event: &str) -> String {
+pub(super) fn ended(result: &TrialResult, event: &str) -> String {
     match &result.outcome {
         Outcome::Ok => format!("the worker did not report that {event}"),
         outcome => format!("the trial ended as {} before {event}", outcome.status()),

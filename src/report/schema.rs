@@ -147,6 +147,12 @@ pub struct Row {
     pub outside_run_share: Option<f64>,
     /// Memory.
     pub memory: MemoryRow,
+    /// Energy of the timed part.
+    #[serde(default)]
+    pub energy: Option<Energy>,
+    /// Clocks, temperature, power limit and throttling around the timed phases.
+    #[serde(default)]
+    pub device_state: Option<DeviceConditions>,
     /// Cost of generated tokens.
     pub cost: Option<Cost>,
     /// Comparison with the committed reference.
@@ -241,6 +247,68 @@ pub struct MemoryRow {
     pub largest_tensor_bytes: Option<u64>,
     /// Where each figure comes from.
     pub method: String,
+}
+
+/// Energy from the start of the first timed prefill to the end of the last timed decode.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Energy {
+    /// Mean power.
+    pub mean_watts: f64,
+    /// Energy.
+    pub energy_j: f64,
+    /// Energy for each generated token of each sequence, with its share of the prompts.
+    pub per_token_j: f64,
+    /// Length of what was measured.
+    pub window_s: f64,
+    /// Whose energy it is: `gpu`, `board` or `cpu`.
+    pub measures: String,
+    /// The decode steps alone, per token that they generate.
+    pub decode: Option<EnergyWindow>,
+    /// The prompts alone, per prompt token.
+    pub prefill: Option<EnergyWindow>,
+    /// Where the figures come from and what they cover.
+    pub method: String,
+}
+
+/// Energy of one kind of phase, over all repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnergyWindow {
+    /// Mean power.
+    pub mean_watts: f64,
+    /// Energy.
+    pub energy_j: f64,
+    /// Energy for each token of each sequence.
+    pub per_token_j: f64,
+    /// Length of the phases together.
+    pub window_s: f64,
+}
+
+/// The device around the timed phases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeviceConditions {
+    /// Before the first timed phase.
+    pub start: Readings,
+    /// After the last one.
+    pub end: Option<Readings>,
+    /// Throttle reasons seen at the edges of the timed phases, by name; empty when there were none.
+    pub throttle_reasons: Option<Vec<String>>,
+}
+
+/// Readings of a device at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readings {
+    /// Clock of the GPU's multiprocessors.
+    pub sm_clock_mhz: Option<u32>,
+    /// Clock of the GPU's memory.
+    pub memory_clock_mhz: Option<u32>,
+    /// Clock of the first CPU.
+    pub cpu_clock_mhz: Option<u32>,
+    /// Temperature of the device the trial ran on.
+    pub temperature_c: Option<f64>,
+    /// Power limit in force.
+    pub power_limit_w: Option<f64>,
+    /// What held the clocks down, by name.
+    pub throttle_reasons: Option<Vec<String>>,
 }
 
 /// Cost of one million generated tokens.

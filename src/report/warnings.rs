@@ -1,8 +1,8 @@
 //! What a reader of a row must know before believing it, each with what to do about it.
 
-use super::metrics;
+use super::{metrics, state};
 use crate::stats;
-use crate::trial::{Outcome, TrialResult};
+use crate::trial::{Outcome, TrialResult, slowing};
 
 /// A first run this many times slower than the timed ones is worth a word.
 const SLOW_FIRST_RUN: f64 = 2.0;
@@ -17,6 +17,7 @@ pub fn warnings(result: &TrialResult) -> Vec<String> {
         outliers(result),
         slow_first_run(result),
         unsteady(result),
+        throttled(result),
     ]
     .into_iter()
     .flatten()
@@ -81,10 +82,24 @@ fn unsteady(result: &TrialResult) -> Option<String> {
     })
 }
 
+/// A device that slowed itself down. The comparison looks for the word "throttled".
+fn throttled(result: &TrialResult) -> Option<String> {
+    let seen = state::throttle_reasons(result);
+    let words = slowing(&seen);
+    (!words.is_empty()).then(|| {
+        format!(
+            "the device was throttled around the timed phases, by {} ({}); cool it, or raise its power limit, and run again",
+            words.join(" and "),
+            seen.join(", ")
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::fixture;
+    use crate::trial::{Edge, PowerMark, PowerReading};
     use crate::units::Nanos;
 
     #[test]
@@ -136,5 +151,26 @@ mod tests {
             reason: "too slow".to_owned(),
         };
         assert!(warnings(&result)[0].starts_with("only 3 of 5 timed repetitions"));
+    }
+
+    #[test]
+    fn a_throttled_trial_says_by_what_and_an_idle_moment_is_none() {
+        let mut result = fixture::result("m", 8);
+        let idle = |reasons: &[&str]| PowerMark {
+            at: Nanos(0),
+            phase: crate::trial::Phase::Decode,
+            edge: Edge::End,
+            reading: PowerReading {
+                throttle_reasons: reasons.iter().map(|name| (*name).to_owned()).collect(),
+                ..PowerReading::default()
+            },
+            state: None,
+        };
+        result.power.marks = vec![idle(&["gpu_idle"])];
+        assert_eq!(warnings(&result), Vec::<String>::new());
+        result.power.marks.push(idle(&["sw_thermal_slowdown"]));
+        assert!(warnings(&result)[0].starts_with(
+            "the device was throttled around the timed phases, by its temperature (gpu_idle, sw_thermal_slowdown)"
+        ));
     }
 }

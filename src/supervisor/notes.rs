@@ -2,7 +2,7 @@
 
 use crate::protocol::Message;
 use crate::trial::{
-    CheckFacts, LoadFacts, MemoryReading, Outcome, Phase, Repetition, Trial, TrialResult,
+    CheckFacts, LoadFacts, MemoryReading, Outcome, Phase, PowerLog, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ pub struct Notes {
     repetitions: Vec<Repetition>,
     first_ids: Vec<i64>,
     memory: Vec<MemoryReading>,
+    power: PowerLog,
 }
 
 impl Notes {
@@ -37,6 +38,8 @@ impl Notes {
                 self.first_ids = first_ids;
             }
             Message::Memory(reading) => self.memory.push(reading),
+            Message::EnergySource { source } => self.power.source = Some(source),
+            Message::Power(mark) => self.power.marks.push(*mark),
             Message::Hello { .. }
             | Message::Phase { .. }
             | Message::Driver { .. }
@@ -57,6 +60,7 @@ impl Notes {
             first_run: self.first_run,
             check: self.check,
             memory: thin(self.memory),
+            power: self.power,
             first_ids: self.first_ids,
             wall: Some(wall),
         }

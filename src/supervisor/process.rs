@@ -26,6 +26,12 @@ const GRACE: Duration = Duration::from_millis(500);
 /// How often a silent child is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// cuBLAS takes this for each of its handles, outside the runtime's arena.
+const CUBLAS_WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
+/// cuBLAS's own default for GPUs before Hopper: two buffers of 4 MiB and eight of 16 KiB. On Hopper it takes 32 MiB, twice, which
+/// is 56 MiB more on an H100 and no faster there; the small cards that a budget stands for would not take it.
+const SMALL_WORKSPACE: &str = ":4096:2:16:8";
+
 /// What was heard of a child.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -66,6 +72,9 @@ impl Process {
             // The official packages of ONNX Runtime 1.31 collect telemetry: threads, a database in the cache folder and
             // network calls in a process that is being measured.
             .env("ORT_DISABLE_TELEMETRY", "1");
+        if std::env::var_os(CUBLAS_WORKSPACE).is_none() {
+            builder.env(CUBLAS_WORKSPACE, SMALL_WORKSPACE);
+        }
         if !library_dirs.is_empty() {
             builder.env(
                 "LD_LIBRARY_PATH",

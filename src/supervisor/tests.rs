@@ -48,6 +48,8 @@ fn request() -> TrialRequest {
         },
         weights: Bytes(0),
         largest_tensor: Bytes(0),
+        weight_file: PathBuf::new(),
+        tensors: vec![],
         prompts: vec![vec![1, 2]],
         golden: None,
         tolerance: 1e-4,

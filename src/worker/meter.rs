@@ -1,10 +1,12 @@
-//! Memory at phase boundaries: what a phase left behind, its exact peak, and what the next one starts with.
+//! Readings at phase boundaries: the memory that a phase left behind, its exact peak, and what the next one starts with;
+//! the energy around a timed phase, next to it on both sides.
 
 use super::Stop;
+use super::power::PowerWatch;
 use super::speaker::Speaker;
 use crate::device::{Gpu, Peaks, ProcessMemory, Sampler, Status};
 use crate::protocol::{Message, TrialRequest};
-use crate::trial::{Device, MemoryReading, Phase};
+use crate::trial::{Device, Edge, MemoryReading, Phase};
 use crate::units::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ pub struct Meter {
     peaks: Arc<Peaks>,
     // Whether the kernel's peak is of this phase alone.
     peak_is_fresh: bool,
+    power: PowerWatch,
     _sampler: Sampler,
 }
 
@@ -56,6 +59,7 @@ impl Meter {
         let meter = Meter {
             speaker: speaker.clone(),
             peak_is_fresh: true,
+            power: PowerWatch::new(request, gpu.clone(), speaker, started),
             _sampler: Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say),
             memory,
             gpu,
@@ -73,6 +77,7 @@ impl Meter {
 
     /// Ends the phase that runs and begins `next`. `device_used` is what the engine's device tells, where it tells.
     pub fn enter(&mut self, next: Phase, device_used: Option<Bytes>) -> Result<(), Stop> {
+        self.power.mark(self.peaks.phase(), Edge::End, false)?;
         let (status, own) = self.end(device_used)?;
         self.peaks.enter(next);
         self.peak_is_fresh = self.memory.reset_peak();
@@ -80,11 +85,13 @@ impl Meter {
             phase: next,
             at: self.started.elapsed().into(),
         })?;
-        self.tell(next, &status, own, device_used)
+        self.tell(next, &status, own, device_used)?;
+        self.power.mark(next, Edge::Begin, false)
     }
 
     /// Ends the phase that runs; none follows.
-    pub fn leave(&self, device_used: Option<Bytes>) -> Result<(), Stop> {
+    pub fn leave(&mut self, device_used: Option<Bytes>) -> Result<(), Stop> {
+        self.power.mark(self.peaks.phase(), Edge::End, true)?;
         self.end(device_used).map(drop)
     }
 

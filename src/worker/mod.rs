@@ -2,6 +2,7 @@
 
 mod meter;
 mod phases;
+mod power;
 mod reference;
 mod speaker;
 

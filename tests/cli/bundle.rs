@@ -418,7 +418,11 @@ fn an_onnx_runtime_that_cannot_be_packed() {
         (&["--cuda-arch", "turbo"], 2, &["--cuda-arch", "turbo"]),
         (&["--cuda-arch", ""], 2, &["--cuda-arch"]),
         (&["--level", "23"], 2, &["--level"]),
-        (&["--notice", "/nonexistent"], 2, &["/nonexistent"]),
+        (
+            &["--notice", "/nonexistent"],
+            2,
+            &["--notice", "/nonexistent"],
+        ),
     ];
     for (more, code, parts) in table {
         let args = [&["bundle", "-o", "made"], more].concat();
@@ -427,11 +431,18 @@ fn an_onnx_runtime_that_cannot_be_packed() {
     assert!(sandbox.written().is_empty());
 }
 
-/// A wheel with an ONNX Runtime for this machine number and platform.
-fn wheel(path: &Path, machine: u8, platform: &str) {
+/// What passes for an ONNX Runtime for this machine number.
+fn library(machine: u8) -> Vec<u8> {
     let mut library = vec![0; 5000];
     library[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
     (library[16], library[18]) = (3, machine);
+    library[1000..1013].copy_from_slice(b"OrtGetApiBase");
+    library
+}
+
+/// A wheel with an ONNX Runtime for this machine number and platform.
+fn wheel(path: &Path, machine: u8, platform: &str) {
+    let library = library(machine);
     let tag = format!("Wheel-Version: 1.0\nTag: cp312-cp312-{platform}\n");
     let mut zip = zip::ZipWriter::new(fs::File::create(path).unwrap());
     let entries = [
@@ -459,7 +470,7 @@ fn an_onnx_runtime_for_another_machine_or_gpu() {
     };
     let path = sandbox.path().join("onnxruntime-1.31.1-other.whl");
     wheel(&path, number, &format!("manylinux_2_28_{other}"));
-    bundle(&path, &[]).refused(4, &["--ort", other, own]);
+    bundle(&path, &[]).refused(4, &["--ort", other, own, "--front"]);
     wheel(&path, number, "win_amd64");
     bundle(&path, &[]).refused(4, &["--ort", "win_amd64", own]);
     wheel(&path, number, &format!("manylinux_2_28_{own}"));
@@ -468,7 +479,10 @@ fn an_onnx_runtime_for_another_machine_or_gpu() {
     let folder = sandbox.path().join("ort");
     fs::create_dir(&folder).unwrap();
     fs::copy(program(), folder.join("libonnxruntime_providers_shared.so")).unwrap();
-    fs::copy(program(), folder.join("libonnxruntime.so")).unwrap();
+    let runtime = folder.join("libonnxruntime.so");
+    fs::copy(program(), &runtime).unwrap();
+    bundle(&folder, &[]).refused(4, &["--ort", "is not ONNX Runtime"]);
+    fs::write(&runtime, library(number)).unwrap();
     let mut fat = vec![
         0x50, 0xed, 0x55, 0xba, 1, 0, 16, 0, 128, 0, 0, 0, 0, 0, 0, 0,
     ];

@@ -235,7 +235,7 @@ fn what_a_driver_says_reaches_the_reader() {
         "probe": {
             "runtime_version": "1.31.1", "runtime_build": null, "gpu": null,
             "providers": ["CUDAExecutionProvider", "CPUExecutionProvider"],
-            "cuda_unavailable": "libcublas.so.13 was not found in /a, /b; install it (pip package nvidia-cublas)",
+            "cuda_unavailable": "libcublas.so.13, which the CUDA provider needs, was found neither by the system's loader nor in /a, /b; install it (pip package nvidia-cublas)",
         },
     }));
     let args = ["doctor", "--root", &root, "--engine", &engine];
@@ -266,7 +266,7 @@ fn what_a_driver_says_reaches_the_reader() {
         missing["what"]
             .as_str()
             .unwrap()
-            .starts_with("cuBLAS is missing")
+            .starts_with("libcublas.so.13, which the CUDA provider needs, was found neither")
     );
     assert_eq!(missing["remedy"], "install it (pip package nvidia-cublas)");
     assert!(codes(&report).contains(&"throttled") && codes(&report).contains(&"gpu_shared"));

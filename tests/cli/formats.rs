@@ -150,7 +150,7 @@ const ENVIRONMENT_KEYS: [&str; 9] = [
     "cpu_clock_mhz",
     "os",
 ];
-const ROW_KEYS: [&str; 36] = [
+const ROW_KEYS: [&str; 38] = [
     "id",
     "model",
     "form",
@@ -168,6 +168,8 @@ const ROW_KEYS: [&str; 36] = [
     "decode_tok_s",
     "itl_ms",
     "memory",
+    "energy",
+    "device_state",
     "cost",
     "not_measured",
     // llama-bench's names.
@@ -249,7 +251,7 @@ fn every_promised_key_is_there_in_every_row() {
     );
 }
 
-/// Paths of everything in a row that is null: `cost`, `memory.peak_bytes`, `ttft_ms.sd`.
+/// Paths of everything in a row that is null: `cost`, `memory.peak_bytes`, `ttft_ms.sd`, `device_state.end.sm_clock_mhz`.
 fn nulls(row: &Value) -> Vec<String> {
     // Text that is there only when something broke, and inputs that were not given, are no measurements.
     let no_figures = ["reason", "failed_phase", "stderr_tail"];
@@ -258,7 +260,17 @@ fn nulls(row: &Value) -> Vec<String> {
         if value.is_null() && !no_figures.contains(&key.as_str()) {
             paths.push(key.clone());
         }
-        if METRICS.contains(&key.as_str()) || key == "memory" {
+        for part in ["start", "end"] {
+            let readings = value.get(part).and_then(Value::as_object);
+            let empty = readings
+                .into_iter()
+                .flatten()
+                .filter(|(_, value)| value.is_null());
+            paths.extend(empty.map(|(name, _)| format!("{key}.{part}.{name}")));
+        }
+        if METRICS.contains(&key.as_str())
+            || ["memory", "energy", "device_state"].contains(&key.as_str())
+        {
             let parts = value
                 .as_object()
                 .into_iter()

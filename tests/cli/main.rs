@@ -11,6 +11,7 @@ mod bundle;
 mod commands;
 mod compare;
 mod doctor;
+mod energy;
 mod formats;
 mod inspect;
 mod outcomes;

@@ -18,6 +18,7 @@ const COPY_DEVICE_TO_HOST: c_int = 2;
 const ATTRIBUTE_INTEGRATED: c_int = 18;
 const ATTRIBUTE_MAJOR: c_int = 75;
 const ATTRIBUTE_MINOR: c_int = 76;
+const LIMIT_STACK_SIZE: c_int = 0;
 const ERROR_MEMORY_ALLOCATION: c_int = 2;
 
 type Status = c_int;
@@ -31,6 +32,7 @@ pub struct Cuda {
     memory_info: Symbol<unsafe extern "C" fn(*mut usize, *mut usize) -> Status>,
     device_count: Symbol<unsafe extern "C" fn(*mut c_int) -> Status>,
     set_device: Symbol<unsafe extern "C" fn(c_int) -> Status>,
+    set_limit: Symbol<unsafe extern "C" fn(c_int, usize) -> Status>,
     attribute: Symbol<unsafe extern "C" fn(*mut c_int, c_int, c_int) -> Status>,
     runtime_version: Symbol<unsafe extern "C" fn(*mut c_int) -> Status>,
     error_string: Symbol<unsafe extern "C" fn(Status) -> *const c_char>,
@@ -70,6 +72,7 @@ impl Cuda {
                 memory_info: symbol(runtime, "cudaMemGetInfo")?,
                 device_count: symbol(runtime, "cudaGetDeviceCount")?,
                 set_device: symbol(runtime, "cudaSetDevice")?,
+                set_limit: symbol(runtime, "cudaDeviceSetLimit")?,
                 attribute: symbol(runtime, "cudaDeviceGetAttribute")?,
                 runtime_version: symbol(runtime, "cudaRuntimeGetVersion")?,
                 error_string: symbol(runtime, "cudaGetErrorString")?,
@@ -109,6 +112,14 @@ impl Cuda {
         // SAFETY: takes an index by value; an invalid one is an error status.
         self.check(&format!("could not use GPU {index}"), unsafe {
             (self.set_device)(index as c_int)
+        })
+    }
+
+    /// Sets the call stack of each GPU thread in this process.
+    pub fn limit_stack(&self, bytes: usize) -> Result<(), EngineError> {
+        // SAFETY: takes two numbers by value; refused ones are an error status.
+        self.check("could not limit the stack of GPU threads", unsafe {
+            (self.set_limit)(LIMIT_STACK_SIZE, bytes)
         })
     }
 

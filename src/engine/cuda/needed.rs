@@ -1,6 +1,7 @@
 //! What the CUDA provider needs, and which packages have it.
 
 use super::super::EngineError;
+use crate::elf;
 use std::path::Path;
 
 /// A CUDA library that providers may need.
@@ -123,38 +124,13 @@ fn is_version(rest: &str) -> bool {
 
 /// Names among the `DT_NEEDED` entries of a library.
 pub fn libraries(path: &Path) -> Result<Vec<String>, EngineError> {
-    use object::read::elf::{Dyn as _, ElfFile64, FileHeader as _};
-    let unreadable = |cause: &dyn std::fmt::Display| {
-        EngineError::Runtime(format!(
+    match elf::read_path(path) {
+        Ok(facts) => Ok(facts.needed),
+        Err(cause) => Err(EngineError::Runtime(format!(
             "could not read the CUDA provider {}: {cause}; install ONNX Runtime again",
             path.display()
-        ))
-    };
-    let file = std::fs::File::open(path).map_err(|error| unreadable(&error))?;
-    let cache = object::ReadCache::new(file);
-    let elf =
-        ElfFile64::<object::Endianness, _>::parse(&cache).map_err(|error| unreadable(&error))?;
-    let (endian, data) = (elf.endian(), elf.data());
-    let sections = elf
-        .elf_header()
-        .sections(endian, data)
-        .map_err(|error| unreadable(&error))?;
-    let dynamic = sections
-        .dynamic(endian, data)
-        .map_err(|error| unreadable(&error))?;
-    let Some((entries, link)) = dynamic else {
-        return Ok(Vec::new());
-    };
-    let strings = sections
-        .strings(endian, data, link)
-        .map_err(|error| unreadable(&error))?;
-    let needed = entries
-        .iter()
-        .filter(|entry| entry.tag(endian) == object::elf::DT_NEEDED);
-    let names = needed.filter_map(|entry| entry.string(endian, strings).ok());
-    Ok(names
-        .map(|name| String::from_utf8_lossy(name).into_owned())
-        .collect())
+        ))),
+    }
 }
 
 #[cfg(test)]

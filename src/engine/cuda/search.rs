@@ -2,6 +2,7 @@
 
 use super::needed::Wanted;
 use super::places::{Machine, Place, Places, Surroundings};
+use crate::protocol::FOUND_NOWHERE;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -95,7 +96,7 @@ impl Search {
             .map(|(path, flaw)| format!("{} was passed over: it {flaw}; ", path.display()))
             .collect();
         format!(
-            "{}, which the CUDA provider needs, was found neither by the system's loader nor in {}; {}install it ({}) or name its folder with --cuda-dir",
+            "{}{FOUND_NOWHERE} by the system's loader nor in {}; {}install it ({}) or name its folder with --cuda-dir",
             wanted.name,
             places.join(", "),
             skipped.concat(),

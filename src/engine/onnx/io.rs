@@ -1,7 +1,7 @@
 //! The buffers a decoder reads and writes, and how they are bound for each shape of run.
 
 use super::super::EngineError;
-use super::tensors::{self, Binding, Buffer, Element, Number, Place, Space, Tensor};
+use super::tensors::{self, Binding, Buffer, Element, Number, Place, Slab, Space, Tensor};
 use crate::protocol::{CacheShape, DecoderIo, TrialRequest};
 use crate::trial::Precision;
 use crate::units::Bytes;
@@ -48,7 +48,27 @@ struct CachePart {
 }
 
 impl Io {
+    /// Allocates everything, on a GPU in one block.
     pub(super) fn new(request: &TrialRequest, space: &Space) -> Result<Io, EngineError> {
+        let mut room = 0;
+        // Counted first, with stand-ins of no length.
+        Io::build(request, space, &mut |bytes| {
+            room += Slab::room(bytes);
+            Buffer::new(&Space::Host, 0)
+        })?;
+        let mut slab = Slab::new(space, room)?;
+        let mut io = Io::build(request, space, &mut |bytes| slab.take(bytes))?;
+        if let Some(mask) = &mut io.mask {
+            mask.write(&vec![1i64; io.batch * io.capacity])?;
+        }
+        Ok(io)
+    }
+
+    fn build(
+        request: &TrialRequest,
+        space: &Space,
+        buffer: &mut dyn FnMut(usize) -> Result<Buffer, EngineError>,
+    ) -> Result<Io, EngineError> {
         let (trial, decoder) = (&request.trial, &request.io);
         let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
         let float = match trial.precision {
@@ -57,44 +77,43 @@ impl Io {
         };
         let size = tensors::element_bytes(float);
         let copies = if decoder.shared_kv { 1 } else { 2 };
-        let part = |bytes: usize| -> Result<CachePart, EngineError> {
+        let mut part = |bytes: usize| -> Result<CachePart, EngineError> {
+            let buffers = (0..copies).map(|_| buffer(bytes));
             Ok(CachePart {
-                buffers: (0..copies)
-                    .map(|_| Buffer::new(space, bytes))
-                    .collect::<Result<_, _>>()?,
+                buffers: buffers.collect::<Result<_, _>>()?,
             })
         };
-        let cache = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
+        let mut cache = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
             let bytes = batch * capacity * (shape.kv_heads * shape.head_dim) as usize * size;
             Ok([part(bytes)?, part(bytes)?])
         };
-        let mask = if decoder.shared_kv {
-            None
-        } else {
-            let mut mask = Buffer::new(space, batch * capacity * 8)?;
-            mask.write(&vec![1i64; batch * capacity])?;
-            Some(mask)
-        };
+        let caches = decoder
+            .caches
+            .iter()
+            .map(&mut cache)
+            .collect::<Result<_, _>>()?;
+        let router = decoder
+            .router_width
+            .map(|width| part(batch * capacity * width as usize * size))
+            .transpose()?;
+        let mask = (!decoder.shared_kv).then(|| buffer(batch * capacity * 8));
         Ok(Io {
             place: Place::of(space)?,
             host_place: Place::of(&Space::Host)?,
             batch,
             capacity,
             float,
-            ids: Buffer::new(space, batch * capacity * 8)?,
-            next: Buffer::new(space, batch * 8)?,
-            logits: Buffer::new(space, batch * decoder.vocab as usize * size)?,
-            positions: Buffer::new(space, batch * capacity * 8)?,
-            seqlens: Buffer::new(space, batch * 4)?,
+            ids: buffer(batch * capacity * 8)?,
+            next: buffer(batch * 8)?,
+            logits: buffer(batch * decoder.vocab as usize * size)?,
+            positions: buffer(batch * capacity * 8)?,
+            seqlens: buffer(batch * 4)?,
             total: Buffer::new(&Space::Host, 4)?,
-            mask,
+            mask: mask.transpose()?,
             wide: Vec::with_capacity(batch * capacity),
             narrow: Vec::with_capacity(batch * capacity),
-            caches: decoder.caches.iter().map(cache).collect::<Result<_, _>>()?,
-            router: decoder
-                .router_width
-                .map(|width| part(batch * capacity * width as usize * size))
-                .transpose()?,
+            caches,
+            router,
         })
     }
 

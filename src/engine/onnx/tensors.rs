@@ -16,10 +16,11 @@ use ort::sys;
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ffi::{CString, c_void};
 use std::ptr::{self, NonNull};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// Turns a status into a result and releases it.
-fn check(status: sys::OrtStatusPtr) -> Result<(), EngineError> {
+pub(super) fn check(status: sys::OrtStatusPtr) -> Result<(), EngineError> {
     // SAFETY: `status` was returned by ONNX Runtime a moment ago and is given up here.
     unsafe { ort::Error::result_from_status(status) }.map_err(|error: ort::Error| refused(&error))
 }
@@ -35,7 +36,52 @@ pub enum Space {
 
 enum Memory {
     Host(NonNull<u8>, Layout),
-    Gpu(Arc<Cuda>, DeviceBuffer),
+    /// Part of a block, from this byte on. Several buffers may share one: the driver gives memory out in pieces of 2 MiB.
+    Gpu(Arc<Cuda>, Rc<DeviceBuffer>, usize),
+}
+
+/// Buffers that lie in one block of memory; on the host each has its own.
+pub struct Slab {
+    space: Space,
+    block: Option<(Arc<Cuda>, Rc<DeviceBuffer>)>,
+    bytes: usize,
+    used: usize,
+}
+
+/// What kernels may assume of an address: their widest loads, and what the driver's own allocations keep.
+const GPU_ALIGN: usize = 256;
+
+impl Slab {
+    /// Room that [`take`](Slab::take) needs for a buffer.
+    pub fn room(bytes: usize) -> usize {
+        bytes.max(1).next_multiple_of(GPU_ALIGN)
+    }
+
+    /// Allocates room for buffers of so many bytes in all, each counted by [`room`](Slab::room).
+    pub fn new(space: &Space, bytes: usize) -> Result<Slab, EngineError> {
+        let block = match space {
+            Space::Gpu(cuda, _) => Some((Arc::clone(cuda), Rc::new(cuda.allocate(bytes)?))),
+            Space::Host => None,
+        };
+        Ok(Slab {
+            space: space.clone(),
+            block,
+            bytes,
+            used: 0,
+        })
+    }
+
+    /// The next buffer.
+    pub fn take(&mut self, bytes: usize) -> Result<Buffer, EngineError> {
+        let Some((cuda, block)) = &self.block else {
+            return Buffer::new(&self.space, bytes);
+        };
+        let at = self.used;
+        self.used += Slab::room(bytes);
+        assert!(self.used <= self.bytes, "a slab holds what was counted");
+        let memory = Memory::Gpu(Arc::clone(cuda), Rc::clone(block), at);
+        Ok(Buffer { memory, bytes })
+    }
 }
 
 /// A block of memory in a space, zeroed and resident from the start.
@@ -52,7 +98,7 @@ impl Buffer {
     /// Allocates `bytes` bytes.
     pub fn new(space: &Space, bytes: usize) -> Result<Buffer, EngineError> {
         let memory = match space {
-            Space::Gpu(cuda, _) => Memory::Gpu(Arc::clone(cuda), cuda.allocate(bytes)?),
+            Space::Gpu(cuda, _) => Memory::Gpu(Arc::clone(cuda), Rc::new(cuda.allocate(bytes)?), 0),
             Space::Host => {
                 let refused = || {
                     EngineError::OutOfMemory(format!("could not allocate {bytes} bytes of memory"))
@@ -80,7 +126,8 @@ impl Buffer {
     pub fn address(&self) -> *mut c_void {
         match &self.memory {
             Memory::Host(at, _) => at.as_ptr().cast(),
-            Memory::Gpu(_, buffer) => buffer.at,
+            // SAFETY: the part lies inside the block.
+            Memory::Gpu(_, block, from) => unsafe { block.at.byte_add(*from) },
         }
     }
 
@@ -94,13 +141,24 @@ impl Buffer {
         let bytes = unsafe {
             std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
         };
+        self.write_bytes(0, bytes)
+    }
+
+    /// Writes bytes from this one on.
+    pub fn write_bytes(&mut self, from: usize, bytes: &[u8]) -> Result<(), EngineError> {
+        assert!(
+            bytes.len() <= self.bytes.saturating_sub(from),
+            "a write stays inside its buffer"
+        );
+        // SAFETY: inside the buffer (asserted).
+        let to = unsafe { self.address().byte_add(from) };
         match &self.memory {
             // SAFETY: the block is at least as long (asserted) and separate from the values.
-            Memory::Host(at, _) => unsafe {
-                ptr::copy_nonoverlapping(bytes.as_ptr(), at.as_ptr(), bytes.len())
+            Memory::Host(..) => unsafe {
+                ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), bytes.len())
             },
             // SAFETY: as above, on the device.
-            Memory::Gpu(cuda, buffer) => unsafe { cuda.upload(buffer.at, bytes) }?,
+            Memory::Gpu(cuda, ..) => unsafe { cuda.upload(to, bytes) }?,
         }
         Ok(())
     }
@@ -121,7 +179,7 @@ impl Buffer {
                 ptr::copy_nonoverlapping(at.as_ptr(), bytes.as_mut_ptr(), bytes.len())
             },
             // SAFETY: as above, on the device.
-            Memory::Gpu(cuda, buffer) => unsafe { cuda.download(bytes, buffer.at) }?,
+            Memory::Gpu(cuda, ..) => unsafe { cuda.download(bytes, self.address()) }?,
         }
         Ok(())
     }
@@ -201,15 +259,44 @@ impl Tensor {
         element: Element,
         shape: &[i64],
     ) -> Result<Tensor, EngineError> {
-        let elements = shape.iter().product::<i64>() as usize;
-        let bytes = elements * element_bytes(element);
-        assert!(bytes <= buffer.bytes, "a tensor stays inside its buffer");
+        let tensor = Tensor::within(buffer, 0, place, element, shape);
+        tensor.unwrap_or_else(|| panic!("a tensor stays inside its buffer"))
+    }
+
+    /// Elements of `buffer` from byte `from` on as a tensor of this shape; `None` where they reach beyond it.
+    pub fn within(
+        buffer: &Buffer,
+        from: usize,
+        place: &Place,
+        element: Element,
+        shape: &[i64],
+    ) -> Option<Result<Tensor, EngineError>> {
+        let elements = shape.iter().try_fold(1usize, |product, size| {
+            product.checked_mul(usize::try_from(*size).ok()?)
+        })?;
+        let bytes = elements.checked_mul(element_bytes(element))?;
+        let inside = from.checked_add(bytes)? <= buffer.bytes;
+        inside.then(|| {
+            // SAFETY: inside the buffer (checked).
+            let address = unsafe { buffer.address().byte_add(from) };
+            Tensor::at(address, bytes, place, element, shape)
+        })
+    }
+
+    /// The caller vouches that so many bytes lie at the address.
+    fn at(
+        address: *mut c_void,
+        bytes: usize,
+        place: &Place,
+        element: Element,
+        shape: &[i64],
+    ) -> Result<Tensor, EngineError> {
         let mut value = ptr::null_mut();
-        // SAFETY: address and length lie inside the buffer (asserted); the shape is read during the call only.
+        // SAFETY: the caller vouches for address and length; the shape is read during the call only.
         check(unsafe {
             (ort::api().CreateTensorWithDataAsOrtValue)(
                 place.0.as_ptr(),
-                buffer.address(),
+                address,
                 bytes,
                 shape.as_ptr(),
                 shape.len(),
@@ -220,6 +307,11 @@ impl Tensor {
         NonNull::new(value)
             .map(Tensor)
             .ok_or_else(|| EngineError::Other("ONNX Runtime gave no tensor".into()))
+    }
+
+    /// The raw value.
+    pub(super) fn as_ptr(&self) -> *const sys::OrtValue {
+        self.0.as_ptr()
     }
 }
 
@@ -301,7 +393,8 @@ impl Drop for Binding {
     }
 }
 
-fn terminated(name: &str) -> Result<CString, EngineError> {
+/// A name as the C interface takes it.
+pub(super) fn terminated(name: &str) -> Result<CString, EngineError> {
     CString::new(name).map_err(|_| {
         EngineError::Model(format!(
             "the name {name:?} contains a zero byte; export the model again"

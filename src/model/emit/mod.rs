@@ -23,11 +23,21 @@ use super::graph::{Dim, GraphBuilder};
 use super::proto::DataType;
 use super::spec::{ModelSpec, Position};
 use super::weights::Layout;
-use crate::protocol::{CacheShape, DecoderIo};
+use crate::protocol::{CacheShape, DecoderIo, WeightTensor};
 use crate::trial::{Form, Precision};
 
+/// A graph, and what one must know to run it.
+pub struct Emitted {
+    /// The ONNX file.
+    pub bytes: Vec<u8>,
+    /// Its inputs and outputs.
+    pub io: DecoderIo,
+    /// The weights it refers to.
+    pub weights: Vec<WeightTensor>,
+}
+
 /// Writes the graph of `spec` for sequences up to `context` tokens. `layout` is the weight file it refers to.
-pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> (Vec<u8>, DecoderIo) {
+pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> Emitted {
     let float = match layout.precision {
         Precision::Fp32 => DataType::Float,
         Precision::Fp16 => DataType::Float16,
@@ -64,7 +74,11 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> (Vec
         ("edgebench.form", form.to_string()),
         ("edgebench.context", context.to_string()),
     ];
-    (emitter.g.finish(&metadata), io)
+    Emitted {
+        weights: emitter.g.weights(),
+        bytes: emitter.g.finish(&metadata),
+        io,
+    }
 }
 
 struct Emitter<'a> {

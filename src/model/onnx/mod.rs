@@ -72,7 +72,7 @@ pub struct External {
 /// What the graph of a built-in model says, as it is written for its longest sequences.
 pub fn of_builtin(spec: &ModelSpec, form: Form, precision: Precision) -> Result<OnnxFile> {
     let layout = Layout::of(spec, precision);
-    let (bytes, _) = emit(spec, &layout, form, spec.max_positions);
+    let bytes = emit(spec, &layout, form, spec.max_positions).bytes;
     let length = bytes.len() as u64;
     parse(Cursor::new(bytes), length).map_err(Error::Bug)
 }

@@ -237,7 +237,7 @@ mod tests {
 
     fn graph() -> Vec<u8> {
         let spec = find("tiny-moe-llama").unwrap();
-        emit(spec, &Layout::of(spec, Precision::Fp16), Form::Plain, 64).0
+        emit(spec, &Layout::of(spec, Precision::Fp16), Form::Plain, 64).bytes
     }
 
     fn of(bytes: &[u8]) -> Result<Skimmed, Cause> {

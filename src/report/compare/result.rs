@@ -62,7 +62,7 @@ fn obstacles(row: &Row) -> Vec<String> {
     if row.check.as_ref().is_some_and(|check| !check.passed) {
         found.push("its logits differ from the reference".to_owned());
     }
-    // The schema has no field for it; a device that slowed itself down is told in a warning.
+    // A device that slowed itself down is told in a warning, also in files without its state.
     if row
         .warnings
         .iter()
@@ -88,6 +88,10 @@ fn settings(row: &Row, runtime_version: Option<&str>) -> BTreeMap<&'static str, 
     set(
         "number of warm-up runs",
         row.warmup.map(|runs| runs.to_string()),
+    );
+    set(
+        "power in the cost",
+        row.cost.as_ref().map(|cost| cost.watts_source.clone()),
     );
     // A CPU has no CUDA graph and a GPU does not care for threads: no difference of choice.
     if row.device == "cpu" {

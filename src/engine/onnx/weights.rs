@@ -1,0 +1,93 @@
+//! Weights in one block of GPU memory of our own, handed to ONNX Runtime in place.
+//!
+//! Left to itself the runtime copies each tensor into chunks of its arena, whose slack it never gives back; here the block is
+//! as long as the file, and a tensor is an address in it.
+#![allow(
+    unsafe_code,
+    reason = "raw ONNX Runtime calls; each block names the rule it keeps"
+)]
+
+use super::super::EngineError;
+use super::tensors::{Buffer, Element, Place, Space, Tensor, check, terminated};
+use crate::protocol::WeightTensor;
+use ort::AsPointer;
+use ort::session::builder::SessionBuilder;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// What is read and copied at a time.
+const BLOCK: usize = 16 << 20;
+
+/// A model's weights on the GPU. Must outlive the session that they were handed to.
+pub struct Weights {
+    // Dropped before the block they lie in.
+    tensors: Vec<(String, Tensor)>,
+    _block: Buffer,
+}
+
+impl Weights {
+    /// Copies the file into a block of `space` and lays the tensors over it.
+    pub fn load(
+        file: &Path,
+        tensors: &[WeightTensor],
+        element: Element,
+        space: &Space,
+    ) -> Result<Weights, EngineError> {
+        let unreadable = |cause: &dyn std::fmt::Display| {
+            EngineError::Model(format!(
+                "could not read the weights {}: {cause}; remove them with `edgebench cache clear` and run again",
+                file.display()
+            ))
+        };
+        let source = File::open(file).map_err(|cause| unreadable(&cause))?;
+        let length = source.metadata().map_err(|cause| unreadable(&cause))?.len() as usize;
+        let mut block = Buffer::new(space, length)?;
+        let mut bytes = vec![0; BLOCK.min(length)];
+        let mut at = 0;
+        while at < length {
+            let part = &mut bytes[..BLOCK.min(length - at)];
+            source
+                .read_exact_at(part, at as u64)
+                .map_err(|cause| unreadable(&cause))?;
+            block.write_bytes(at, part)?;
+            at += part.len();
+        }
+        let place = Place::of(space)?;
+        let over = |tensor: &WeightTensor| {
+            let value = Tensor::within(
+                &block,
+                tensor.offset as usize,
+                &place,
+                element,
+                &tensor.dims,
+            )
+            .ok_or_else(|| unreadable(&format!("{} lies outside of it", tensor.name)))??;
+            Ok((tensor.name.clone(), value))
+        };
+        let tensors = tensors
+            .iter()
+            .map(over)
+            .collect::<Result<_, EngineError>>()?;
+        Ok(Weights {
+            tensors,
+            _block: block,
+        })
+    }
+
+    /// Hands the tensors to a session that is about to be made.
+    pub fn hand_over(&self, builder: &SessionBuilder) -> Result<(), EngineError> {
+        for (name, tensor) in &self.tensors {
+            let name = terminated(name)?;
+            // SAFETY: options and value are alive; the session reads the value where it lies, and `self` outlives it.
+            check(unsafe {
+                (ort::api().AddInitializer)(
+                    builder.ptr().cast_mut(),
+                    name.as_ptr(),
+                    tensor.as_ptr(),
+                )
+            })?;
+        }
+        Ok(())
+    }
+}
