@@ -143,6 +143,13 @@ fn container(tree: &Tree) -> Option<String> {
 
 fn on_battery(tree: &Tree) -> Told<bool> {
     let folder = "/sys/class/power_supply";
+    // A battery knows best: power over USB-C is no "Mains".
+    let states = tree.names(folder).into_iter();
+    let states = states.filter_map(|name| tree.text(&format!("{folder}/{name}/status")).ok());
+    let states: Vec<String> = states.collect();
+    if !states.is_empty() {
+        return Ok(states.iter().any(|state| state == "Discharging"));
+    }
     let mut mains = tree.names(folder).into_iter().filter_map(|name| {
         let kind = tree.text(&format!("{folder}/{name}/type")).ok()?;
         let online = tree.count(&format!("{folder}/{name}/online")).ok()?;

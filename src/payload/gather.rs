@@ -91,12 +91,32 @@ fn refuse_what_is_no_runtime(library: &Path) -> Result<()> {
     // A name of its own, as symbols have it: edgebench has these letters too, amid others.
     let symbol = [b"\0", INTERFACE, b"\0"].concat();
     if memchr::memmem::find(&bytes, &symbol).is_some() {
-        return Ok(());
+        return match minor_version(&bytes) {
+            Some(minor) if minor < OLDEST_MINOR => Err(Error::Runtime(format!(
+                "--ort: {} is ONNX Runtime 1.{minor}, and workers need 1.{OLDEST_MINOR} or newer; give a newer one",
+                library.display()
+            ))),
+            _ => Ok(()),
+        };
     }
     Err(Error::Runtime(format!(
         "--ort: {} is not ONNX Runtime; give its wheel, its folder or its libonnxruntime.so",
         library.display()
     )))
+}
+
+/// The oldest release that a worker can load, 1.20.
+const OLDEST_MINOR: u32 = 20;
+
+/// The 31 in the version `VERS_1.31.1` that ONNX Runtime gives its symbols; `None` where a build leaves it out.
+fn minor_version(library: &[u8]) -> Option<u32> {
+    const NODE: &[u8] = b"\0VERS_1.";
+    let at = memchr::memmem::find(library, NODE)? + NODE.len();
+    let digits = library[at..]
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit());
+    let digits: String = digits.take(4).map(|byte| char::from(*byte)).collect();
+    digits.parse().ok()
 }
 
 /// A part to be.
@@ -478,6 +498,15 @@ fn name_of(path: &Path) -> String {
 mod tests {
     use super::super::samples::{self, told};
     use super::*;
+
+    #[test]
+    fn the_version_is_read_from_the_symbols() {
+        assert_eq!(minor_version(b"x\0VERS_1.19.2\0"), Some(19));
+        assert_eq!(minor_version(b"x\0VERS_1.31.1\0"), Some(31));
+        assert_eq!(minor_version(b"x\0VERS_1.\0"), None);
+        assert_eq!(minor_version(b"VERS_2"), None);
+    }
+
     use crate::error::exit;
 
     /// A request that leaves everything to what this program carries.

@@ -86,6 +86,8 @@ pub fn locate_worker(runtime_dir: Option<&Path>) -> Result<Runtime> {
 /// payload's, else the build's; the first of them that is given decides. The worker is the payload's, else this program.
 pub fn locate(explicit: Option<&Path>, runtime_dir: Option<&Path>) -> Result<Runtime> {
     let installed = install_own(runtime_dir)?;
+    // Whoever starts the worker is settled first: a file without its payload says that, not what else is missing.
+    worker(installed.as_ref().map(|(installed, _)| installed))?;
     let packed = installed
         .as_ref()
         .and_then(|(_, library)| library.as_deref());

@@ -266,7 +266,7 @@ fn a_plan_for_a_named_device_does_without_a_runtime() {
     plan("cpu", &["--vram-budget", "100T"]).refused(2, &["--vram-budget", "this device has"]);
     let ran = plan("cuda:1", &["--vram-budget", "8G"]).left_with(0);
     assert_eq!(ran.json()["budget"], 8_u64 << 30);
-    assert_eq!(ran.json()["device_memory"], serde_json::Value::Null);
+    assert_eq!(ran.json()["device_memory"], json!(null), "nobody was asked");
     assert!(ran.json()["not_known"]["device_memory"].is_string());
     assert!(
         ran.stderr.contains("--vram-budget for granted") && ran.stderr.contains("/nonexistent"),
