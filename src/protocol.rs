@@ -186,6 +186,9 @@ pub struct GpuFacts {
     pub memory_total: Bytes,
     /// Free memory when probed.
     pub memory_free: Bytes,
+    /// Memory that the probe itself held on it after one addition: context, provider, libraries.
+    #[serde(default)]
+    pub probe_bytes: Option<Bytes>,
     /// One pool for CPU and GPU (Jetson, GB10).
     pub unified_memory: bool,
     /// Driver version.

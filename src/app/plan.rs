@@ -69,7 +69,7 @@ pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Resu
             (Err(_), Some(_)) => None,
             (memory, _) => Some(memory?),
         };
-        return build(wanted, Device::Cpu, memory, host);
+        return build(wanted, Device::Cpu, memory, None, host);
     }
     match (look(wanted, progress), wanted.device, budget) {
         (Ok((_, probe, device)), ..) => build(
@@ -82,7 +82,7 @@ pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Resu
             progress.event(&Event::Note(format!(
                 "the plan takes --vram-budget for granted, because the GPU could not be asked: {cause}"
             )));
-            build(wanted, Device::Cuda(index), None, host)
+            build(wanted, Device::Cuda(index), None, None, host)
         }
         (Err(cause), ..) => Err(cause),
     }
@@ -96,7 +96,7 @@ pub fn to_run(
 ) -> Result<(Start, ProbeFacts, Plan)> {
     let (start, probe, device) = look(wanted, progress)?;
     let memory = device_memory(device, &probe, host)?;
-    let plan = build(wanted, device, Some(memory), host)?;
+    let plan = build(wanted, device, Some(memory), Some(&probe), host)?;
     Ok((start, probe, plan))
 }
 
@@ -129,6 +129,7 @@ fn build(
     wanted: &Wanted<'_>,
     device: Device,
     memory: Option<Bytes>,
+    probe: Option<&ProbeFacts>,
     host: &HostFacts,
 ) -> Result<Plan> {
     let facts = Facts {
@@ -136,7 +137,10 @@ fn build(
         device_memory: memory,
         cores: host.cores.unwrap_or(1),
     };
-    Plan::build(wanted.request, &facts, &model::footprint)
+    let probed = probe.and_then(|probe| probe.gpu.as_ref()?.probe_bytes);
+    Plan::build(wanted.request, &facts, &|spec, trial| {
+        model::footprint_on(spec, trial, probed)
+    })
 }
 
 fn device_memory(device: Device, probe: &ProbeFacts, host: &HostFacts) -> Result<Bytes> {

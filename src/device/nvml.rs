@@ -50,6 +50,7 @@ impl Gpu {
         *version = version
             .take()
             .or_else(|| self.nvml.sys_driver_version().ok());
+        facts.probe_bytes = facts.probe_bytes.or_else(|| self.own_bytes());
         let Some(device) = self.device() else { return };
         if facts.name.is_empty() {
             facts.name = device.name().unwrap_or_default();

@@ -13,7 +13,7 @@ mod store;
 mod weights;
 
 pub use census::{census, kv_bytes_per_token, weight_bytes};
-pub use footprint::{Footprint, basis, footprint};
+pub use footprint::{Footprint, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance};
 pub use part::{Amount, Part, parts};
 pub use spec::{ModelSpec, builtin, find};

@@ -32,6 +32,13 @@ pub use probe::probe;
 /// what they need all the same; only calls through pointers and recursion are bound by it.
 const STACK: usize = 256;
 
+/// Attention kernels that the runtime brings itself. Left to choose, it takes cuDNN's on newer GPUs where some cuDNN happens to be
+/// installed, and fails where that lacks a library of its own: the same file would run other kernels on the next box.
+fn attention() -> ep::cuda::AttentionBackend {
+    use ep::cuda::AttentionBackend as Backend;
+    Backend::FLASH_ATTENTION | Backend::EFFICIENT_ATTENTION | Backend::MATH
+}
+
 /// Loads the library; no session yet.
 pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
     let EngineKind::Onnx { library, cuda_dirs } = &request.engine else {
@@ -294,6 +301,7 @@ impl OnnxEngine {
                 // Doubling growth would take up to twice what is needed: ruinous on a 4 GiB card.
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
                 .with_cuda_graph(self.captures())
+                .with_attention_backend(attention())
                 .build()
                 // The default is to fall back to the CPU in silence.
                 .error_on_failure();

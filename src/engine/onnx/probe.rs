@@ -3,7 +3,7 @@
 use super::super::EngineError;
 use super::super::cuda::Cuda;
 use super::tensors::{Binding, Buffer, Number, Place, Space, Tensor};
-use super::{cuda_provider, library};
+use super::{STACK, cuda_provider, library};
 use crate::protocol::{CudaSeen, DeviceMemory, EngineKind, GpuFacts, ProbeFacts};
 use crate::trial::DeviceChoice;
 use ort::environment::Environment;
@@ -78,6 +78,8 @@ fn gpu(
     let unified_memory = cuda.is_integrated(index)?;
     seen.unified_memory = Some(unified_memory);
     cuda.use_device(index)?;
+    // As in a trial, so that what this process holds tells what one will.
+    cuda.limit_stack(STACK)?;
     let (free, total) = cuda.memory_info()?;
     seen.memory = Some(DeviceMemory { total, free });
     let facts = GpuFacts {
