@@ -76,6 +76,7 @@ pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Resu
             wanted,
             device,
             Some(device_memory(device, &probe, host)?),
+            Some(&probe),
             host,
         ),
         (Err(cause), DeviceChoice::Cuda(index), Some(_)) => {
