@@ -52,7 +52,10 @@ impl Sandbox {
     /// Writes a file beside the working folder.
     pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         let path = self.path().join(name);
-        fs::write(&path, content).unwrap();
+        // By a rename: several runs of one test may write and read the same script at once.
+        let mut staged = tempfile::NamedTempFile::new_in(self.path()).unwrap();
+        std::io::Write::write_all(&mut staged, content.as_ref()).unwrap();
+        staged.persist(&path).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
