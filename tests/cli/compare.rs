@@ -1,13 +1,13 @@
-//! `edgebench compare`: the committed results against each other, conditions and their exit codes, and files that are none.
+//! `edgebench compare`: results kept for tests against each other, conditions and their exit codes, and files that are none.
 
 use crate::sandbox::{Ran, Sandbox};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// A committed result.
+/// A result of an earlier version, kept for these tests.
 fn committed(name: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("benchmarks/results");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/results");
     folder.join(name).to_str().unwrap().to_owned()
 }
 
