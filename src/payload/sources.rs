@@ -64,18 +64,31 @@ pub fn is_cuda(name: &str) -> bool {
     !name.contains('/') && families.iter().any(|family| name.starts_with(family))
 }
 
-/// The pip package of CUDA `major` that has a library, without the version.
-fn package(name: &str) -> &'static str {
+/// The pip package that has a library. Packages for CUDA 12 and older carry its number in their name.
+fn package(name: &str) -> String {
     let packages = [
-        ("libcudart", "nvidia-cuda-runtime"),
-        ("libcublas", "nvidia-cublas"),
-        ("libcurand", "nvidia-curand"),
-        ("libcufft", "nvidia-cufft"),
-        ("libcudnn", "nvidia-cudnn"),
-        ("libnvrtc", "nvidia-cuda-nvrtc"),
+        ("libcudart", "nvidia-cuda-runtime", true),
+        ("libcublas", "nvidia-cublas", true),
+        ("libnvrtc", "nvidia-cuda-nvrtc", true),
+        ("libcurand", "nvidia-curand", false),
+        ("libcufft", "nvidia-cufft", false),
     ];
-    let found = packages.iter().find(|(stem, _)| name.starts_with(stem));
-    found.map_or("of the CUDA toolkit", |(_, package)| package)
+    if name.starts_with("libcudnn") {
+        return "nvidia-cudnn-cu13 (nvidia-cudnn-cu12 for CUDA 12)".into();
+    }
+    let found = packages.iter().find(|(stem, ..)| name.starts_with(stem));
+    let Some((_, package, numbered_as_cuda)) = found else {
+        return "of the CUDA toolkit".into();
+    };
+    let number = name
+        .rsplit(".so.")
+        .next()
+        .and_then(|version| version.parse::<u32>().ok());
+    match number {
+        Some(cuda) if *numbered_as_cuda && cuda < 13 => format!("{package}-cu{cuda}"),
+        _ if *numbered_as_cuda => (*package).to_owned(),
+        _ => format!("{package} ({package}-cu12 for CUDA 12)"),
+    }
 }
 
 /// The file of a CUDA library in one of `places` (folders, wheels); what comes from a wheel is unpacked into `scratch`.
@@ -252,6 +265,18 @@ fn licences_near(file: &Path, folders: usize) -> Vec<PathBuf> {
 mod tests {
     use super::super::samples::{self, told};
     use super::*;
+
+    #[test]
+    fn a_missing_library_is_named_with_the_package_of_its_cuda() {
+        assert_eq!(package("libcublasLt.so.13"), "nvidia-cublas");
+        assert_eq!(package("libcublas.so.12"), "nvidia-cublas-cu12");
+        assert_eq!(
+            package("libcurand.so.10"),
+            "nvidia-curand (nvidia-curand-cu12 for CUDA 12)"
+        );
+        assert!(package("libcudnn.so.9").contains("nvidia-cudnn-cu13"));
+    }
+
     use crate::error::exit;
 
     #[test]
