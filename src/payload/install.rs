@@ -126,7 +126,10 @@ fn prepare_root(root: &Path) -> Result<Option<String>> {
         Err(cause) if read_only(&cause) => return Ok(Some(cause.to_string())),
         Err(cause) => return Err(Error::output(root, cause, HINT)),
     }
-    trusted(root)?;
+    match fs::symlink_metadata(root) {
+        Ok(facts) => trusted(root, &facts)?,
+        Err(cause) => return Err(Error::output(root, cause, HINT)),
+    }
     match rustix::fs::statvfs(root) {
         Ok(facts) if facts.f_flag.contains(StatVfsMountFlags::NOEXEC) => {
             Ok(Some("it is mounted noexec".to_owned()))
@@ -136,16 +139,12 @@ fn prepare_root(root: &Path) -> Result<Option<String>> {
 }
 
 /// Refuses a folder that another user owns or may change, and a link or file in its place: what lies there gets run.
-fn trusted(path: &Path) -> Result<()> {
+fn trusted(path: &Path, facts: &fs::Metadata) -> Result<()> {
     let refuse = |flaw: &str, remedy: &str| {
         Err(Error::Runtime(format!(
             "{} {flaw}, so no program is kept or run there; {remedy}, or choose another folder{HINT}",
             path.display()
         )))
-    };
-    let facts = match fs::symlink_metadata(path) {
-        Ok(facts) => facts,
-        Err(cause) => return Err(Error::output(path, cause, HINT)),
     };
     let us = rustix::process::geteuid().as_raw();
     if facts.is_symlink() {
@@ -169,8 +168,9 @@ fn trusted(path: &Path) -> Result<()> {
 
 /// Sees to it that the folder in the cache is there and whole. The answer is the lock that keeps it there.
 fn on_disk(package: &Package, root: &Path, folder: &Path) -> Result<Option<File>, Failed> {
-    if folder.symlink_metadata().is_ok() {
-        trusted(folder).map_err(Failed::Told)?;
+    // Looked at once: between two looks another run may clear it away.
+    if let Ok(facts) = fs::symlink_metadata(folder) {
+        trusted(folder, &facts).map_err(Failed::Told)?;
     }
     let own = identity(package.file())?;
     let is_verified = || {
