@@ -40,8 +40,8 @@ impl Footprint {
 const CPU_RUNTIME: Bytes = Bytes(29 << 20);
 
 /// CUDA context (320 MiB), the provider's modules, cuBLAS and the captured graph. Measured on an H100 with the 1.31.1 wheel, as
-/// what the models of `core` take besides weights, cache and activations: 365 to 401 MiB for all but granite-1b-a400m (484,
-/// whose first run times more kernels); other cards differ.
+/// what the models of `core` take besides weights, cache and activations: 365 to 401 MiB for all but granite-1b-a400m
+/// (484); other cards differ.
 const CUDA_RUNTIME: Bytes = Bytes(380 << 20);
 
 /// What of [`CUDA_RUNTIME`] a process that ran one addition does not hold yet: cuBLAS, more modules, the captured graph.
