@@ -1,8 +1,10 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
 mod unrun;
+mod watch;
 
 pub use unrun::{InspectArgs, PlanArgs};
+pub use watch::{Pause, WatchArgs};
 
 use super::values;
 use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
@@ -227,6 +229,8 @@ pub struct RunArgs {
     pub text: TextArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+    #[command(flatten)]
+    pub watch: WatchArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]

@@ -11,7 +11,7 @@ use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Form, Precision};
+use crate::trial::{DeviceChoice, Enforce, Form, Precision};
 use crate::units::Bytes;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -55,6 +55,12 @@ pub struct RunCommand {
     pub request: Request,
     /// Longest time for each phase of a trial.
     pub timeout: Duration,
+    /// How firmly the budget is held; `None` for as firmly as the device allows.
+    pub enforce: Option<Enforce>,
+    /// Whether other processes on the GPU are refused.
+    pub exclusive: bool,
+    /// Pause between memory readings; `None` to read at the ends of phases only.
+    pub sample_interval: Option<Duration>,
     /// Print the plan and stop.
     pub dry_run: bool,
     /// A `tokenizer.json`; `None` for the rules.
@@ -271,6 +277,9 @@ fn run(args: args::RunArgs) -> RunCommand {
     RunCommand {
         timeout: args.sweep.timeout,
         dry_run: args.sweep.dry_run,
+        enforce: args.watch.enforce,
+        exclusive: args.watch.exclusive,
+        sample_interval: args.watch.sample_interval.0,
         request: request(args.sweep, &text, &machine),
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,

@@ -61,6 +61,19 @@ pub fn deadline(text: &str) -> Result<Duration, String> {
     span(text, month, "30 days", "10m, 90s or 1h30m")
 }
 
+/// A pause between readings, such as `10ms`, or `off`.
+pub fn interval(text: &str) -> Result<super::args::Pause, String> {
+    if text == "off" {
+        return Ok(super::args::Pause(None));
+    }
+    let minute = Duration::from_secs(60);
+    let pause = span(text, minute, "a minute", "10ms, 1s or off")?;
+    if pause < Duration::from_millis(1) {
+        return Err("it is shorter than 1 ms; write for example 10ms, 1s or off".into());
+    }
+    Ok(super::args::Pause(Some(pause)))
+}
+
 /// A life of hardware such as `3y` or `18months`.
 pub fn life(text: &str) -> Result<Duration, String> {
     let century = Duration::from_secs(100 * 366 * 24 * 3600);

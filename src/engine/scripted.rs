@@ -18,6 +18,7 @@
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
 //!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
 //!   order; `states`, at the start and the end of what is timed.
+//! - `hold` of the script itself: what comes of taking memory away, a `fault` as below or the `free` bytes that are left.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
 //!   `what` is `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
 //!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`.
@@ -28,9 +29,9 @@ mod power;
 
 pub use power::ScriptedPower;
 
-use super::{Engine, EngineError};
-use crate::protocol::{DriverFacts, ProbeFacts, Told, TrialRequest};
-use crate::trial::LoadFacts;
+use super::{Ballast, Engine, EngineError};
+use crate::protocol::{DriverFacts, Held, ProbeFacts, Told, TrialRequest};
+use crate::trial::{Arena, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -43,11 +44,22 @@ use std::time::{Duration, Instant};
 struct Script {
     probe: Option<ProbeFacts>,
     probe_fault: Option<What>,
+    hold: ScriptedHold,
     driver: Option<DriverFacts>,
     own_process: Option<Bytes>,
     default: Behaviour,
     models: BTreeMap<String, Behaviour>,
 }
+
+/// A process that takes memory away, as a script plays it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ScriptedHold {
+    fault: Option<What>,
+    free: Option<Bytes>,
+}
+
+impl Ballast for ScriptedHold {}
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -197,6 +209,19 @@ pub fn probe(script: &Path) -> Result<ProbeFacts, EngineError> {
     }))
 }
 
+/// Says that memory was taken away, or what the script says instead.
+pub fn hold(script: &Path, leave: Bytes) -> Result<(Box<dyn Ballast>, Held), EngineError> {
+    let hold = read(script)?.hold;
+    if let Some(fault) = &hold.fault {
+        fault.happen()?;
+    }
+    let held = Held {
+        taken: Bytes(0),
+        free: hold.free.unwrap_or(leave),
+    };
+    Ok((Box::new(hold), held))
+}
+
 /// A driver as a script plays it.
 #[derive(Debug)]
 pub struct ScriptedDriver {
@@ -290,7 +315,7 @@ fn pass(milliseconds: f64) -> Nanos {
 }
 
 impl Engine for Scripted {
-    fn load(&mut self) -> Result<LoadFacts, EngineError> {
+    fn load(&mut self, _held: Option<Bytes>) -> Result<LoadFacts, EngineError> {
         self.loads += 1;
         // Ones, not zeros: an untouched zero page is not resident.
         self.ballast = vec![1; self.behaviour.grow_mib << 20];
@@ -311,6 +336,9 @@ impl Engine for Scripted {
             weights: self.request.weights,
             kv_cache: Bytes(per_position * positions * trial.precision.element_bytes()),
             io_buffers: Bytes(0),
+            weights_taken: None,
+            buffers_taken: None,
+            arena_limit: None,
             largest_tensor: self.request.largest_tensor,
             kv_mode: if self.request.io.shared_kv {
                 "in place"
@@ -368,5 +396,9 @@ impl Engine for Scripted {
 
     fn device_used(&self) -> Option<Bytes> {
         self.behaviour.device_used_mib.map(|mib| Bytes(mib << 20))
+    }
+
+    fn arena(&self) -> Option<Arena> {
+        None
     }
 }

@@ -2,10 +2,12 @@
 //! every rule that needs more than one argument, or the machine, is checked here.
 
 mod bounds;
+mod enforce;
 mod fit;
 mod sweep;
 
 pub use bounds::{Bound, Bounds, Limit};
+pub use enforce::{Firmness, alone, firmness};
 pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};

@@ -47,6 +47,7 @@ pub fn reading(phase: Phase, anon: u64, file: u64) -> MemoryReading {
         rss_file: Some(Bytes(file << 20)),
         device_process: None,
         device_used: None,
+        arena: None,
     }
 }
 
@@ -77,6 +78,9 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             weights: Bytes(weights_mib << 20),
             kv_cache: Bytes(27 << 20),
             io_buffers: Bytes(1 << 20),
+            weights_taken: None,
+            buffers_taken: None,
+            arena_limit: None,
             largest_tensor: Bytes(147 << 20),
             kv_mode: "in place".to_owned(),
             placement: Some(Placement {
@@ -94,6 +98,8 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             reading(Phase::Prefill, 103, 24 + weights_mib),
             reading(Phase::Decode, 99, 24 + weights_mib),
         ],
+        enforcement: None,
+        others: None,
         power: PowerLog::default(),
         first_ids: vec![17, 4, 99],
         wall: Some(Nanos(9_876_543_210)),

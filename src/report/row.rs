@@ -80,7 +80,7 @@ pub fn row(
         cost: price,
         check: result.check.as_ref().map(check),
         first_ids: result.first_ids.clone(),
-        warnings: warnings::warnings(result),
+        warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
         kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
         placement: result

@@ -112,6 +112,11 @@ impl Process {
         })
     }
 
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next thing heard until `deadline`.
     pub fn hear(&mut self, deadline: Instant) -> Heard {
         loop {

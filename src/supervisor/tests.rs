@@ -53,7 +53,11 @@ fn request() -> TrialRequest {
         prompts: vec![vec![1, 2]],
         golden: None,
         tolerance: 1e-4,
-        sample_interval: Nanos(1_000_000),
+        sample_interval: Some(Nanos(1_000_000)),
+        enforce: Enforce::Soft,
+        enforce_note: None,
+        device_free: None,
+        exclusive: false,
     }
 }
 
@@ -286,6 +290,7 @@ fn look(rss: u64, own: Option<u64>, used: Option<u64>) -> MemoryReading {
         rss_file: Some(Bytes(0)),
         device_process: own.map(Bytes),
         device_used: used.map(Bytes),
+        arena: None,
     }
 }
 

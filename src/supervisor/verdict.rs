@@ -1,7 +1,7 @@
 //! How a conversation ended → how the trial ended. Pure: no process, no clock.
 
 use crate::protocol::FailureKind;
-use crate::trial::{Device, Outcome, Phase};
+use crate::trial::{Device, GpuProcess, Outcome, Phase};
 use crate::units::Bytes;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -54,6 +54,11 @@ pub enum End {
         budget: Bytes,
         /// Where.
         device: Device,
+    },
+    /// Somebody else uses the GPU, and the trial was to be alone on it.
+    NotAlone {
+        /// Who.
+        process: GpuProcess,
     },
     /// The worker stopped speaking without a last word.
     Silent,
@@ -115,6 +120,10 @@ pub fn outcome(ending: Ending) -> Outcome {
                 size(budget)
             ),
         },
+        End::NotAlone { process } => failed(format!(
+            "process {} uses the GPU too, and --exclusive was given; stop it, or measure without --exclusive",
+            called(&process)
+        )),
         // A worker that was done and then had to be helped out has measured everything.
         End::Done if status.is_none_or(|status| status.success()) => Outcome::Ok,
         End::Done => died(phase, status, stderr_tail, " after it had said it was done"),
@@ -122,6 +131,14 @@ pub fn outcome(ending: Ending) -> Outcome {
             "the worker left in the {phase} phase with exit code 0 and without a result"
         )),
         End::Silent => died(phase, status, stderr_tail, ""),
+    }
+}
+
+/// A process by number and, where it is known, by name.
+fn called(process: &GpuProcess) -> String {
+    match &process.name {
+        Some(name) => format!("{} ({name})", process.pid),
+        None => process.pid.to_string(),
     }
 }
 

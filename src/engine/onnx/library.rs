@@ -142,6 +142,8 @@ pub fn refused(error: &ort::Error) -> EngineError {
         "bad_alloc",
         "bad allocation",
         "not enough memory",
+        // The arena at its limit.
+        "smaller than requested bytes",
     ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return EngineError::OutOfMemory(format!("ONNX Runtime was refused memory: {message}"));
