@@ -365,6 +365,12 @@ impl OnnxEngine {
             .with_config_entry(placement::RECORD, "1")
             .map_err(|error| refused(error.into()))?;
         if let Space::Gpu(_, index) = self.space {
+            // The runtime notes where each value of a run lay and allocates the next run of that shape in one block, while it
+            // keeps the patchwork of the first: twice the activations (on an H100 3,448 against 3,174 MiB for llama-1b at 4,000
+            // tokens), for speeds that do not differ.
+            builder = builder
+                .with_memory_pattern(false)
+                .map_err(|error| refused(error.into()))?;
             let mut cuda = ep::CUDA::default();
             if let Some(limit) = arena_limit {
                 cuda = cuda.with_memory_limit(limit.0 as usize);
