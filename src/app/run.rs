@@ -50,7 +50,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         command_line,
         started_utc: started,
         environment: facts::environment(&host, &bench.probe, bench.plan.device),
-        budget: bench.plan.budget,
+        budgets: bench.plan.budgets.clone(),
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
     };

@@ -23,8 +23,11 @@ pub struct Report {
     pub finished: bool,
     /// The machine.
     pub environment: Environment,
-    /// Memory budget of the run.
+    /// Memory budget of the run, the largest where there are several.
     pub budget_bytes: u64,
+    /// All memory budgets in ascending order; empty in files of before there could be several.
+    #[serde(default)]
+    pub budgets_bytes: Vec<u64>,
     /// Seed of the built-in weights.
     pub seed: u64,
     /// Tokenizer in use.

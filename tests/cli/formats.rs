@@ -132,11 +132,12 @@ fn the_table_has_colour_only_when_it_is_asked_for() {
     assert!(table("always").contains("\x1b["));
 }
 
-const REPORT_KEYS: [&str; 5] = [
+const REPORT_KEYS: [&str; 6] = [
     "schema_version",
     "tool",
     "environment",
     "budget_bytes",
+    "budgets_bytes",
     "trials",
 ];
 const ENVIRONMENT_KEYS: [&str; 9] = [
