@@ -132,6 +132,9 @@ pub struct Row {
     pub reason: Option<String>,
     /// Phase in which it ended, when not `ok`.
     pub failed_phase: Option<String>,
+    /// When it ran out of memory: the size that was refused, or all that it had taken where that was over the budget.
+    #[serde(default)]
+    pub failed_bytes: Option<u64>,
     /// Last lines of the worker's stderr, when it crashed.
     pub stderr_tail: Option<String>,
     /// Parameter counts.

@@ -3,6 +3,7 @@
 mod examine;
 mod notes;
 mod process;
+mod refusal;
 mod verdict;
 
 pub use examine::{Answers, examine};
@@ -53,7 +54,7 @@ pub fn run(
     };
     let line = Request::Trial(Box::new(request.clone()));
     let engine = Some(&request.engine);
-    let ending = converse(&line, engine, worker, timeout, &mut |message| {
+    let mut ending = converse(&line, engine, worker, timeout, &mut |message| {
         if let Message::Memory(reading) = &message
             && let Some(end) = over_budget.judge(reading)
         {
@@ -69,6 +70,7 @@ pub fn run(
         notes.take(message);
         None
     });
+    ending.is_limited = request.trial.device == Device::Cpu;
     notes.into_result(
         request.trial.clone(),
         verdict::outcome(ending),
@@ -189,6 +191,7 @@ fn converse(
                 phase: Phase::Start,
                 status: None,
                 stderr_tail: String::new(),
+                is_limited: false,
             };
         }
     };
@@ -199,6 +202,7 @@ fn converse(
         phase,
         status,
         stderr_tail: process.stderr_tail(),
+        is_limited: false,
     }
 }
 

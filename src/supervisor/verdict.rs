@@ -1,5 +1,6 @@
 //! How a conversation ended → how the trial ended. Pure: no process, no clock.
 
+use super::refusal;
 use crate::protocol::FailureKind;
 use crate::trial::{Device, Outcome, Phase};
 use crate::units::Bytes;
@@ -70,6 +71,8 @@ pub struct Ending {
     pub status: Option<ExitStatus>,
     /// The last of its stderr.
     pub stderr_tail: String,
+    /// Whether the worker's own memory is limited: then it may die of that.
+    pub is_limited: bool,
 }
 
 /// The trial's outcome.
@@ -79,6 +82,7 @@ pub fn outcome(ending: Ending) -> Outcome {
         phase,
         status,
         stderr_tail,
+        is_limited,
     } = ending;
     let failed = |reason| Outcome::Failed { phase, reason };
     match end {
@@ -86,7 +90,11 @@ pub fn outcome(ending: Ending) -> Outcome {
         End::GaveUp {
             kind: FailureKind::OutOfMemory,
             reason,
-        } => Outcome::OutOfMemory { phase, reason },
+        } => Outcome::OutOfMemory {
+            phase,
+            requested: refusal::size(&reason),
+            reason,
+        },
         End::GaveUp { reason, .. } => failed(reason),
         End::OtherProtocol { theirs, ours } => failed(format!(
             "the worker speaks protocol {theirs} and this program {ours}: they are of different builds; rebuild both"
@@ -103,7 +111,9 @@ pub fn outcome(ending: Ending) -> Outcome {
             needed,
             budget,
             device,
-        } => Outcome::DoesNotFit {
+        } => Outcome::OutOfMemory {
+            phase,
+            requested: Some(needed),
             reason: format!(
                 "the {phase} phase took {} {} and the budget is {}; \
                  a larger budget, a smaller model or element type, a shorter context or a smaller batch may fit",
@@ -121,7 +131,22 @@ pub fn outcome(ending: Ending) -> Outcome {
         End::Silent if status.is_some_and(|status| status.success()) => failed(format!(
             "the worker left in the {phase} phase with exit code 0 and without a result"
         )),
-        End::Silent => died(phase, status, stderr_tail, ""),
+        End::Silent => match refusal::line(&stderr_tail).filter(|_| is_limited) {
+            Some(last_words) => starved(phase, last_words),
+            None => died(phase, status, stderr_tail, ""),
+        },
+    }
+}
+
+/// A worker that died because it got no memory. C++ and Rust both end the program then, wherever it happens.
+fn starved(phase: Phase, last_words: &str) -> Outcome {
+    Outcome::OutOfMemory {
+        phase,
+        requested: refusal::size(last_words),
+        reason: format!(
+            "the worker was refused memory in the {phase} phase and ended; its last words: {}",
+            on_one_line(last_words.trim())
+        ),
     }
 }
 
@@ -175,13 +200,8 @@ fn signal_meaning(signal: i32) -> (String, &'static str) {
 
 fn not_protocol(line: &[u8], too_long: bool) -> String {
     let text = String::from_utf8_lossy(line);
-    // One row of a table: no line feeds, no escape sequences.
-    let mut kept: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LINE_KEPT)
-        .collect();
-    if too_long || text.chars().nth(LINE_KEPT).is_some() {
+    let mut kept = on_one_line(&text);
+    if too_long && !kept.ends_with('…') {
         kept.push('…');
     }
     let what = if too_long {
@@ -190,6 +210,16 @@ fn not_protocol(line: &[u8], too_long: bool) -> String {
         "a line"
     };
     format!("the worker said {what} that is not the protocol: {kept}")
+}
+
+/// One row of a table: no line feeds, no escape sequences, and cut where it is long.
+fn on_one_line(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut kept: String = visible.take(LINE_KEPT).collect();
+    if text.chars().nth(LINE_KEPT).is_some() {
+        kept.push('…');
+    }
+    kept
 }
 
 /// Bytes in a sentence.
@@ -212,6 +242,7 @@ mod tests {
             phase: Phase::Load,
             status,
             stderr_tail: "tail".into(),
+            is_limited: true,
         })
     }
 
@@ -288,7 +319,7 @@ mod tests {
             (
                 over,
                 None,
-                "does_not_fit",
+                "out_of_memory",
                 "took 3.00 GiB above the empty worker and the budget is 512.0 MiB",
             ),
             (
@@ -303,6 +334,60 @@ mod tests {
             assert_eq!(outcome.status(), word, "{end:?}");
             let said = outcome.reason().unwrap_or_default();
             assert!(said.contains(reason), "{end:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_ran_out_of_memory_says_where_and_at_what_size() {
+        let over = End::OverBudget {
+            needed: Bytes(3 << 30),
+            budget: Bytes(512 << 20),
+            device: Device::Cuda(0),
+        };
+        let refused = |reason: &str| End::GaveUp {
+            kind: FailureKind::OutOfMemory,
+            reason: reason.into(),
+        };
+        let rust = "memory allocation of 4096 bytes failed";
+        let cpp = "terminate called\n  what():  std::bad_alloc";
+        let table = [
+            (over, "", true, Some(Some(3 << 30))),
+            (
+                refused("could not allocate 7 bytes of memory"),
+                "",
+                true,
+                Some(Some(7)),
+            ),
+            (refused("no room"), "", true, Some(None)),
+            (End::Silent, rust, true, Some(Some(4096))),
+            (End::Silent, cpp, true, Some(None)),
+            // Without a limit such a death is a fault of something else.
+            (End::Silent, cpp, false, None),
+            (End::Silent, "Segmentation fault", true, None),
+        ];
+        for (end, stderr, is_limited, expected) in table {
+            let found = outcome(Ending {
+                end: end.clone(),
+                phase: Phase::Prefill,
+                status: Some(ExitStatus::from_raw(6)),
+                stderr_tail: stderr.into(),
+                is_limited,
+            });
+            match (&found, expected) {
+                (
+                    Outcome::OutOfMemory {
+                        phase,
+                        requested,
+                        reason,
+                    },
+                    Some(size),
+                ) => {
+                    assert_eq!((*phase, *requested), (Phase::Prefill, size.map(Bytes)));
+                    assert_eq!(reason.lines().count(), 1, "{reason}");
+                }
+                (Outcome::Crashed { .. }, None) => {}
+                _ => panic!("{end:?}, {stderr}: {found:?}"),
+            }
         }
     }
 

@@ -169,19 +169,11 @@ fn an_engine_that_gives_up_with_a_reason() {
 }
 
 #[test]
-fn a_worker_that_outgrows_the_budget_does_not_fit_and_that_is_no_failure() {
-    let expected = Expected {
-        status: "does_not_fit",
-        phase: None,
-        reason: "the budget is 256.0 MiB",
-        repetitions: 0,
-        code: 0,
-    };
-    let row = check(
-        &json!({"grow_mib": 512}),
-        &["--vram-budget", "256M"],
-        &expected,
-    );
+fn a_worker_that_outgrows_the_budget_is_out_of_memory_with_phase_and_size() {
+    let expected = ends("out_of_memory", "load", "the budget is 256.0 MiB", 0);
+    let behaviour = json!({"grow_mib": 512});
+    let row = check(&behaviour, &["--vram-budget", "256M"], &expected);
+    assert!(row["failed_bytes"].as_u64().unwrap() > 256 << 20, "{row}");
     assert!(
         row["memory"]["peak_bytes"].as_u64().unwrap() > 256 << 20,
         "{row}"
