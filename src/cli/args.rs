@@ -279,6 +279,9 @@ pub struct SweepArgs {
     /// Longest time for each phase of a trial: 90s, 10m, 1h
     #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = values::deadline)]
     pub timeout: Duration,
+    /// Run also what is predicted not to fit the budget, which is enforced all the same: an excess ends the trial as out_of_memory
+    #[arg(long)]
+    pub try_all: bool,
     /// Print the trials with their predicted memory, and run nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -55,6 +55,8 @@ pub struct RunCommand {
     pub request: Request,
     /// Longest time for each phase of a trial.
     pub timeout: Duration,
+    /// Run also what is predicted not to fit.
+    pub try_all: bool,
     /// Print the plan and stop.
     pub dry_run: bool,
     /// A `tokenizer.json`; `None` for the rules.
@@ -271,6 +273,7 @@ fn run(args: args::RunArgs) -> RunCommand {
     RunCommand {
         timeout: args.sweep.timeout,
         dry_run: args.sweep.dry_run,
+        try_all: args.sweep.try_all,
         request: request(args.sweep, &text, &machine),
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,

@@ -112,6 +112,16 @@ pub struct PlannedTrial {
     pub does_not_fit: Option<String>,
 }
 
+impl PlannedTrial {
+    /// Why it is not to be run. `try_all` takes a prediction for what it is; a length that the model does not have remains.
+    pub fn refusal(&self, try_all: bool) -> Option<&str> {
+        let is_prediction = self.predicted.is_some();
+        self.does_not_fit
+            .as_deref()
+            .filter(|_| !(try_all && is_prediction))
+    }
+}
+
 /// Predicts the memory of a trial.
 pub type Predict<'a> = &'a dyn Fn(&ModelSpec, &Trial) -> Footprint;
 
@@ -317,6 +327,7 @@ mod tests {
         let dense = &plan.trials[0];
         assert!(dense.does_not_fit.as_ref().unwrap().contains("1024"));
         assert_eq!(dense.predicted_peak, None);
+        assert!(dense.refusal(false).is_some() && dense.refusal(true).is_some());
         assert!(plan.trials.iter().any(|one| one.does_not_fit.is_none()));
         request.selection = Selection::Suite("quick".to_owned());
         assert!(refusal(&request).contains("1024"));
@@ -338,6 +349,8 @@ mod tests {
             assert!(reason.contains(part), "{reason}");
         }
         assert!(!reason.contains("tiny"), "{reason}");
+        assert_eq!(plan.trials[0].refusal(false), Some(reason));
+        assert_eq!(plan.trials[0].refusal(true), None);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub fn run(
         notes.take(message);
         None
     });
-    ending.is_limited = request.trial.device == Device::Cpu;
+    ending.limit = (request.trial.device == Device::Cpu).then_some(request.trial.budget);
     notes.into_result(
         request.trial.clone(),
         verdict::outcome(ending),
@@ -191,7 +191,7 @@ fn converse(
                 phase: Phase::Start,
                 status: None,
                 stderr_tail: String::new(),
-                is_limited: false,
+                limit: None,
             };
         }
     };
@@ -202,7 +202,7 @@ fn converse(
         phase,
         status,
         stderr_tail: process.stderr_tail(),
-        is_limited: false,
+        limit: None,
     }
 }
 

@@ -124,7 +124,7 @@ fn each_misbehaviour_has_its_word_and_keeps_finished_repetitions() {
         (
             "echo memory allocation of 17 bytes failed >&2; kill -6 $$",
             "out_of_memory",
-            "in the load phase and ended; its last words: memory allocation of 17 bytes failed",
+            "in the load phase and ended (memory allocation of 17 bytes failed); the worker is held to the budget of 100.0 MiB",
         ),
         (
             "echo '{\"message\":\"failed\",\"kind\":\"out_of_memory\",\"reason\":\"too big\"}'; exit 6",

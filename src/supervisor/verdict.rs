@@ -71,8 +71,8 @@ pub struct Ending {
     pub status: Option<ExitStatus>,
     /// The last of its stderr.
     pub stderr_tail: String,
-    /// Whether the worker's own memory is limited: then it may die of that.
-    pub is_limited: bool,
+    /// The budget, where the worker limits its own memory by it: then it may be refused some, or die of that.
+    pub limit: Option<Bytes>,
 }
 
 /// The trial's outcome.
@@ -82,7 +82,7 @@ pub fn outcome(ending: Ending) -> Outcome {
         phase,
         status,
         stderr_tail,
-        is_limited,
+        limit,
     } = ending;
     let failed = |reason| Outcome::Failed { phase, reason };
     match end {
@@ -93,7 +93,7 @@ pub fn outcome(ending: Ending) -> Outcome {
         } => Outcome::OutOfMemory {
             phase,
             requested: refusal::size(&reason),
-            reason,
+            reason: reason + &held_to(limit),
         },
         End::GaveUp { reason, .. } => failed(reason),
         End::OtherProtocol { theirs, ours } => failed(format!(
@@ -116,8 +116,8 @@ pub fn outcome(ending: Ending) -> Outcome {
             requested: Some(needed),
             reason: format!(
                 "the {phase} phase took {} {} and the budget is {}; \
-                 a larger budget, a smaller model or element type, a shorter context or a smaller batch may fit",
-                size(needed),
+                 {REMEDY}",
+                above(needed, budget),
                 match device {
                     Device::Cpu => "above the empty worker",
                     Device::Cuda(_) => "of GPU memory",
@@ -131,23 +131,37 @@ pub fn outcome(ending: Ending) -> Outcome {
         End::Silent if status.is_some_and(|status| status.success()) => failed(format!(
             "the worker left in the {phase} phase with exit code 0 and without a result"
         )),
-        End::Silent => match refusal::line(&stderr_tail).filter(|_| is_limited) {
-            Some(last_words) => starved(phase, last_words),
+        End::Silent => match refusal::line(&stderr_tail).filter(|_| limit.is_some()) {
+            Some(last_words) => starved(phase, last_words, limit),
             None => died(phase, status, stderr_tail, ""),
         },
     }
 }
 
 /// A worker that died because it got no memory. C++ and Rust both end the program then, wherever it happens.
-fn starved(phase: Phase, last_words: &str) -> Outcome {
+fn starved(phase: Phase, last_words: &str, limit: Option<Bytes>) -> Outcome {
     Outcome::OutOfMemory {
         phase,
         requested: refusal::size(last_words),
         reason: format!(
-            "the worker was refused memory in the {phase} phase and ended; its last words: {}",
-            on_one_line(last_words.trim())
+            "the worker was refused memory in the {phase} phase and ended ({}){}",
+            on_one_line(last_words.trim()),
+            held_to(limit)
         ),
     }
+}
+
+/// What may fit where something does not.
+const REMEDY: &str = "a larger budget, a smaller model or element type, a shorter context or a smaller batch may fit";
+
+/// Why memory was refused to a limited worker, as the end of a sentence.
+fn held_to(limit: Option<Bytes>) -> String {
+    limit.map_or_else(String::new, |budget| {
+        format!(
+            "; the worker is held to the budget of {}: {REMEDY}",
+            size(budget)
+        )
+    })
 }
 
 fn died(phase: Phase, status: Option<ExitStatus>, stderr_tail: String, when: &str) -> Outcome {
@@ -222,6 +236,17 @@ fn on_one_line(text: &str) -> String {
     kept
 }
 
+/// An amount beside a smaller one, in digits that tell them apart.
+fn above(amount: Bytes, smaller: Bytes) -> String {
+    match size(amount) {
+        same if same == size(smaller) => {
+            let excess = amount.saturating_sub(smaller);
+            format!("{} KiB more than {same}", excess.0.div_ceil(1024))
+        }
+        differs => differs,
+    }
+}
+
 /// Bytes in a sentence.
 fn size(bytes: Bytes) -> String {
     if bytes >= Bytes::GIB {
@@ -242,7 +267,7 @@ mod tests {
             phase: Phase::Load,
             status,
             stderr_tail: "tail".into(),
-            is_limited: true,
+            limit: Some(Bytes(512 << 20)),
         })
     }
 
@@ -365,13 +390,13 @@ mod tests {
             (End::Silent, cpp, false, None),
             (End::Silent, "Segmentation fault", true, None),
         ];
-        for (end, stderr, is_limited, expected) in table {
+        for (end, stderr, limited, expected) in table {
             let found = outcome(Ending {
                 end: end.clone(),
                 phase: Phase::Prefill,
                 status: Some(ExitStatus::from_raw(6)),
                 stderr_tail: stderr.into(),
-                is_limited,
+                limit: limited.then_some(Bytes(512 << 20)),
             });
             match (&found, expected) {
                 (
@@ -388,6 +413,18 @@ mod tests {
                 (Outcome::Crashed { .. }, None) => {}
                 _ => panic!("{end:?}, {stderr}: {found:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn an_excess_never_reads_like_the_budget() {
+        let table = [
+            (3 << 30, 2 << 30, "3.00 GiB"),
+            ((2 << 30) + 1, 2 << 30, "1 KiB more than 2.00 GiB"),
+            ((60 << 20) + 3000, 60 << 20, "3 KiB more than 60.0 MiB"),
+        ];
+        for (amount, smaller, text) in table {
+            assert_eq!(above(Bytes(amount), Bytes(smaller)), text);
         }
     }
 

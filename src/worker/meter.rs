@@ -2,6 +2,7 @@
 //! the energy around a timed phase, next to it on both sides.
 
 use super::Stop;
+use super::limit::Limit;
 use super::power::PowerWatch;
 use super::speaker::Speaker;
 use crate::device::{Gpu, Peaks, ProcessMemory, Sampler, Status};
@@ -22,6 +23,7 @@ pub struct Meter {
     // Whether the kernel's peak is of this phase alone.
     peak_is_fresh: bool,
     power: PowerWatch,
+    limit: Option<Limit>,
     _sampler: Sampler,
 }
 
@@ -56,22 +58,20 @@ impl Meter {
             phase: Phase::Start,
             at,
         })?;
-        let meter = Meter {
+        let mut meter = Meter {
             speaker: speaker.clone(),
             peak_is_fresh: true,
             power: PowerWatch::new(request, gpu.clone(), speaker, started),
+            limit: None,
             _sampler: Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say),
             memory,
             gpu,
             started,
             peaks,
         };
-        meter.tell(
-            Phase::Start,
-            &meter.memory.status(),
-            meter.own_bytes(),
-            None,
-        )?;
+        let empty = meter.memory.status();
+        meter.limit = Limit::of(request, &empty);
+        meter.tell(Phase::Start, &empty, meter.own_bytes(), None)?;
         Ok(meter)
     }
 
@@ -86,11 +86,18 @@ impl Meter {
             at: self.started.elapsed().into(),
         })?;
         self.tell(next, &status, own, device_used)?;
-        self.power.mark(next, Edge::Begin, false)
+        self.power.mark(next, Edge::Begin, false)?;
+        if let Some(limit) = &self.limit {
+            limit.renew(next, &status);
+        }
+        Ok(())
     }
 
     /// Ends the phase that runs; none follows.
     pub fn leave(&mut self, device_used: Option<Bytes>) -> Result<(), Stop> {
+        if let Some(limit) = &self.limit {
+            limit.lift();
+        }
         self.power.mark(self.peaks.phase(), Edge::End, true)?;
         self.end(device_used).map(drop)
     }
@@ -108,6 +115,7 @@ impl Meter {
             let split = Status {
                 anon: Some(peak.saturating_sub(file)),
                 file: Some(file),
+                data: None,
                 peak: None,
             };
             self.tell(phase, &split, own, device_used)?;
