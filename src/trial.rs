@@ -240,15 +240,18 @@ impl CheckFacts {
 pub enum Outcome {
     /// Everything was measured.
     Ok,
-    /// Predicted or measured to need more than the budget.
+    /// Predicted to need more than the budget, or longer than the model's positions. It was not run.
     DoesNotFit {
         /// One sentence: what is needed, what there is, what would fit.
         reason: String,
     },
-    /// The runtime or the system refused an allocation.
+    /// The runtime or the system refused an allocation, or the trial was seen to take more than the budget.
     OutOfMemory {
         /// Phase in which it happened.
         phase: Phase,
+        /// The size that was refused, or all that was taken where that was more than the budget; `None` where nobody tells.
+        #[serde(default)]
+        requested: Option<Bytes>,
         /// One sentence.
         reason: String,
     },

@@ -39,7 +39,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
             "the budget is held softly, {note}: the arena is limited and the process is watched"
         )));
     }
-    let prompts = bench.prompts(&words)?;
+    let prompts = bench.prompts(&words, command.try_all)?;
     let cache = cachedir::root().map_err(Error::Usage)?;
     let store = Store::new(&cache, command.cache_limit);
     store.ensure()?;
@@ -52,7 +52,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         command_line,
         started_utc: started,
         environment: facts::environment(&host, &bench.probe, bench.plan.device),
-        budget: bench.plan.budget,
+        budgets: bench.plan.budgets.clone(),
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
     };
@@ -109,9 +109,9 @@ impl Bench {
     }
 
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
-    fn prompts(&self, words: &Words) -> Result<Vec<Vec<Vec<i64>>>> {
+    fn prompts(&self, words: &Words, try_all: bool) -> Result<Vec<Vec<Vec<i64>>>> {
         let rows = |planned: &PlannedTrial| {
-            if planned.does_not_fit.is_some() {
+            if planned.refusal(try_all).is_some() {
                 return Ok(Vec::new());
             }
             let trial = &planned.trial;
@@ -168,7 +168,7 @@ fn trials(
             id: id.clone(),
         });
         let began = utc(SystemTime::now());
-        let result = match &planned.does_not_fit {
+        let result = match planned.refusal(command.try_all) {
             Some(reason) => not_run(
                 planned,
                 Outcome::DoesNotFit {

@@ -20,7 +20,8 @@
 //!   order; `states`, at the start and the end of what is timed.
 //! - `hold` of the script itself: what comes of taking memory away, a `fault` as below or the `free` bytes that are left.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
-//!   `what` is `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
+//!   `what` is `{"grow_mib": 64}` (memory asked for, touched and kept; a refusal is told), `{"burst_mib": 64}` (the same by a
+//!   library that does not expect a refusal and aborts), `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
 //!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`.
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
@@ -119,6 +120,8 @@ enum Point {
 #[serde(rename_all = "snake_case")]
 enum What {
     OutOfMemory,
+    GrowMib(usize),
+    BurstMib(usize),
     Hang,
     Crash,
     Kill,
@@ -137,6 +140,15 @@ impl What {
             What::OutOfMemory => Err(EngineError::OutOfMemory(
                 "the script refused an allocation".into(),
             )),
+            What::GrowMib(mib) => {
+                // Kept for good: what it plays is not given back.
+                std::mem::forget(grown(*mib)?);
+                Ok(())
+            }
+            What::BurstMib(mib) => {
+                std::mem::forget(vec![1_u8; mib << 20]);
+                Ok(())
+            }
             What::Runtime(reason) => Err(EngineError::Runtime(reason.clone())),
             What::Device(reason) => Err(EngineError::Device(reason.clone())),
             What::Model(reason) => Err(EngineError::Model(reason.clone())),
@@ -167,6 +179,17 @@ impl What {
             }
         }
     }
+}
+
+/// Memory that is touched. Ones, not zeros: an untouched zero page is not resident.
+fn grown(mib: usize) -> Result<Vec<u8>, EngineError> {
+    let bytes = mib << 20;
+    let mut block = Vec::new();
+    block.try_reserve_exact(bytes).map_err(|_| {
+        EngineError::OutOfMemory(format!("could not allocate {bytes} bytes of memory"))
+    })?;
+    block.resize(bytes, 1);
+    Ok(block)
 }
 
 fn hang() -> ! {
@@ -317,8 +340,7 @@ fn pass(milliseconds: f64) -> Nanos {
 impl Engine for Scripted {
     fn load(&mut self, _held: Option<Bytes>) -> Result<LoadFacts, EngineError> {
         self.loads += 1;
-        // Ones, not zeros: an untouched zero page is not resident.
-        self.ballast = vec![1; self.behaviour.grow_mib << 20];
+        self.ballast = grown(self.behaviour.grow_mib)?;
         let session = pass(self.behaviour.session_ms);
         self.strike(Point::Load, self.loads)?;
         let trial = &self.request.trial;

@@ -388,6 +388,7 @@ pub const COLUMNS: &[Column] = &[
     shown("status", "status", Plain, Shown(0), status),
     data("reason", |r| r.reason.clone().into()),
     data("failed_phase", |r| r.failed_phase.clone().into()),
+    data("failed_bytes", |r| r.failed_bytes.into()),
     data("warnings", |r| {
         (!r.warnings.is_empty())
             .then(|| r.warnings.join(" | "))

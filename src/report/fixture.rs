@@ -195,7 +195,7 @@ pub fn head() -> ReportHead {
             provider_in_use: Some("CPUExecutionProvider".to_owned()),
             ..Environment::default()
         },
-        budget: Bytes(4 << 30),
+        budgets: vec![Bytes(4 << 30)],
         seed: 1,
         tokenizer: "rules".to_owned(),
     }
@@ -254,4 +254,52 @@ pub fn fixture() -> Report {
         )
     });
     build(&head(), rows.collect())
+}
+
+/// A finished report of three budgets: in the smallest nothing fits, in the next one the dense model does, in the largest
+/// the rows are those of [`fixture`].
+pub fn several_budgets() -> Report {
+    let whole = fixture();
+    let budgets = [300 << 20, 600 << 20, 4 << 30];
+    let mut rows = Vec::new();
+    for budget in budgets {
+        for row in &whole.trials {
+            let mut row = row.clone();
+            row.memory.budget_bytes = budget;
+            row.id.push_str(&format!("/vram{}M", budget >> 20));
+            let need = row.memory.predicted_peak_bytes.unwrap_or(0);
+            if need > budget {
+                let trial = Trial {
+                    id: row.id.clone(),
+                    budget: Bytes(budget),
+                    ..trial(&row.model, row.gen_tokens)
+                };
+                let reason = format!(
+                    "is predicted to need {} MiB; no model fits {} MiB",
+                    need >> 20,
+                    budget >> 20
+                );
+                let result = TrialResult {
+                    wall: None,
+                    ..broken(trial, Outcome::DoesNotFit { reason })
+                };
+                let weights = Bytes(row.llama_bench.model_size);
+                let predicted = row.memory.predicted_peak_bytes.map(Bytes);
+                row = super::row(
+                    &result,
+                    row.params,
+                    weights,
+                    predicted,
+                    &CostInputs::default(),
+                    None,
+                );
+            }
+            rows.push(row);
+        }
+    }
+    let head = ReportHead {
+        budgets: budgets.map(Bytes).to_vec(),
+        ..head()
+    };
+    build(&head, rows)
 }

@@ -23,8 +23,11 @@ pub struct Report {
     pub finished: bool,
     /// The machine.
     pub environment: Environment,
-    /// Memory budget of the run.
+    /// Memory budget of the run, the largest where there are several.
     pub budget_bytes: u64,
+    /// All memory budgets in ascending order; empty in files of before there could be several.
+    #[serde(default)]
+    pub budgets_bytes: Vec<u64>,
     /// Seed of the built-in weights.
     pub seed: u64,
     /// Tokenizer in use.
@@ -129,6 +132,9 @@ pub struct Row {
     pub reason: Option<String>,
     /// Phase in which it ended, when not `ok`.
     pub failed_phase: Option<String>,
+    /// When it ran out of memory: the size that was refused, or all that it had taken where that was over the budget.
+    #[serde(default)]
+    pub failed_bytes: Option<u64>,
     /// Last lines of the worker's stderr, when it crashed.
     pub stderr_tail: Option<String>,
     /// Parameter counts.

@@ -92,6 +92,7 @@ fn reason(end: End, stderr: &str) -> String {
         phase: crate::trial::Phase::Start,
         status: None,
         stderr_tail: stderr.to_owned(),
+        limit: None,
     };
     let outcome = outcome(ending);
     outcome

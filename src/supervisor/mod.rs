@@ -4,6 +4,7 @@ mod examine;
 mod hold;
 mod notes;
 mod process;
+mod refusal;
 mod verdict;
 
 pub use examine::{Answers, examine};
@@ -59,7 +60,7 @@ pub fn run(
     };
     let line = Request::Trial(Box::new(request.clone()));
     let engine = Some(&request.engine);
-    let ending = converse(&line, engine, worker, timeout, &mut |message| {
+    let mut ending = converse(&line, engine, worker, timeout, &mut |message| {
         if let Message::Memory(reading) = &message
             && let Some(end) = over_budget.judge(reading)
         {
@@ -85,6 +86,8 @@ pub fn run(
     if let Some(hold) = hold {
         hold.release();
     }
+    let limited = request.trial.device == Device::Cpu && request.enforce == Enforce::Hard;
+    ending.limit = limited.then_some(request.trial.budget);
     notes.into_result(
         request.trial.clone(),
         verdict::outcome(ending),
@@ -104,8 +107,13 @@ fn take_away(request: &TrialRequest, worker: &WorkerCommand) -> (Option<Hold>, E
         (None, enforcement(Enforce::Soft, how))
     };
     let Device::Cuda(index) = request.trial.device else {
-        let how = "the process is watched, and stopped when it holds more";
-        return (None, enforcement(Enforce::Soft, how.into()));
+        let how = match request.enforce {
+            Enforce::Hard => {
+                "the worker's own memory is limited (RLIMIT_DATA), and it is stopped when it is seen to hold more"
+            }
+            Enforce::Soft => "the worker is stopped when it is seen to hold more",
+        };
+        return (None, enforcement(request.enforce, how.into()));
     };
     if request.enforce == Enforce::Soft {
         return watched(request.enforce_note.as_deref().unwrap_or("as asked for"));
@@ -227,6 +235,7 @@ fn converse(
                 phase: Phase::Start,
                 status: None,
                 stderr_tail: String::new(),
+                limit: None,
             };
         }
     };
@@ -237,6 +246,7 @@ fn converse(
         phase,
         status,
         stderr_tail: process.stderr_tail(),
+        limit: None,
     }
 }
 

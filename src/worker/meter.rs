@@ -2,6 +2,7 @@
 //! the energy around a timed phase, next to it on both sides.
 
 use super::Stop;
+use super::limit::Limit;
 use super::power::PowerWatch;
 use super::speaker::Speaker;
 use crate::device::{DeviceProbe, Gpu, Peaks, ProcessMemory, Sampler, Status};
@@ -40,6 +41,7 @@ pub struct Meter {
     // Whether the kernel's peak is of this phase alone.
     peak_is_fresh: bool,
     power: PowerWatch,
+    limit: Option<Limit>,
     _sampler: Option<Sampler>,
 }
 
@@ -71,7 +73,7 @@ impl Meter {
             phase: Phase::Start,
             at,
         })?;
-        let meter = Meter {
+        let mut meter = Meter {
             speaker: speaker.clone(),
             peak_is_fresh: true,
             power: PowerWatch::new(request, gpu.clone(), speaker, started),
@@ -79,6 +81,7 @@ impl Meter {
                 let pause = Duration::from_nanos(pause.0);
                 Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say)
             }),
+            limit: None,
             memory,
             gpu,
             started,
@@ -86,7 +89,9 @@ impl Meter {
         };
         meter.others()?;
         let (own, seen) = (meter.own_bytes(), meter.seen(Seen::default()));
-        meter.tell(Phase::Start, &meter.memory.status(), own, seen)?;
+        let empty = meter.memory.status();
+        meter.limit = Limit::of(request, &empty);
+        meter.tell(Phase::Start, &empty, own, seen)?;
         Ok(meter)
     }
 
@@ -106,11 +111,18 @@ impl Meter {
             at: self.started.elapsed().into(),
         })?;
         self.tell(next, &status, own, seen)?;
-        self.power.mark(next, Edge::Begin, false)
+        self.power.mark(next, Edge::Begin, false)?;
+        if let Some(limit) = &self.limit {
+            limit.renew(next, &status);
+        }
+        Ok(())
     }
 
     /// Ends the phase that runs; none follows.
     pub fn leave(&mut self, seen: Seen) -> Result<(), Stop> {
+        if let Some(limit) = &self.limit {
+            limit.lift();
+        }
         self.power.mark(self.peaks.phase(), Edge::End, true)?;
         self.end(seen)?;
         self.others()
@@ -149,6 +161,7 @@ impl Meter {
             let split = Status {
                 anon: Some(peak.saturating_sub(file)),
                 file: Some(file),
+                data: None,
                 peak: None,
             };
             self.tell(phase, &split, own, seen)?;

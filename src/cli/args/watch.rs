@@ -12,7 +12,7 @@ const ENFORCE: &[(&str, Enforce)] = &[("hard", Enforce::Hard), ("soft", Enforce:
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Memory")]
 pub struct WatchArgs {
-    /// How the budget is held on a GPU: hard takes the memory beyond it away, soft limits the runtime's arena and watches [default: hard, but soft on a GPU that draws a display, serves other programs or shares the CPU's memory]
+    /// How the budget is held: hard takes the GPU's memory beyond it away (on the CPU: limits the worker's), soft limits the runtime's arena and watches [default: hard, but soft on a GPU that draws a display, serves other programs or shares the CPU's memory]
     #[arg(long, value_parser = named(ENFORCE))]
     pub enforce: Option<Enforce>,
     /// Refuse to measure while another process uses the GPU

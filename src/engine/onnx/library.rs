@@ -138,6 +138,8 @@ pub fn refused(error: &ort::Error) -> EngineError {
     let lower = message.to_lowercase();
     let memory = [
         "failed to allocate memory",
+        "memory allocation failed",
+        "is smaller than requested bytes",
         "out of memory",
         "bad_alloc",
         "bad allocation",
