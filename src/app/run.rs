@@ -233,7 +233,7 @@ fn trial(
     let prepared = store.prepare(
         spec,
         trial.form,
-        trial.precision,
+        trial.numerics(),
         trial.context(),
         trial.seed,
         &mut tell,
@@ -312,7 +312,7 @@ fn params(planned: &PlannedTrial) -> Params {
 }
 
 fn weight_bytes(planned: &PlannedTrial) -> Bytes {
-    model::weight_bytes(planned.spec, planned.trial.precision)
+    model::weight_bytes(planned.spec, planned.trial.numerics())
 }
 
 /// Prices from the command line, the report's assumptions where none were given.
