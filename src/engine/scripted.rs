@@ -13,6 +13,8 @@
 //! Every field may be left out, an unknown one is refused. A model without an entry of its own follows `default`.
 //! - `session_ms`, `prefill_ms`, `step_ms` (a list, cycled): time that really passes, 1 ms each unless told.
 //! - `grow_mib`: anonymous memory touched at load and kept.
+//! - `memory`: `base_mib` and `bytes_per_token` for each position of each sequence: what the device tells from the load on, above
+//!   `device_used_mib`; with `touch` it is really taken, as resident memory; above `spills_above_mib` every run is 20 times slower.
 //! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
 //! - `device_used_mib`: what the device tells. `first_run_ms`: what the first append takes on top.
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
@@ -20,10 +22,12 @@
 //!   order; `states`, at the start and the end of what is timed.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
 //!   `what` is `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
-//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`.
+//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`; with `above_mib` it strikes only a trial whose
+//!   `memory` is more.
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
 
+mod memory;
 mod power;
 
 pub use power::ScriptedPower;
@@ -32,6 +36,7 @@ use super::{Engine, EngineError};
 use crate::protocol::{DriverFacts, ProbeFacts, Told, TrialRequest};
 use crate::trial::LoadFacts;
 use crate::units::{Bytes, Nanos};
+use memory::ScriptedMemory;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -61,6 +66,7 @@ struct Behaviour {
     logit_offset: f32,
     device_used_mib: Option<u64>,
     power: ScriptedPower,
+    memory: ScriptedMemory,
     fault: Option<Fault>,
 }
 
@@ -76,6 +82,7 @@ impl Default for Behaviour {
             logit_offset: 0.0,
             device_used_mib: None,
             power: ScriptedPower::default(),
+            memory: ScriptedMemory::default(),
             fault: None,
         }
     }
@@ -88,6 +95,7 @@ struct Fault {
     #[serde(default = "first")]
     nth: usize,
     what: What,
+    above_mib: Option<u64>,
 }
 
 fn first() -> usize {
@@ -250,10 +258,19 @@ struct Scripted {
 
 impl Scripted {
     fn strike(&mut self, point: Point, count: usize) -> Result<(), EngineError> {
+        let taken = self.behaviour.memory.taken(&self.request.trial);
+        let spared = |fault: &Fault| fault.above_mib.is_some_and(|mib| taken <= mib << 20);
         match &self.behaviour.fault {
-            Some(fault) if fault.at == point && fault.nth == count => fault.what.happen(),
+            Some(fault) if fault.at == point && fault.nth == count && !spared(fault) => {
+                fault.what.happen()
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Lets the time of a run pass.
+    fn pass(&self, milliseconds: f64) -> Nanos {
+        pass(milliseconds * self.behaviour.memory.slower(&self.request.trial))
     }
 
     fn vocab(&self) -> usize {
@@ -293,7 +310,8 @@ impl Engine for Scripted {
     fn load(&mut self) -> Result<LoadFacts, EngineError> {
         self.loads += 1;
         // Ones, not zeros: an untouched zero page is not resident.
-        self.ballast = vec![1; self.behaviour.grow_mib << 20];
+        let touched = self.behaviour.memory.touched(&self.request.trial);
+        self.ballast = vec![1; (self.behaviour.grow_mib << 20) + touched];
         let session = pass(self.behaviour.session_ms);
         self.strike(Point::Load, self.loads)?;
         let trial = &self.request.trial;
@@ -340,7 +358,7 @@ impl Engine for Scripted {
         } else {
             0.0
         };
-        Ok(pass(self.behaviour.prefill_ms + first_run))
+        Ok(self.pass(self.behaviour.prefill_ms + first_run))
     }
 
     fn step(&mut self) -> Result<Nanos, EngineError> {
@@ -349,7 +367,7 @@ impl Engine for Scripted {
         self.extend(1)?;
         let times = &self.behaviour.step_ms;
         let index = (self.steps - 1) % times.len().max(1);
-        Ok(pass(times.get(index).copied().unwrap_or(0.0)))
+        Ok(self.pass(times.get(index).copied().unwrap_or(0.0)))
     }
 
     fn next_ids(&self) -> &[i64] {
@@ -367,6 +385,13 @@ impl Engine for Scripted {
     }
 
     fn device_used(&self) -> Option<Bytes> {
-        self.behaviour.device_used_mib.map(|mib| Bytes(mib << 20))
+        let loaded = self.loads > 0;
+        let taken = if loaded {
+            self.behaviour.memory.taken(&self.request.trial)
+        } else {
+            0
+        };
+        let told = self.behaviour.device_used_mib;
+        told.map(|mib| Bytes((mib << 20) + taken))
     }
 }

@@ -1,5 +1,6 @@
 //! Aligned text for a terminal: as many columns as its width allows, then the remarks and the verdict.
 
+use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::notes;
@@ -39,6 +40,10 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
             &report.trials,
             colour,
         ));
+    }
+    let found = fit(ceilings::columns(&report.ceilings), width);
+    if let Some(first) = found.first() {
+        blocks.push(layout(&found, first.cells.texts.len()).join("\n"));
     }
     blocks.push(lines(&notes::remarks(report), width, 2));
     blocks.extend(
