@@ -14,7 +14,7 @@ type Time = fn(&Pass) -> Option<Nanos>;
 
 /// A step or a prompt that is later than expected by less than this is noise, however many times it is.
 const NOISE_STEP: Nanos = Nanos(2_000_000);
-const NOISE_PREFILL: Nanos = Nanos(50_000_000);
+const NOISE_PREFILL: Nanos = Nanos(250_000_000);
 
 /// The first of the fits, by ascending size, that fell off a cliff, and how one can tell. Each is held against the next smaller
 /// one that did not, the smallest against `before`, if that is smaller.

@@ -5,8 +5,15 @@ use super::estimate::{self, Predict};
 use super::{Failure, Fit, Kind, Limit, MOST_TRIALS, Sizes, Verdict, cliff};
 use crate::units::Bytes;
 
+/// Where to begin, as a part of the size that is predicted to fit. Far enough below to fit for certain, and to give memory a slope
+/// and times a base; near enough for both to hold at the edge.
+const FIRST: f64 = 0.625;
+
+/// Parts of a size by which the next trial keeps off where it was expected to be, after so many that went otherwise; then halfway.
+const STRIDES: [f64; 3] = [0.0, 0.015, 0.06];
+
 /// What to try after the first failures, as long as nothing fits: parts of the smallest size that failed.
-const RETREATS: [f64; 4] = [0.94, 0.75, 0.4, 0.1];
+const RETREATS: [f64; 3] = [0.6, 0.3, 0.1];
 
 /// A search that is going on.
 pub struct Search<'a> {
@@ -25,6 +32,8 @@ pub struct Search<'a> {
     trials: usize,
     /// Trials in a row that went otherwise than expected.
     surprises: u32,
+    /// Trials that failed though memory let expect that they fit: something else than the budget ends the sizes.
+    refuted: u32,
 }
 
 /// What a search found.
@@ -54,7 +63,7 @@ pub struct Margin {
 }
 
 impl<'a> Search<'a> {
-    /// A search that begins at `start`, or at the largest size below.
+    /// A search for a size that is predicted to be about `start`.
     pub fn new(
         kind: Kind,
         sizes: Sizes,
@@ -74,6 +83,7 @@ impl<'a> Search<'a> {
             fails: None,
             trials: 0,
             surprises: 0,
+            refuted: 0,
         }
     }
 
@@ -113,7 +123,10 @@ impl<'a> Search<'a> {
         if self.trials >= MOST_TRIALS || low == high {
             return None;
         }
-        let place = if low == 0 {
+        let first = ((self.up_to(self.start) as f64 * FIRST) as usize).saturating_sub(1);
+        let place = if self.trials == 0 && first >= low {
+            first
+        } else if low == 0 {
             self.retreat(high)
         } else {
             self.between(low, high)?
@@ -125,19 +138,14 @@ impl<'a> Search<'a> {
     pub fn tell(&mut self, size: u32, verdict: Verdict) {
         self.trials += 1;
         let expected = self.expected(size).is_none_or(|peak| peak <= self.target());
-        let fits = matches!(verdict, Verdict::Fits(_));
-        self.surprises = if fits == expected {
-            0
-        } else {
-            self.surprises + 1
-        };
+        let mut fits = matches!(verdict, Verdict::Fits(_));
         match verdict {
             Verdict::Fits(pass) => {
                 self.fits.push(Fit { size, pass });
                 self.fits.sort_by_key(|fit| fit.size);
-                if let Some((index, reason)) =
-                    cliff::first(self.kind, self.before.as_ref(), &self.fits)
-                {
+                let cliff = cliff::first(self.kind, self.before.as_ref(), &self.fits);
+                if let Some((index, reason)) = cliff {
+                    fits = false;
                     let size = self.fits[index].size;
                     self.fits.truncate(index);
                     self.fail(size, Limit::ThroughputCliff, None, reason);
@@ -149,6 +157,12 @@ impl<'a> Search<'a> {
                 reason,
             } => self.fail(size, limit, phase, reason),
         }
+        self.surprises = if fits == expected {
+            0
+        } else {
+            self.surprises + 1
+        };
+        self.refuted += u32::from(expected && !fits);
     }
 
     fn fail(
@@ -230,20 +244,16 @@ impl<'a> Search<'a> {
         Some(line.at(size, self.predict))
     }
 
-    /// Where to try while nothing fits.
+    /// Where to try after failures, as long as nothing fits.
     fn retreat(&self, high: usize) -> usize {
-        match self.surprises {
-            0 => self.up_to(self.start).saturating_sub(1),
-            failed => {
-                let part = RETREATS.get(failed as usize - 1).copied().unwrap_or(0.0);
-                (high as f64 * part) as usize
-            }
-        }
+        let failed = (self.surprises as usize).saturating_sub(1);
+        let part = RETREATS.get(failed).copied().unwrap_or(0.0);
+        (high as f64 * part) as usize
     }
 
     /// Where to try when something fits; `None` where the margin forbids it.
     fn between(&self, low: usize, high: usize) -> Option<usize> {
-        let middle = low + (high - low) / 2;
+        let middle = middle(low, high);
         let Some(line) = estimate::line(&self.fits, self.predict) else {
             // Without a peak nobody can say what a larger size would take.
             let step = (low / 4).max(1);
@@ -259,7 +269,7 @@ impl<'a> Search<'a> {
                 fail = middle;
             }
         }
-        let stride = 4_usize.saturating_pow(self.surprises) - 1;
+        let stride = self.stride(high);
         if fit == low {
             // Expected to fail, which closes the search; upwards in growing strides while it does not.
             return self.margin.is_none().then(|| middle.min(low + stride));
@@ -267,12 +277,21 @@ impl<'a> Search<'a> {
         let place = if self.surprises > 0 && self.fits.len() == 1 {
             // One point has no slope: a second one is worth more than a neighbour.
             middle
+        } else if fit == high && self.surprises == 0 && self.refuted > 1 {
+            middle
         } else if fit == high {
             middle.max((high - 1).saturating_sub(stride))
         } else {
             fit - 1
         };
         Some(place.min(fit - 1))
+    }
+
+    /// How far beside the place that was expected to be the next one: the more trials in a row went otherwise, the farther.
+    fn stride(&self, high: usize) -> usize {
+        let part = STRIDES.get(self.surprises as usize).copied();
+        let stride = high as f64 * part.unwrap_or(1.0);
+        stride as usize + (self.surprises as usize).saturating_sub(1)
     }
 
     /// The margin, where it is what keeps the next size from being tried.
@@ -287,6 +306,15 @@ impl<'a> Search<'a> {
             next,
             expected: self.expected(next),
         })
+    }
+}
+
+/// Halfway between: of the numbers, or of their digits where they are of different orders.
+fn middle(low: usize, high: usize) -> usize {
+    if high > 4 * (low + 1) {
+        ((low as f64 + 1.0) * high as f64).sqrt() as usize
+    } else {
+        low + (high - low) / 2
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod bundle;
+mod ceilings;
 mod commands;
 mod compare;
 mod doctor;

@@ -105,7 +105,7 @@ fn the_positions_of_a_model_are_a_ceiling_of_their_own() {
     };
     let predict = |size: u32| Bytes(u64::from(size));
     let mut search = Search::new(Kind::Context, sizes, 1000, Bytes(1 << 30), &predict);
-    assert_eq!(drive(&mut search, &|size| u64::from(size)), [1000]);
+    assert_eq!(drive(&mut search, &|size| u64::from(size)), [640, 1000]);
     let found = search.found();
     assert_eq!(
         (
@@ -144,7 +144,7 @@ fn a_remembered_failure_is_not_tried_again() {
             .with_failure(Some(remembered.clone()));
         let tried = drive(&mut search, &need);
         assert!(
-            tried.len() <= 2 && tried.iter().all(|size| *size <= 300),
+            tried.len() <= 3 && tried.iter().all(|size| *size <= 300),
             "{tried:?}"
         );
         let found = search.found();
@@ -249,7 +249,7 @@ fn affine_memory_takes_four_trials_on_the_mean() {
     let (mut trials, mut runs, mut most) = (0, 0, 0);
     for base in [200_u64, 700, 3000] {
         for per_token in [13_824_u64, 49_152, 114_688] {
-            for budget in [4_u64 << 30, 6 << 30] {
+            for budget in [4_u64 << 30, 6 << 30].map(|size| size - 1_234_567) {
                 for error in [0.8, 0.95, 1.0, 1.05, 1.2] {
                     let need = |size: u32| (base << 20) + per_token * u64::from(size);
                     // Wrong in both terms, as predictions are; the start is shifted by what a row took.
@@ -278,7 +278,7 @@ fn affine_memory_takes_four_trials_on_the_mean() {
         }
     }
     let mean = trials as f64 / f64::from(runs);
-    assert!(mean <= 3.5 && most <= 7, "mean {mean}, most {most}");
+    assert!(mean <= 4.0 && most <= 6, "mean {mean}, most {most}");
 }
 
 /// A memory function that rises: affine, affine with rounded-up allocations, or with a square term.
