@@ -3,11 +3,12 @@
 
 mod driver;
 
-pub use driver::{DeviceMemory, DriverFacts, DriverGpu, GpuProcess, Told};
+pub use crate::trial::GpuProcess;
+pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, DeviceChoice, EnergySource, LoadFacts, MemoryReading, Phase, PowerMark, Repetition,
-    Trial,
+    CheckFacts, DeviceChoice, EnergySource, Enforce, LoadFacts, MemoryReading, Phase, PowerMark,
+    Repetition, Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -100,6 +101,15 @@ pub enum Request {
         /// Which device to look at.
         device: DeviceChoice,
     },
+    /// Take memory of a GPU away, so that just so much stays free, and keep it until standard input closes.
+    Hold {
+        /// What to load.
+        engine: EngineKind,
+        /// The GPU.
+        device: u32,
+        /// What is to stay free.
+        leave: Bytes,
+    },
     /// Run one trial.
     Trial(Box<TrialRequest>),
 }
@@ -129,8 +139,25 @@ pub struct TrialRequest {
     pub golden: Option<Golden>,
     /// Largest allowed relative difference from the reference.
     pub tolerance: f64,
-    /// Pause between memory readings.
-    pub sample_interval: Nanos,
+    /// Pause between memory readings; `None` to read at the ends of phases only.
+    pub sample_interval: Option<Nanos>,
+    /// How firmly the budget is held.
+    pub enforce: Enforce,
+    /// Why not more firmly, where that was not the user's choice.
+    pub enforce_note: Option<String>,
+    /// Free memory of the device when it was probed, where it is known.
+    pub device_free: Option<Bytes>,
+    /// Other processes on the GPU fail the trial.
+    pub exclusive: bool,
+}
+
+/// What a process that takes memory away has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// What it allocated.
+    pub taken: Bytes,
+    /// What stays free.
+    pub free: Bytes,
 }
 
 /// What stands behind the name of a CUDA library that was found nowhere, at the start of [`ProbeFacts::cuda_unavailable`]. Who says
@@ -186,6 +213,12 @@ pub struct GpuFacts {
     pub memory_total: Bytes,
     /// Free memory when probed.
     pub memory_free: Bytes,
+    /// Whether a display is drawn by it.
+    #[serde(default)]
+    pub display_active: Option<bool>,
+    /// Other processes on it when probed.
+    #[serde(default)]
+    pub others: Option<Vec<GpuProcess>>,
     /// Memory that the probe itself held on it after one addition: context, provider, libraries.
     #[serde(default)]
     pub probe_bytes: Option<Bytes>,
@@ -245,6 +278,13 @@ pub enum Message {
     },
     /// Memory, when a phase begins or ends and whenever it reached a new peak.
     Memory(MemoryReading),
+    /// Other processes on the GPU, at the start and at the end of a trial, or why nobody knows.
+    Others {
+        /// All but the worker itself.
+        processes: Told<Vec<GpuProcess>>,
+    },
+    /// Answer to [`Request::Hold`].
+    Holding(Held),
     /// What tells the energy of this trial, or why nothing does; said once, before the timed phases.
     EnergySource {
         /// The source.

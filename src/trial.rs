@@ -1,8 +1,10 @@
 //! Plain data that crosses rooms: what a trial is, and the raw facts that come back from one.
 //! No behaviour beyond names, no I/O.
 
+mod memory;
 mod power;
 
+pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
@@ -148,30 +150,6 @@ pub enum Phase {
 display_lowercase!(Phase, Phase::Start => "start", Phase::Runtime => "runtime", Phase::Load => "load", Phase::Check => "check",
     Phase::Warmup => "warmup", Phase::Prefill => "prefill", Phase::Decode => "decode");
 
-/// One look at a worker's memory. A field the machine does not offer is `None`, never 0.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MemoryReading {
-    /// Time since the worker started.
-    pub at: Nanos,
-    /// Phase at that time.
-    pub phase: Phase,
-    /// Resident anonymous memory of the worker (`RssAnon` + `RssShmem`).
-    pub rss_anon: Option<Bytes>,
-    /// Resident file-backed memory of the worker (`RssFile`): mapped weights and libraries.
-    pub rss_file: Option<Bytes>,
-    /// Device memory in use by this process as NVML tells it.
-    pub device_process: Option<Bytes>,
-    /// Device memory in use by everybody: total minus free (`cudaMemGetInfo`).
-    pub device_used: Option<Bytes>,
-}
-
-impl MemoryReading {
-    /// Resident memory of the worker, anonymous and file-backed.
-    pub fn rss(&self) -> Option<Bytes> {
-        Some(self.rss_anon? + self.rss_file?)
-    }
-}
-
 /// What loading a model took and left behind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadFacts {
@@ -185,6 +163,15 @@ pub struct LoadFacts {
     pub kv_cache: Bytes,
     /// Bytes of the other input and output buffers edgebench allocated.
     pub io_buffers: Bytes,
+    /// What the device gave for the weights: free memory before less after.
+    #[serde(default)]
+    pub weights_taken: Option<Bytes>,
+    /// What the device gave for the KV cache and the other buffers: free memory before less after.
+    #[serde(default)]
+    pub buffers_taken: Option<Bytes>,
+    /// Limit of the runtime's arena, where one was set.
+    #[serde(default)]
+    pub arena_limit: Option<Bytes>,
     /// The largest single weight tensor.
     pub largest_tensor: Bytes,
     /// How the KV cache is held: `in place` or `concatenated`.
@@ -253,15 +240,18 @@ impl CheckFacts {
 pub enum Outcome {
     /// Everything was measured.
     Ok,
-    /// Predicted or measured to need more than the budget.
+    /// Predicted to need more than the budget, or longer than the model's positions. It was not run.
     DoesNotFit {
         /// One sentence: what is needed, what there is, what would fit.
         reason: String,
     },
-    /// The runtime or the system refused an allocation.
+    /// The runtime or the system refused an allocation, or the trial was seen to take more than the budget.
     OutOfMemory {
         /// Phase in which it happened.
         phase: Phase,
+        /// The size that was refused, or all that was taken where that was more than the budget; `None` where nobody tells.
+        #[serde(default)]
+        requested: Option<Bytes>,
         /// One sentence.
         reason: String,
     },
@@ -333,6 +323,12 @@ pub struct TrialResult {
     pub check: Option<CheckFacts>,
     /// Memory readings: the first, the last and the largest of each phase.
     pub memory: Vec<MemoryReading>,
+    /// How the budget was held; `None` for a trial that was not started.
+    #[serde(default)]
+    pub enforcement: Option<Enforcement>,
+    /// Other processes seen on the GPU at the start or the end, or why nobody knows; `None` where no GPU was used.
+    #[serde(default)]
+    pub others: Option<Result<Vec<GpuProcess>, String>>,
     /// Energy and state of the device, read around the timed phases.
     #[serde(default)]
     pub power: PowerLog,

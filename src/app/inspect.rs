@@ -69,7 +69,11 @@ fn builtin(spec: &'static ModelSpec, command: &InspectCommand) -> Result<Builtin
         cuda_graph: true,
         seed: 0,
         // Without one nothing is said of what fits.
-        budget: Some(command.budget.unwrap_or(Bytes(u64::MAX))),
+        budgets: if command.budgets.is_empty() {
+            vec![Bytes(u64::MAX)]
+        } else {
+            command.budgets.clone()
+        },
     };
     let plan = |device| {
         let facts = Facts {
@@ -86,7 +90,7 @@ fn builtin(spec: &'static ModelSpec, command: &InspectCommand) -> Result<Builtin
             .into_iter()
             .map(plan)
             .collect::<Result<_>>()?,
-        budget: command.budget,
+        budgets: command.budgets.clone(),
     })
 }
 
@@ -115,19 +119,25 @@ fn file(path: &Path, command: &InspectCommand, as_json: bool) -> Result<u8> {
             path.display()
         )));
     }
-    let predict = |device| {
+    let mut predictions = Vec::new();
+    for device in devices(command.device) {
         let shape = Shape {
             device,
             batch: command.batch.into(),
             context,
         };
-        (shape, onnx::predict(&file, shape, command.budget))
-    };
+        let mut predict =
+            |budget| predictions.push((shape, budget, onnx::predict(&file, shape, budget)));
+        match command.budgets.as_slice() {
+            [] => predict(None),
+            budgets => budgets.iter().for_each(|budget| predict(Some(*budget))),
+        }
+    }
     let sheet = FileSheet {
         path,
         file: &file,
-        predictions: devices(command.device).into_iter().map(predict).collect(),
-        budget: command.budget,
+        predictions,
+        budgets: command.budgets.clone(),
     };
     print(&inspect::file(&sheet, as_json)?)
 }

@@ -62,16 +62,16 @@ pub fn run(command: &PlanCommand) -> Result<u8> {
 /// The plan of what will not be run. For the CPU it needs neither a worker nor ONNX Runtime, and for a GPU that is named it
 /// can do without them: then `--vram-budget` is all that is known of its memory.
 pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Result<Plan> {
-    let budget = wanted.request.budget;
+    let with_budget = !wanted.request.budgets.is_empty();
     if wanted.device == DeviceChoice::Cpu {
         let memory = device_memory(Device::Cpu, &ProbeFacts::default(), host);
-        let memory = match (memory, budget) {
-            (Err(_), Some(_)) => None,
+        let memory = match (memory, with_budget) {
+            (Err(_), true) => None,
             (memory, _) => Some(memory?),
         };
         return build(wanted, Device::Cpu, memory, None, host);
     }
-    match (look(wanted, progress), wanted.device, budget) {
+    match (look(wanted, progress), wanted.device, with_budget) {
         (Ok((_, probe, device)), ..) => build(
             wanted,
             device,
@@ -79,7 +79,7 @@ pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Resu
             Some(&probe),
             host,
         ),
-        (Err(cause), DeviceChoice::Cuda(index), Some(_)) => {
+        (Err(cause), DeviceChoice::Cuda(index), true) => {
             progress.event(&Event::Note(format!(
                 "the plan takes --vram-budget for granted, because the GPU could not be asked: {cause}"
             )));

@@ -8,19 +8,16 @@ use crate::device::{self, HostFacts};
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format};
 use crate::model::{self, Store};
-use crate::plan::{Plan, PlannedTrial};
+use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Ceiling, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Outcome, Phase, PowerLog, TrialResult};
+use crate::trial::{Device, Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
-
-/// Pause between memory readings of a trial.
-const SAMPLE_INTERVAL: Nanos = Nanos(10_000_000);
 
 /// Runs a suite to its exit code.
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
@@ -37,7 +34,12 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         return print(&export::plan(&plan, command.format == OutputFormat::Json)?);
     }
     let bench = Bench::set_up(command, &host, &progress)?;
-    let prompts = bench.prompts(&words)?;
+    if let Some(note) = &bench.firmness.note {
+        progress.event(&Event::Note(format!(
+            "the budget is held softly, {note}: the arena is limited and the process is watched"
+        )));
+    }
+    let prompts = bench.prompts(&words, command.try_all)?;
     let ceilings = ceilings::tasks(command, &bench);
     let cache = cachedir::root().map_err(Error::Usage)?;
     let mut store = Store::new(&cache, command.cache_limit);
@@ -51,7 +53,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         command_line,
         started_utc: started,
         environment: facts::environment(&host, &bench.probe, bench.plan.device),
-        budget: bench.plan.budget,
+        budgets: bench.plan.budgets.clone(),
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
     };
@@ -110,18 +112,29 @@ pub(super) struct Bench {
     pub probe: ProbeFacts,
     /// The trials.
     pub plan: Plan,
+    firmness: Firmness,
 }
 
 impl Bench {
     fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
         let (start, probe, plan) = plan::to_run(&command.into(), host, progress)?;
-        Ok(Bench { start, probe, plan })
+        let gpu = probe.gpu.as_ref().filter(|_| plan.device != Device::Cpu);
+        if let (Some(gpu), true) = (gpu, command.exclusive) {
+            crate::plan::alone(gpu)?;
+        }
+        let firmness = crate::plan::firmness(command.enforce, gpu)?;
+        Ok(Bench {
+            start,
+            probe,
+            plan,
+            firmness,
+        })
     }
 
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
-    fn prompts(&self, words: &Words) -> Result<Vec<Vec<Vec<i64>>>> {
+    fn prompts(&self, words: &Words, try_all: bool) -> Result<Vec<Vec<Vec<i64>>>> {
         let rows = |planned: &PlannedTrial| {
-            if planned.does_not_fit.is_some() {
+            if planned.refusal(try_all).is_some() {
                 return Ok(Vec::new());
             }
             let trial = &planned.trial;
@@ -183,7 +196,7 @@ fn trials(
             id: id.clone(),
         });
         let began = utc(SystemTime::now());
-        let result = match &planned.does_not_fit {
+        let result = match planned.refusal(command.try_all) {
             Some(reason) => not_run(
                 planned,
                 Outcome::DoesNotFit {
@@ -260,7 +273,11 @@ pub(super) fn trial(
         prompts,
         golden: model::golden(&spec.name, trial.seed),
         tolerance: model::tolerance(trial.precision),
-        sample_interval: SAMPLE_INTERVAL,
+        sample_interval: command.sample_interval.map(Nanos::from),
+        enforce: bench.firmness.mode,
+        enforce_note: bench.firmness.note.clone(),
+        device_free: bench.probe.gpu.as_ref().map(|gpu| gpu.memory_free),
+        exclusive: command.exclusive,
     };
     let mut done = 0;
     Ok(supervisor::run(
@@ -291,6 +308,8 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         first_run: None,
         check: None,
         memory: Vec::new(),
+        enforcement: None,
+        others: None,
         power: PowerLog::default(),
         first_ids: Vec::new(),
         wall: None,

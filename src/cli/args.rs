@@ -1,8 +1,10 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
 mod unrun;
+mod watch;
 
 pub use unrun::{InspectArgs, PlanArgs};
+pub use watch::{Pause, WatchArgs};
 
 use super::values;
 use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
@@ -75,6 +77,7 @@ is always written to a JSON file too.
 
 Examples:
   edgebench --vram-budget 4G
+  edgebench --suite core --vram-budget 1G..8G
   edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
   edgebench plan --suite core --device cuda --vram-budget 4G
   edgebench inspect llama-1b --vram-budget 4G
@@ -235,6 +238,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
     #[command(flatten)]
+    pub watch: WatchArgs,
+    #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
     pub cost: CostArgs,
@@ -244,9 +249,9 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What to measure")]
 pub struct SelectionArgs {
-    /// Memory each trial may use: 4G, 4.5GiB, 4096M; G and GB mean GiB, all units are binary [default: all of the device's memory]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
-    pub vram_budget: Option<Bytes>,
+    /// Memory each trial may use: 4G, 4.5GiB, 4096M (G and GB mean GiB, all units are binary); several as a list (2G,4G,6G), a range (1G..8G in steps of 1G) or one with a step or a factor (1G..8G+512M, 1G..8G*2): then every trial runs in each [default: all of the device's memory]
+    #[arg(long, value_name = "SIZES", allow_hyphen_values = true, value_parser = values::budgets)]
+    pub vram_budget: Option<values::Budgets>,
     /// Models to run, separated by commas; `edgebench models` lists them [default: those of --suite]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = models(), hide_possible_values = true)]
     pub model: Vec<String>,
@@ -289,6 +294,9 @@ pub struct SweepArgs {
     // An Option inside a list: clap would take it for one that may be absent.
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = named(CEILINGS))]
     pub ceiling: Vec<std::option::Option<Kind>>,
+    /// Run also what is predicted not to fit the budget, which is enforced all the same: an excess ends the trial as out_of_memory
+    #[arg(long)]
+    pub try_all: bool,
     /// Print the trials with their predicted memory, and run nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -12,7 +12,7 @@ use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Form, Precision};
+use crate::trial::{DeviceChoice, Enforce, Form, Precision};
 use crate::units::Bytes;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -58,6 +58,14 @@ pub struct RunCommand {
     pub timeout: Duration,
     /// Ceilings to search for; `None` where the device decides.
     pub ceilings: Option<Vec<Kind>>,
+    /// How firmly the budget is held; `None` for as firmly as the device allows.
+    pub enforce: Option<Enforce>,
+    /// Whether other processes on the GPU are refused.
+    pub exclusive: bool,
+    /// Pause between memory readings; `None` to read at the ends of phases only.
+    pub sample_interval: Option<Duration>,
+    /// Run also what is predicted not to fit.
+    pub try_all: bool,
     /// Print the plan and stop.
     pub dry_run: bool,
     /// A `tokenizer.json`; `None` for the rules.
@@ -275,6 +283,10 @@ fn run(args: args::RunArgs) -> RunCommand {
         timeout: args.sweep.timeout,
         ceilings: ceilings(&args.sweep.ceiling),
         dry_run: args.sweep.dry_run,
+        enforce: args.watch.enforce,
+        exclusive: args.watch.exclusive,
+        sample_interval: args.watch.sample_interval.0,
+        try_all: args.sweep.try_all,
         request: request(args.sweep, &text, &machine),
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,
@@ -340,8 +352,13 @@ fn selected(args: args::SelectionArgs) -> Request {
         threads: None,
         cuda_graph: true,
         seed: 42,
-        budget: args.vram_budget,
+        budgets: sizes(args.vram_budget),
     }
+}
+
+/// The budgets that were given; none where the flag was left out.
+fn sizes(given: Option<values::Budgets>) -> Vec<Bytes> {
+    given.map_or_else(Vec::new, |budgets| budgets.0)
 }
 
 /// `scripted:FILE`, for tests without hardware.
@@ -447,7 +464,7 @@ mod tests {
         assert_eq!(run.request.selection, Selection::Suite("quick".into()));
         assert_eq!(run.request.forms, [Form::Fused]);
         assert_eq!(run.request.precisions, [PrecisionChoice::Auto]);
-        assert_eq!((run.request.budget, run.request.threads), (None, None));
+        assert_eq!((run.request.budgets, run.request.threads), (vec![], None));
         assert_eq!((run.request.repetitions, run.request.warmup), (5, 1));
         assert_eq!(run.request.seed, 42);
         assert_eq!(run.timeout, Duration::from_secs(600));
@@ -488,7 +505,7 @@ mod tests {
             (vec![32, 64], vec![8])
         );
         assert_eq!(run.cuda_dirs.len(), 2);
-        assert_eq!(run.request.budget, Some(Bytes(9 << 29)));
+        assert_eq!(run.request.budgets, [Bytes(9 << 29)]);
         assert!(!run.request.cuda_graph);
         assert_eq!(run.script, Some("/tmp/s.json".into()));
     }
@@ -534,7 +551,7 @@ mod tests {
         let inspect = parse_words(&["inspect", "llama-1b", "--form", "plain", "-p", "64"]);
         let expected = InspectCommand {
             target: "llama-1b".into(),
-            budget: None,
+            budgets: vec![],
             forms: vec![Form::Plain],
             precisions: vec![],
             device: DeviceChoice::Auto,
@@ -576,7 +593,7 @@ mod tests {
             "64",
             "-n8",
         ];
-        let more = ["--vram-budget", "2G", "--device", "cuda:1", "-q"];
+        let more = ["--vram-budget", "2G,4G", "--device", "cuda:1", "-q"];
         let words = [&selection[..], &more].concat();
         let run = run_of(&[&words[..], &["--dry-run"]].concat());
         let Ok(Command::Plan(plan)) = parse_words(&[&["plan"], &words[..]].concat()) else {
@@ -640,6 +657,14 @@ mod tests {
                 &["'--vram-budget", "more memory than any", "4G"],
             ),
             (&["--vram-budget"], &["'--vram-budget", "value is required"]),
+            (
+                &["--vram-budget", "8G..1G"],
+                &["'8G..1G'", "'--vram-budget", "range is empty", "1G..8G*2"],
+            ),
+            (
+                &["inspect", "llama-1b", "--vram-budget", "1G..2G+0M"],
+                &["'--vram-budget", "step"],
+            ),
             (
                 &["--model", "dense-12m"],
                 &[

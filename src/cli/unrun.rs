@@ -1,7 +1,7 @@
 //! Commands that predict and run nothing, as asked for.
 
 use super::args::{InspectArgs, PlanArgs};
-use super::{ListFormat, given, selected};
+use super::{ListFormat, given, selected, sizes};
 use crate::plan::Request;
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
@@ -33,8 +33,8 @@ pub struct PlanCommand {
 pub struct InspectCommand {
     /// Name of a built-in model, or path of a file.
     pub target: String,
-    /// Memory that should do.
-    pub budget: Option<Bytes>,
+    /// Memory that should do, in ascending order; empty where nothing is to be said of what fits.
+    pub budgets: Vec<Bytes>,
     /// Graph forms of a built-in model; empty for all.
     pub forms: Vec<Form>,
     /// Element types of a built-in model; empty for all.
@@ -70,7 +70,7 @@ impl From<InspectArgs> for InspectCommand {
     fn from(args: InspectArgs) -> InspectCommand {
         InspectCommand {
             target: args.target,
-            budget: args.vram_budget,
+            budgets: sizes(args.vram_budget),
             forms: args.form,
             precisions: args.precision,
             device: args.device,

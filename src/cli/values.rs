@@ -11,9 +11,93 @@ const LARGEST_SIZE: f64 = (1u64 << 50) as f64;
 /// Largest amount of money or power accepted.
 const LARGEST_AMOUNT: f64 = 1e12;
 
+/// How a size is written.
+const SIZE_EXAMPLE: &str = "write for example 4G, 4.5GiB or 4096M";
+
+/// How a range of sizes is written.
+const RANGE_EXAMPLE: &str = "write for example 1G..8G, 1G..8G+512M or 1G..8G*2";
+
+/// The most memory budgets of one run.
+const MOST_BUDGETS: usize = 64;
+
+/// Memory budgets in ascending order, each once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgets(pub Vec<Bytes>);
+
+/// Budgets such as `4G`, `2G,4G`, `1G..8G` (steps of 1G), `1G..8G+512M` or `1G..8G*2`, and lists of those.
+pub fn budgets(text: &str) -> Result<Budgets, String> {
+    let mut found = std::collections::BTreeSet::new();
+    for piece in text.split(',') {
+        match piece.split_once("..") {
+            Some((first, rest)) => found.extend(range(first, rest)?),
+            None => {
+                found.insert(size(piece)?);
+            }
+        }
+    }
+    if found.len() > MOST_BUDGETS {
+        return Err(format!(
+            "these are more than {MOST_BUDGETS} budgets; {RANGE_EXAMPLE}"
+        ));
+    }
+    Ok(Budgets(found.into_iter().collect()))
+}
+
+/// The sizes of a range. Its end is one of them where a step meets it.
+fn range(first: &str, rest: &str) -> Result<Vec<Bytes>, String> {
+    let of_range = |text: &str| match text.trim() {
+        "" => Err(format!(
+            "a range has a size on both sides of ..; {RANGE_EXAMPLE}"
+        )),
+        text => size(text),
+    };
+    let first = of_range(first)?;
+    let (last, next): (_, Box<dyn Fn(u64) -> u64>) =
+        if let Some((last, factor)) = rest.split_once('*') {
+            let factor: f64 = factor.trim().parse().unwrap_or(f64::NAN);
+            if !(factor > 1.0 && factor.is_finite()) {
+                return Err(format!(
+                    "the factor of a range is a number larger than 1; {RANGE_EXAMPLE}"
+                ));
+            }
+            (
+                last,
+                Box::new(move |at| (at as f64 * factor).round() as u64),
+            )
+        } else {
+            let (last, step) = rest.split_once('+').unwrap_or((rest, "1G"));
+            let step = amount(step)?;
+            if step < 1.0 {
+                return Err(format!(
+                    "the step of a range is larger than zero; {RANGE_EXAMPLE}"
+                ));
+            }
+            (last, Box::new(move |at| at.saturating_add(step as u64)))
+        };
+    let last = of_range(last)?;
+    if last < first {
+        return Err(format!(
+            "the range is empty, because its end is smaller than its beginning; {RANGE_EXAMPLE}"
+        ));
+    }
+    // A factor near 1 moves a small size by less than a byte.
+    let sizes = std::iter::successors(Some(first.0), |at| Some(next(*at).max(at + 1)));
+    let sizes = sizes.take_while(|at| *at <= last.0).map(Bytes);
+    Ok(sizes.take(MOST_BUDGETS + 1).collect())
+}
+
 /// A size such as `4G`, `4.5GiB` or `4096M`; every unit is binary.
 pub fn size(text: &str) -> Result<Bytes, String> {
-    const EXAMPLE: &str = "write for example 4G, 4.5GiB or 4096M";
+    let bytes = amount(text)?;
+    if bytes < 1.0 {
+        return Err(format!("a size of zero leaves no memory; {SIZE_EXAMPLE}"));
+    }
+    Ok(Bytes(bytes as u64))
+}
+
+/// Bytes, zero too.
+fn amount(text: &str) -> Result<f64, String> {
+    const EXAMPLE: &str = SIZE_EXAMPLE;
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(format!("the size is empty; {EXAMPLE}"));
@@ -44,21 +128,31 @@ pub fn size(text: &str) -> Result<Bytes, String> {
         }
     };
     let bytes = (number * (1u64 << shift) as f64).round();
-    if bytes < 1.0 {
-        return Err(format!("a size of zero leaves no memory; {EXAMPLE}"));
-    }
     if bytes > LARGEST_SIZE {
         return Err(format!(
             "this is more memory than any device has; {EXAMPLE}"
         ));
     }
-    Ok(Bytes(bytes as u64))
+    Ok(bytes)
 }
 
 /// A deadline such as `10m` or `90s`.
 pub fn deadline(text: &str) -> Result<Duration, String> {
     let month = Duration::from_secs(30 * 24 * 3600);
     span(text, month, "30 days", "10m, 90s or 1h30m")
+}
+
+/// A pause between readings, such as `10ms`, or `off`.
+pub fn interval(text: &str) -> Result<super::args::Pause, String> {
+    if text == "off" {
+        return Ok(super::args::Pause(None));
+    }
+    let minute = Duration::from_secs(60);
+    let pause = span(text, minute, "a minute", "10ms, 1s or off")?;
+    if pause < Duration::from_millis(1) {
+        return Err("it is shorter than 1 ms; write for example 10ms, 1s or off".into());
+    }
+    Ok(super::args::Pause(Some(pause)))
 }
 
 /// A life of hardware such as `3y` or `18months`.
@@ -246,6 +340,57 @@ mod tests {
             ),
         ];
         table(size, &good, &bad);
+    }
+
+    #[test]
+    fn lists_and_ranges_of_budgets() {
+        let of =
+            |mebibytes: &[u64]| Budgets(mebibytes.iter().map(|count| Bytes(count << 20)).collect());
+        let whole: Vec<u64> = (1..=8).map(|gibibytes| gibibytes << 10).collect();
+        let good = [
+            ("4G", of(&[4096])),
+            ("6G,2G , 4G,2048M", of(&[2048, 4096, 6144])),
+            ("1G..8G", of(&whole)),
+            ("1G .. 3.5G", of(&[1024, 2048, 3072])),
+            ("1G..2G+512M", of(&[1024, 1536, 2048])),
+            ("512M..4G*2", of(&[512, 1024, 2048, 4096])),
+            ("1G..3G*1.5", of(&[1024, 1536, 2304])),
+            ("2G..2G", of(&[2048])),
+            ("512M...75G+128M", of(&[512, 640, 768])),
+            ("512M,1G..2G,16G", of(&[512, 1024, 2048, 16384])),
+            ("1M..64M+1M", of(&(1..=64).collect::<Vec<_>>())),
+        ];
+        table(budgets, &good, &[]);
+        let bad = [
+            ("", "empty"),
+            ("2G,", "empty"),
+            ("2G,,4G", "empty"),
+            ("0", "zero"),
+            ("-1G", "negative"),
+            ("1G;2G", "not a unit"),
+            ("8G..1G", "range is empty"),
+            ("..8G", "both sides"),
+            ("1G..", "both sides"),
+            ("1G..*2", "both sides"),
+            ("1G..2G..3G", "not a unit"),
+            ("0G..2G", "zero"),
+            ("-1G..2G", "negative"),
+            ("1G..8G+0M", "step of a range is larger than zero"),
+            ("1G..8G+", "empty"),
+            ("1G..8G+-1G", "negative"),
+            ("1G..8G*1", "larger than 1"),
+            ("1G..8G*0.5", "larger than 1"),
+            ("1G..8G*-2", "larger than 1"),
+            ("1G..8G*", "larger than 1"),
+            ("1G..8G*inf", "larger than 1"),
+            ("1G..8G*nan", "larger than 1"),
+            ("1G..8G+1M", "more than 64"),
+            ("1B..8G*1.001", "more than 64"),
+            ("1G..8G*1.000000001", "more than 64"),
+            ("1M..65M+1M", "more than 64"),
+            ("1M..40M+1M,41M..80M+1M", "more than 64"),
+        ];
+        table(budgets, &[], &bad);
     }
 
     #[test]

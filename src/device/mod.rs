@@ -31,7 +31,7 @@ pub use power::PowerMeter;
 #[cfg(not(target_feature = "crt-static"))]
 pub use process::{ProcessMemory, Status};
 #[cfg(not(target_feature = "crt-static"))]
-pub use sampler::{Peaks, Sampler};
+pub use sampler::{DeviceProbe, Peaks, Sampler};
 pub use thermal::Zone;
 #[cfg(test)]
 pub use tree::recorded;

@@ -44,6 +44,17 @@ impl Gpu {
         bytes_of(std::process::id(), compute.iter().chain(&graphics))
     }
 
+    /// Device memory in use by everybody: all of it less what is free.
+    pub fn used_bytes(&self) -> Option<Bytes> {
+        let memory = self.device()?.memory_info().ok()?;
+        Some(Bytes(memory.total.saturating_sub(memory.free)))
+    }
+
+    /// Processes on the GPU but this one.
+    pub fn other_processes(&self) -> Told<Vec<GpuProcess>> {
+        others(&self.told_device()?)
+    }
+
     /// Fills in what the facts do not say yet.
     pub fn complete(&self, facts: &mut GpuFacts) {
         let version = &mut facts.driver_version;
@@ -54,6 +65,12 @@ impl Gpu {
         let Some(device) = self.device() else { return };
         if facts.name.is_empty() {
             facts.name = device.name().unwrap_or_default();
+        }
+        facts.display_active = facts
+            .display_active
+            .or_else(|| device.is_display_active().ok());
+        if facts.others.is_none() {
+            facts.others = others(&device).ok();
         }
         let limit = || {
             device
@@ -238,6 +255,9 @@ fn others(device: &Device<'_>) -> Told<Vec<GpuProcess>> {
     let with_bytes = |pid| GpuProcess {
         pid,
         bytes: bytes_of(pid, all.iter()),
+        name: std::fs::read_to_string(format!("/proc/{pid}/comm"))
+            .ok()
+            .map(|name| name.trim().to_owned()),
     };
     Ok(pids.into_iter().map(with_bytes).collect())
 }

@@ -12,8 +12,17 @@ pub struct Status {
     pub anon: Option<Bytes>,
     /// `RssFile`.
     pub file: Option<Bytes>,
+    /// `VmData`: private writable memory, resident or not, which is what `RLIMIT_DATA` counts.
+    pub data: Option<Bytes>,
     /// `VmHWM`: most resident memory since the start or the last [`ProcessMemory::reset_peak`].
     pub peak: Option<Bytes>,
+}
+
+impl Status {
+    /// Resident memory, anonymous and file-backed.
+    pub fn resident(&self) -> Option<Bytes> {
+        Some(self.anon? + self.file?)
+    }
 }
 
 /// Reads one process's memory.
@@ -43,6 +52,7 @@ impl ProcessMemory {
         Status {
             anon: field("RssAnon:").map(|anon| anon + field("RssShmem:").unwrap_or_default()),
             file: field("RssFile:"),
+            data: field("VmData:"),
             peak: field("VmHWM:"),
         }
     }
@@ -95,12 +105,13 @@ mod tests {
     #[test]
     fn status_fields_are_kibibytes_and_shared_memory_is_not_file_backed() {
         let (_root, memory) = machine(
-            "VmHWM:\t  100 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\nRssShmem:\t   5 kB\n",
+            "VmHWM:\t  100 kB\nVmData:\t  70 kB\nRssAnon:\t  10 kB\nRssFile:\t  20 kB\nRssShmem:\t   5 kB\n",
             "9 3 2 0 0 0 0\n",
         );
         let expected = Status {
             anon: Some(Bytes(15 << 10)),
             file: Some(Bytes(20 << 10)),
+            data: Some(Bytes(70 << 10)),
             peak: Some(Bytes(100 << 10)),
         };
         assert_eq!(memory.status(), expected);

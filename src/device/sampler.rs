@@ -27,6 +27,7 @@ pub struct Peaks {
     resident: [AtomicU64; PHASES.len()],
     file: [AtomicU64; PHASES.len()],
     device: [AtomicU64; PHASES.len()],
+    used: [AtomicU64; PHASES.len()],
 }
 
 // Relaxed everywhere: each value stands for itself, and a sample that lands on the wrong side of a boundary is no error.
@@ -57,6 +58,7 @@ impl Peaks {
         };
         let resident = above(&self.resident, reading.rss());
         let device = above(&self.device, reading.device_process);
+        let used = above(&self.used, reading.device_used);
         if let (Some(resident), Some(file)) = (resident, reading.rss_file) {
             self.resident[cell].store(resident.0, Ordering::Relaxed);
             self.file[cell].store(file.0, Ordering::Relaxed);
@@ -64,7 +66,10 @@ impl Peaks {
         if let Some(device) = device {
             self.device[cell].store(device.0, Ordering::Relaxed);
         }
-        resident.is_some() || device.is_some()
+        if let Some(used) = used {
+            self.used[cell].store(used.0, Ordering::Relaxed);
+        }
+        resident.is_some() || device.is_some() || used.is_some()
     }
 }
 
@@ -75,8 +80,8 @@ pub struct Sampler {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Tells the device memory of this process.
-pub type DeviceProbe = Box<dyn Fn() -> Option<Bytes> + Send>;
+/// Tells the device memory of this process, and of everybody.
+pub type DeviceProbe = Box<dyn Fn() -> (Option<Bytes>, Option<Bytes>) + Send>;
 
 impl Sampler {
     /// Looks every `pause` and hands new peaks (by more than 1 MiB) to `on_peak`. `started` is the zero of their clock.
@@ -130,16 +135,15 @@ impl Look {
     fn read(&self) -> MemoryReading {
         let phase = self.peaks.phase();
         let resident = self.memory.quick();
-        // NVML takes a driver lock that kernel launches take too: in the timed phases the device is read at boundaries only.
-        let timed = matches!(phase, Phase::Prefill | Phase::Decode);
-        let device = self.device.as_ref().filter(|_| !timed);
+        let (own, used) = self.device.as_ref().map_or((None, None), |device| device());
         MemoryReading {
             at: self.started.elapsed().into(),
             phase,
             rss_anon: resident.map(|(resident, file)| resident - file),
             rss_file: resident.map(|(_, file)| file),
-            device_process: device.and_then(|device| device()),
-            device_used: None,
+            device_process: own,
+            device_used: used,
+            arena: None,
         }
     }
 }
@@ -171,6 +175,7 @@ mod tests {
             rss_file: Some(Bytes(7)),
             device_process: device.map(Bytes),
             device_used: None,
+            arena: None,
         }
     }
 
@@ -202,7 +207,7 @@ mod tests {
         peaks.enter(Phase::Load);
         let sampler = Sampler::start(
             Path::new("/proc"),
-            Some(Box::new(|| Some(Bytes(5 << 20)))),
+            Some(Box::new(|| (Some(Bytes(5 << 20)), Some(Bytes(7 << 20))))),
             Duration::from_millis(1),
             Instant::now(),
             peaks,

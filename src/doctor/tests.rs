@@ -357,6 +357,7 @@ fn conditions_that_spoil_figures_are_warned_of() {
                 let process = GpuProcess {
                     pid: 77,
                     bytes: Some(Bytes(300 << 20)),
+                    name: None,
                 };
                 gpu_of(facts).processes = Ok(vec![process]);
             },

@@ -6,8 +6,8 @@ mod scripted;
 
 pub use scripted::{ScriptedDriver, ScriptedPower};
 
-use crate::protocol::{EngineKind, FailureKind, PROTOCOL, ProbeFacts, Request, TrialRequest};
-use crate::trial::{DeviceChoice, LoadFacts};
+use crate::protocol::{EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, TrialRequest};
+use crate::trial::{Arena, DeviceChoice, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use std::path::Path;
 
@@ -46,8 +46,9 @@ impl EngineError {
 
 /// A decoder that can be fed and stepped. The KV cache and the next ids stay inside.
 pub trait Engine {
-    /// Creates the session, weights and KV cache in place.
-    fn load(&mut self) -> Result<LoadFacts, EngineError>;
+    /// Creates the session, weights and KV cache in place. `held` is the device memory of this process before, where the driver
+    /// tells it: what is left of the budget becomes the limit of the runtime's arena.
+    fn load(&mut self, held: Option<Bytes>) -> Result<LoadFacts, EngineError>;
     /// Forgets the sequences.
     fn reset(&mut self) -> Result<(), EngineError>;
     /// Appends ids (one row per sequence, equal lengths) and leaves the greedy next ids on the host;
@@ -61,6 +62,23 @@ pub trait Engine {
     fn logits(&mut self) -> Result<Vec<f32>, EngineError>;
     /// Device memory used by everybody now (total - free), where the device tells.
     fn device_used(&self) -> Option<Bytes>;
+    /// What the runtime's allocator on the device says of itself, where it does.
+    fn arena(&self) -> Option<Arena>;
+}
+
+/// Memory of a GPU that is kept from others until this is dropped.
+pub trait Ballast {}
+
+/// Takes memory of a GPU away, so that just `leave` stays free.
+pub fn hold(
+    engine: &EngineKind,
+    device: u32,
+    leave: Bytes,
+) -> Result<(Box<dyn Ballast>, Held), EngineError> {
+    match engine {
+        EngineKind::Onnx { .. } => onnx::hold(engine, device, leave),
+        EngineKind::Scripted { script } => scripted::hold(script, leave),
+    }
 }
 
 /// Loads the engine's library; no session yet.
@@ -96,6 +114,7 @@ pub fn scripted_power(script: &Path, model: &str) -> Result<ScriptedPower, Engin
 pub fn greeting(request: &Request) -> u32 {
     let (engine, model) = match request {
         Request::Probe { engine, .. }
+        | Request::Hold { engine, .. }
         | Request::Examine {
             engine: Some(engine),
             ..

@@ -20,10 +20,12 @@
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
 //!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
 //!   order; `states`, at the start and the end of what is timed.
+//! - `hold` of the script itself: what comes of taking memory away, a `fault` as below or the `free` bytes that are left.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
-//!   `what` is `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
-//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`; with `above_mib` it strikes only a trial whose
-//!   `memory` is more.
+//!   `what` is `{"grow_mib": 64}` (memory asked for, touched and kept; a refusal is told), `{"burst_mib": 64}` (the same by a
+//!   library that does not expect a refusal and aborts), `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
+//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`; with `above_mib`
+//!   it strikes only a trial whose `memory` is more.
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
 
@@ -32,9 +34,9 @@ mod power;
 
 pub use power::ScriptedPower;
 
-use super::{Engine, EngineError};
-use crate::protocol::{DriverFacts, ProbeFacts, Told, TrialRequest};
-use crate::trial::LoadFacts;
+use super::{Ballast, Engine, EngineError};
+use crate::protocol::{DriverFacts, Held, ProbeFacts, Told, TrialRequest};
+use crate::trial::{Arena, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use memory::ScriptedMemory;
 use serde::Deserialize;
@@ -48,11 +50,22 @@ use std::time::{Duration, Instant};
 struct Script {
     probe: Option<ProbeFacts>,
     probe_fault: Option<What>,
+    hold: ScriptedHold,
     driver: Option<DriverFacts>,
     own_process: Option<Bytes>,
     default: Behaviour,
     models: BTreeMap<String, Behaviour>,
 }
+
+/// A process that takes memory away, as a script plays it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ScriptedHold {
+    fault: Option<What>,
+    free: Option<Bytes>,
+}
+
+impl Ballast for ScriptedHold {}
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -115,6 +128,8 @@ enum Point {
 #[serde(rename_all = "snake_case")]
 enum What {
     OutOfMemory,
+    GrowMib(usize),
+    BurstMib(usize),
     Hang,
     Crash,
     Kill,
@@ -133,6 +148,15 @@ impl What {
             What::OutOfMemory => Err(EngineError::OutOfMemory(
                 "the script refused an allocation".into(),
             )),
+            What::GrowMib(mib) => {
+                // Kept for good: what it plays is not given back.
+                std::mem::forget(grown(*mib)?);
+                Ok(())
+            }
+            What::BurstMib(mib) => {
+                std::mem::forget(vec![1_u8; mib << 20]);
+                Ok(())
+            }
             What::Runtime(reason) => Err(EngineError::Runtime(reason.clone())),
             What::Device(reason) => Err(EngineError::Device(reason.clone())),
             What::Model(reason) => Err(EngineError::Model(reason.clone())),
@@ -163,6 +187,17 @@ impl What {
             }
         }
     }
+}
+
+/// Memory that is touched. Ones, not zeros: an untouched zero page is not resident.
+fn grown(mib: usize) -> Result<Vec<u8>, EngineError> {
+    let bytes = mib << 20;
+    let mut block = Vec::new();
+    block.try_reserve_exact(bytes).map_err(|_| {
+        EngineError::OutOfMemory(format!("could not allocate {bytes} bytes of memory"))
+    })?;
+    block.resize(bytes, 1);
+    Ok(block)
 }
 
 fn hang() -> ! {
@@ -203,6 +238,19 @@ pub fn probe(script: &Path) -> Result<ProbeFacts, EngineError> {
         providers: vec!["CPUExecutionProvider".into()],
         ..ProbeFacts::default()
     }))
+}
+
+/// Says that memory was taken away, or what the script says instead.
+pub fn hold(script: &Path, leave: Bytes) -> Result<(Box<dyn Ballast>, Held), EngineError> {
+    let hold = read(script)?.hold;
+    if let Some(fault) = &hold.fault {
+        fault.happen()?;
+    }
+    let held = Held {
+        taken: Bytes(0),
+        free: hold.free.unwrap_or(leave),
+    };
+    Ok((Box::new(hold), held))
 }
 
 /// A driver as a script plays it.
@@ -307,11 +355,10 @@ fn pass(milliseconds: f64) -> Nanos {
 }
 
 impl Engine for Scripted {
-    fn load(&mut self) -> Result<LoadFacts, EngineError> {
+    fn load(&mut self, _held: Option<Bytes>) -> Result<LoadFacts, EngineError> {
         self.loads += 1;
-        // Ones, not zeros: an untouched zero page is not resident.
-        let touched = self.behaviour.memory.touched(&self.request.trial);
-        self.ballast = vec![1; (self.behaviour.grow_mib << 20) + touched];
+        let touched = self.behaviour.memory.touched(&self.request.trial) >> 20;
+        self.ballast = grown(self.behaviour.grow_mib + touched)?;
         let session = pass(self.behaviour.session_ms);
         self.strike(Point::Load, self.loads)?;
         let trial = &self.request.trial;
@@ -329,6 +376,9 @@ impl Engine for Scripted {
             weights: self.request.weights,
             kv_cache: Bytes(per_position * positions * trial.precision.element_bytes()),
             io_buffers: Bytes(0),
+            weights_taken: None,
+            buffers_taken: None,
+            arena_limit: None,
             largest_tensor: self.request.largest_tensor,
             kv_mode: if self.request.io.shared_kv {
                 "in place"
@@ -393,5 +443,9 @@ impl Engine for Scripted {
         };
         let told = self.behaviour.device_used_mib;
         told.map(|mib| Bytes((mib << 20) + taken))
+    }
+
+    fn arena(&self) -> Option<Arena> {
+        None
     }
 }

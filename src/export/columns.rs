@@ -294,7 +294,27 @@ pub const COLUMNS: &[Column] = &[
     data("activations_bytes", |r| r.memory.activations_bytes.into()),
     data("runtime_bytes", |r| r.memory.runtime_bytes.into()),
     data("unaccounted_bytes", |r| r.memory.unaccounted_bytes.into()),
+    data("loaded_peak_bytes", |r| r.memory.loaded_peak_bytes.into()),
+    data("prefill_peak_bytes", |r| r.memory.prefill_peak_bytes.into()),
+    data("decode_peak_bytes", |r| r.memory.decode_peak_bytes.into()),
+    data("steady_bytes", |r| r.memory.steady_bytes.into()),
+    data("runtime_context_bytes", |r| {
+        r.memory.runtime_context_bytes.into()
+    }),
+    data("runtime_libraries_bytes", |r| {
+        r.memory.runtime_libraries_bytes.into()
+    }),
+    data("arena_reserved_bytes", |r| {
+        r.memory.arena_reserved_bytes.into()
+    }),
+    data("arena_live_peak_bytes", |r| {
+        r.memory.arena_live_peak_bytes.into()
+    }),
+    data("free_memory_drop_bytes", |r| {
+        r.memory.free_memory_drop_bytes.into()
+    }),
     data("budget_bytes", |r| r.memory.budget_bytes.into()),
+    data("enforced", |r| r.memory.enforced.clone().into()),
     shown("predicted_peak_bytes", "predicted", Bytes, Shown(13), |r| {
         r.memory.predicted_peak_bytes.into()
     }),
@@ -368,6 +388,7 @@ pub const COLUMNS: &[Column] = &[
     shown("status", "status", Plain, Shown(0), status),
     data("reason", |r| r.reason.clone().into()),
     data("failed_phase", |r| r.failed_phase.clone().into()),
+    data("failed_bytes", |r| r.failed_bytes.into()),
     data("warnings", |r| {
         (!r.warnings.is_empty())
             .then(|| r.warnings.join(" | "))

@@ -3,9 +3,9 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::notes;
 use super::table::Prepared;
-use crate::report::Report;
+use super::{curve, notes};
+use crate::report::{Report, budgets};
 
 /// The report as Markdown.
 pub fn render(report: &Report) -> String {
@@ -13,9 +13,8 @@ pub fn render(report: &Report) -> String {
         .iter()
         .map(|line| escape(line))
         .collect();
-    if !report.trials.is_empty() {
-        blocks.push(table(report));
-    }
+    blocks.extend(tables(report));
+    blocks.extend(curve(report));
     blocks.push(ceiling_table(&ceilings::columns(&report.ceilings)));
     let remarks = notes::remarks(report);
     let items: Vec<String> = remarks
@@ -27,14 +26,52 @@ pub fn render(report: &Report) -> String {
         report
             .verdict
             .as_ref()
-            .map(|verdict| escape(&human::one_line(verdict))),
+            .map(|verdict| escape(&notes::paragraphs(verdict).join("\n\n"))),
     );
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
 }
 
-/// The table alone.
-fn table(report: &Report) -> String {
+/// The one table, or where there are several budgets one for each with a heading.
+fn tables(report: &Report) -> Vec<String> {
+    let budgets = budgets(&report.trials);
+    let one = |budget: &u64| {
+        let rows = report.trials.iter().enumerate();
+        let of_budget = rows.filter(|(_, row)| row.memory.budget_bytes == *budget);
+        let places: Vec<usize> = of_budget.map(|(place, _)| place).collect();
+        let table = table(report, &places);
+        match budgets.len() {
+            1 => table,
+            _ => format!("### {}\n\n{table}", notes::budget_title(*budget)),
+        }
+    };
+    budgets.iter().map(one).collect()
+}
+
+/// What each budget buys.
+fn curve(report: &Report) -> Option<String> {
+    let columns = curve::columns(report)?;
+    let title = |column: &Prepared<'_>| format!("{} {}", column.title, column.cells.unit);
+    let side = |column: &Prepared<'_>| if column.cells.numeric { "---:" } else { "---" }.to_owned();
+    let mut lines = vec![
+        format!("### {}\n", curve::TITLE),
+        line(
+            columns
+                .iter()
+                .map(|column| title(column).trim_end().to_owned()),
+        ),
+        line(columns.iter().map(side)),
+    ];
+    for row in 0..columns[0].cells.texts.len() {
+        lines.push(line(
+            columns.iter().map(|column| column.cells.texts[row].clone()),
+        ));
+    }
+    Some(lines.join("\n"))
+}
+
+/// A table of some rows, in the columns that suit all.
+fn table(report: &Report, places: &[usize]) -> String {
     let rows = &report.trials;
     let shown = |column: &&Column| column.place != Place::Data && !notes::is_common(column, rows);
     let columns: Vec<(&Column, Cells)> = COLUMNS
@@ -63,9 +100,9 @@ fn table(report: &Report) -> String {
         line(columns.iter().map(title)),
         line(columns.iter().map(side)),
     ];
-    for row in 0..rows.len() {
+    for row in places {
         lines.push(line(
-            columns.iter().map(|(_, cells)| cells.texts[row].clone()),
+            columns.iter().map(|(_, cells)| cells.texts[*row].clone()),
         ));
     }
     lines.join("\n")

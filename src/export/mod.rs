@@ -4,6 +4,7 @@ mod ceilings;
 mod columns;
 pub mod compare;
 mod csv;
+mod curve;
 pub mod doctor;
 mod files;
 mod human;
@@ -127,7 +128,7 @@ pub fn summary(row: &Row) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::fixture;
+    use crate::report::{fixture, several_budgets};
 
     #[test]
     fn a_format_is_known_by_its_name() {
@@ -154,6 +155,30 @@ mod tests {
     #[test]
     fn table_at_160_columns() {
         insta::assert_snapshot!(render(&fixture(), Format::Table, Some(160), false).unwrap());
+    }
+
+    #[test]
+    fn several_budgets_are_a_table_each_and_a_curve() {
+        let report = several_budgets();
+        insta::assert_snapshot!(render(&report, Format::Table, Some(120), false).unwrap());
+    }
+
+    #[test]
+    fn several_budgets_in_markdown() {
+        let report = several_budgets();
+        insta::assert_snapshot!(render(&report, Format::Markdown, None, false).unwrap());
+    }
+
+    #[test]
+    fn no_line_of_several_budgets_is_wider_than_the_terminal() {
+        for width in [60, 80, 100] {
+            let text = render(&several_budgets(), Format::Table, Some(width), false).unwrap();
+            assert!(
+                text.lines().all(|line| line.chars().count() <= width),
+                "{text}"
+            );
+            assert!(text.contains("Budget 600 MiB\n") && text.contains("What each budget buys\n"));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human;
-use crate::report::{Cost, Report, Row, hardware_price_source};
+use crate::report::{Cost, Report, Row, budgets, hardware_price_source};
 use std::collections::BTreeSet;
 
 /// The machine and what all rows have in common.
@@ -21,12 +21,37 @@ pub fn caption(report: &Report) -> Vec<String> {
     machine.extend(hardware.into_iter().flatten().cloned());
     let mut lines = vec![human::one_line(&machine.join(", "))];
     let mut common = common_settings(&report.trials);
-    common.push(format!("budget {}", human::bytes(report.budget_bytes)));
+    common.push(budget(report));
     lines.push(human::one_line(&common.join(", ")));
     if let Some(why) = &environment.cuda_unavailable {
         lines.push(human::one_line(&format!("CUDA not used: {why}")));
     }
     lines
+}
+
+/// The budget, or the budgets, in words.
+fn budget(report: &Report) -> String {
+    const MOST: usize = 8;
+    let sizes: Vec<String> = report
+        .budgets_bytes
+        .iter()
+        .map(|size| human::bytes(*size))
+        .collect();
+    match sizes.as_slice() {
+        [] | [_] => format!("budget {}", human::bytes(report.budget_bytes)),
+        all if all.len() <= MOST => format!("budgets {}", all.join(", ")),
+        [first, .., last] => format!("{} budgets from {first} to {last}", sizes.len()),
+    }
+}
+
+/// What stands over the table of one of several budgets.
+pub fn budget_title(budget: u64) -> String {
+    format!("Budget {}", human::bytes(budget))
+}
+
+/// The verdict's paragraphs: one, or with several budgets one for each and one for all.
+pub fn paragraphs(verdict: &str) -> Vec<String> {
+    verdict.lines().map(human::one_line).collect()
 }
 
 /// Settings that are the same in all rows, in words.
@@ -72,10 +97,19 @@ pub fn currency(rows: &[Row]) -> &str {
 /// Everything a reader must know besides the figures, one remark each.
 pub fn remarks(report: &Report) -> Vec<String> {
     let rows = &report.trials;
-    let mut remarks: Vec<String> = rows.iter().filter_map(failure).collect();
+    let several = budgets(rows).len() > 1;
+    let mut remarks = if several {
+        grouped_failures(rows)
+    } else {
+        rows.iter().filter_map(failure).collect()
+    };
     for row in rows {
-        let tell =
-            |warning: &String| human::one_line(&format!("{}: warning: {warning}", name(row)));
+        let name = if several {
+            name_in_budget(row)
+        } else {
+            name(row)
+        };
+        let tell = |warning: &String| human::one_line(&format!("{name}: warning: {warning}"));
         remarks.extend(row.warnings.iter().map(tell));
     }
     remarks.extend(ceilings::remarks(&report.ceilings));
@@ -96,6 +130,47 @@ pub fn remarks(report: &Report) -> Vec<String> {
 /// A row by model, form and precision.
 fn name(row: &Row) -> String {
     format!("{} {} {}", row.model, row.form, row.precision)
+}
+
+/// The same where there are several budgets.
+fn name_in_budget(row: &Row) -> String {
+    let budget = human::bytes(row.memory.budget_bytes);
+    format!("{} at {budget}", name(row))
+}
+
+/// Why rows are not `ok`, where there are several budgets. What fits none of some budgets is told once, with the reason for
+/// the largest of them.
+fn grouped_failures(rows: &[Row]) -> Vec<String> {
+    let same = |a: &Row, b: &Row| {
+        let work = |row: &Row| (row.batch, row.prompt_tokens, row.gen_tokens);
+        name(a) == name(b) && work(a) == work(b)
+    };
+    let mut told: Vec<String> = Vec::new();
+    for (place, row) in rows.iter().enumerate() {
+        if row.status != "does_not_fit" {
+            told.extend(
+                failure(row).map(|words| words.replacen(&name(row), &name_in_budget(row), 1)),
+            );
+            continue;
+        }
+        let small = |other: &&Row| other.status == "does_not_fit" && same(row, other);
+        if rows[..place].iter().any(|other| small(&other)) {
+            continue;
+        }
+        let group: Vec<&Row> = rows[place..].iter().filter(small).collect();
+        let sizes: Vec<String> = group
+            .iter()
+            .map(|row| human::bytes(row.memory.budget_bytes))
+            .collect();
+        let reason = group.last().and_then(|row| row.reason.as_deref());
+        told.push(human::one_line(&format!(
+            "{}: does not fit {}: {}",
+            name(row),
+            sizes.join(", "),
+            reason.unwrap_or("no reason was told")
+        )));
+    }
+    told
 }
 
 /// Why a row is not `ok`.
@@ -124,8 +199,13 @@ fn costs(rows: &[Row]) -> Option<String> {
         .filter_map(|row| Some((row, row.cost.as_ref()?)))
         .collect();
     let (_, first) = priced.first()?;
+    let several = budgets(rows).len() > 1;
     let one = |(row, cost): &(&Row, &Cost)| {
-        let name = name(row);
+        let name = if several {
+            name_in_budget(row)
+        } else {
+            name(row)
+        };
         format!("{name} {}", human::plain(cost.per_million_tokens))
     };
     let list: Vec<String> = priced.iter().map(one).collect();

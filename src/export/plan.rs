@@ -1,11 +1,13 @@
 //! The plan: every trial with its prediction by terms. Nothing in it was measured, and it says so.
 
-use super::human;
 use super::lists::{WIDTH, grouped, pretty, table};
+use super::notes::budget_title;
+use super::{curve, human};
 use crate::error::{Error, Result};
 use crate::model;
 use crate::plan::{Bound, Limit, Plan, PlannedTrial};
 use crate::trial::Device;
+use crate::units::Bytes;
 use serde_json::{Value, json};
 
 /// What stands over every prediction.
@@ -25,42 +27,99 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
         "predicted peak",
         "fits",
     ];
-    let rows = plan.trials.iter().map(|planned| {
-        let mut cells = vec![planned.trial.id.clone()];
-        cells.extend(terms(planned));
-        cells.push(
-            if planned.does_not_fit.is_none() {
-                "yes"
-            } else {
-                "no"
-            }
-            .to_owned(),
-        );
-        cells
-    });
-    let mut text = table(&titles, rows, 1..6);
-    for planned in &plan.trials {
-        if let Some(reason) = &planned.does_not_fit {
-            text.push_str(&format!(
-                "{}: {reason}{}\n",
-                planned.trial.id,
-                instead(planned)
-            ));
+    let mut text = String::new();
+    for budget in &plan.budgets {
+        let trials = || of_budget(plan, *budget);
+        if plan.budgets.len() > 1 {
+            text.push_str(&format!("{}\n", budget_title(budget.0)));
         }
+        let rows = trials().map(|planned| {
+            let mut cells = vec![planned.trial.id.clone()];
+            cells.extend(terms(planned));
+            cells.push(if fits(planned) { "yes" } else { "no" }.to_owned());
+            cells
+        });
+        text.push_str(&table(&titles, rows, 1..6));
+        // What does not fit the largest budget fits none.
+        for planned in trials().filter(|_| *budget == plan.largest_budget()) {
+            if let Some(reason) = &planned.does_not_fit {
+                text.push_str(&format!(
+                    "{}: {reason}{}\n",
+                    planned.trial.id,
+                    instead(planned)
+                ));
+            }
+        }
+        text.push('\n');
     }
-    let fitting = plan
-        .trials
-        .iter()
-        .filter(|planned| planned.does_not_fit.is_none());
-    text.push_str(&format!(
-        "\n{} trials on {}, {} of them predicted to fit the budget of {}. {LABEL}\n",
-        plan.trials.len(),
-        plan.device,
-        fitting.count(),
-        human::bytes(plan.budget.0),
-    ));
+    text.push_str(&summary(plan));
     text.push_str(&basis(&[plan.device]));
     Ok(text)
+}
+
+/// The trials of one budget.
+fn of_budget(plan: &Plan, budget: Bytes) -> impl Iterator<Item = &PlannedTrial> {
+    let trials = plan.trials.iter();
+    trials.filter(move |planned| planned.trial.budget == budget)
+}
+
+fn fits(planned: &PlannedTrial) -> bool {
+    planned.does_not_fit.is_none()
+}
+
+/// How many trials fit; with several budgets what each of them buys.
+fn summary(plan: &Plan) -> String {
+    let (all, device) = (plan.trials.len(), plan.device);
+    let fitting = plan.trials.iter().filter(|planned| fits(planned)).count();
+    if let [budget] = plan.budgets.as_slice() {
+        return format!(
+            "{all} trials on {device}, {fitting} of them predicted to fit the budget of {}. {LABEL}\n",
+            human::bytes(budget.0),
+        );
+    }
+    let total = |planned: &PlannedTrial| model::census(planned.spec).total;
+    let largest = |budget: &Bytes| {
+        let fitting = of_budget(plan, *budget).filter(|planned| fits(planned));
+        fitting.max_by_key(|planned| total(planned))
+    };
+    let sizes: Vec<u64> = plan
+        .budgets
+        .iter()
+        .map(|budget| largest(budget).map_or(0, total))
+        .collect();
+    let rows = plan
+        .budgets
+        .iter()
+        .zip(curve::bars(&sizes))
+        .map(|(budget, bar)| {
+            let count = of_budget(plan, *budget)
+                .filter(|planned| fits(planned))
+                .count();
+            let (name, size) = match largest(budget) {
+                Some(planned) => (planned.spec.name.clone(), grouped(total(planned))),
+                None => (human::MISSING.to_owned(), human::MISSING.to_owned()),
+            };
+            let of = all / plan.budgets.len();
+            vec![
+                human::bytes(budget.0),
+                format!("{count} of {of}"),
+                size,
+                name,
+                bar,
+            ]
+        });
+    let titles = [
+        "budget",
+        "trials",
+        "parameters",
+        "largest predicted to fit",
+        "",
+    ];
+    format!(
+        "{}\n{}\n{all} trials on {device}, {fitting} of them predicted to fit their budget. {LABEL}\n",
+        curve::TITLE,
+        table(&titles, rows, 0..3)
+    )
 }
 
 /// The terms of a prediction and their sum.
@@ -146,7 +205,8 @@ fn plan_json(plan: &Plan) -> Result<Value> {
         "label": LABEL,
         "device": plan.device,
         "device_memory": plan.device_memory,
-        "budget": plan.budget,
+        "budget": plan.largest_budget(),
+        "budgets": plan.budgets,
         "basis": basis_json(plan.device),
         "trials": trials?,
     });
@@ -162,9 +222,8 @@ mod tests {
     use super::*;
     use crate::plan::{Facts, PrecisionChoice, Request, Selection};
     use crate::trial::Form;
-    use crate::units::Bytes;
 
-    fn of(device: Device, budget: Bytes, prompt: u32, forms: &[Form]) -> Plan {
+    fn of(device: Device, budgets: &[Bytes], prompt: u32, forms: &[Form]) -> Plan {
         let request = Request {
             selection: Selection::Suite("core".into()),
             forms: forms.to_vec(),
@@ -177,7 +236,7 @@ mod tests {
             threads: None,
             cuda_graph: true,
             seed: 42,
-            budget: Some(budget),
+            budgets: budgets.to_vec(),
         };
         let facts = Facts {
             device,
@@ -189,8 +248,26 @@ mod tests {
 
     #[test]
     fn the_plan_as_a_table() {
-        let gpu = of(Device::Cuda(0), Bytes(2 << 30), 1000, &[Form::Fused]);
+        let gpu = of(Device::Cuda(0), &[Bytes(2 << 30)], 1000, &[Form::Fused]);
         insta::assert_snapshot!(plan(&gpu, false).unwrap());
+    }
+
+    #[test]
+    fn the_plan_of_several_budgets() {
+        let budgets = [Bytes(1 << 30), Bytes(3 << 30)];
+        let gpu = of(Device::Cuda(0), &budgets, 256, &[Form::Fused]);
+        insta::assert_snapshot!(plan(&gpu, false).unwrap());
+        let value: Value = serde_json::from_str(&plan(&gpu, true).unwrap()).unwrap();
+        assert_eq!(value["budgets"], json!(budgets));
+        assert_eq!(value["budget"], json!(budgets[1]));
+        let trials = value["trials"].as_array().unwrap();
+        let of = |budget: Bytes| {
+            let own = trials
+                .iter()
+                .filter(|one| one["trial"]["budget"] == json!(budget));
+            own.count()
+        };
+        assert_eq!(budgets.map(of), [trials.len() / 2; 2]);
     }
 
     #[test]
@@ -198,7 +275,7 @@ mod tests {
         let text = plan(
             &of(
                 Device::Cpu,
-                Bytes(4 << 30),
+                &[Bytes(4 << 30)],
                 256,
                 &[Form::Plain, Form::Fused],
             ),

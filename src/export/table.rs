@@ -3,8 +3,8 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::notes;
-use crate::report::{Report, Row};
+use super::{curve, notes};
+use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
 /// Blank columns between two columns.
@@ -35,12 +35,17 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     let mut blocks = vec![lines(&notes::caption(report), width, 2)];
     if !report.trials.is_empty() {
         let columns = fit(prepare(&report.trials), width);
-        blocks.push(paint(
-            &layout(&columns, report.trials.len()),
+        let laid = layout(&columns, report.trials.len());
+        blocks.extend(tables(
+            &paint(&laid, &report.trials, colour),
             &report.trials,
-            colour,
         ));
     }
+    blocks.extend(curve::columns(report).map(|columns| {
+        let columns = fit(columns, width);
+        let rows = columns.first().map_or(0, |column| column.cells.texts.len());
+        format!("{}\n{}", curve::TITLE, layout(&columns, rows).join("\n"))
+    }));
     let found = fit(ceilings::columns(&report.ceilings), width);
     if let Some(first) = found.first() {
         blocks.push(layout(&found, first.cells.texts.len()).join("\n"));
@@ -50,10 +55,30 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         report
             .verdict
             .as_ref()
-            .map(|verdict| human::wrap(&human::one_line(verdict), width, 0)),
+            .map(|verdict| lines(&notes::paragraphs(verdict), width, 0)),
     );
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
+}
+
+/// The one table, or where there are several budgets one for each, all in the same columns.
+fn tables(lines: &[String], rows: &[Row]) -> Vec<String> {
+    let budgets = budgets(rows);
+    if budgets.len() < 2 {
+        return vec![lines.join("\n")];
+    }
+    let (head, body) = lines.split_at(lines.len().saturating_sub(rows.len()));
+    let table = |budget: u64| {
+        let of_budget = body
+            .iter()
+            .zip(rows)
+            .filter(|(_, row)| row.memory.budget_bytes == budget);
+        let mut table = vec![notes::budget_title(budget)];
+        table.extend(head.iter().cloned());
+        table.extend(of_budget.map(|(line, _)| line.clone()));
+        table.join("\n")
+    };
+    budgets.into_iter().map(table).collect()
 }
 
 /// Each text wrapped, one below the other.
@@ -163,8 +188,8 @@ pub fn layout(columns: &[Prepared], rows: usize) -> Vec<String> {
     lines
 }
 
-/// The lines joined, the status at the end of each row coloured when asked for.
-fn paint(lines: &[String], rows: &[Row], colour: bool) -> String {
+/// The lines, the status at the end of each row coloured when asked for.
+fn paint(lines: &[String], rows: &[Row], colour: bool) -> Vec<String> {
     let mut lines = lines.to_vec();
     if colour {
         let body = lines.len().saturating_sub(rows.len());
@@ -175,7 +200,7 @@ fn paint(lines: &[String], rows: &[Row], colour: bool) -> String {
             }
         }
     }
-    lines.join("\n")
+    lines
 }
 
 /// ANSI colour of a status: green, yellow, dim, red.

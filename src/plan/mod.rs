@@ -2,10 +2,12 @@
 //! every rule that needs more than one argument, or the machine, is checked here.
 
 mod bounds;
+mod enforce;
 mod fit;
 mod sweep;
 
 pub use bounds::{Bound, Bounds, Limit, MOST_SEQUENCES, of as bounds_of};
+pub use enforce::{Firmness, alone, firmness};
 pub use fit::{at_least, at_most};
 pub use sweep::{find_model, lengths};
 
@@ -49,8 +51,8 @@ pub struct Request {
     pub cuda_graph: bool,
     /// Seed of the built-in weights.
     pub seed: u64,
-    /// Memory budget; `None` for all the memory of the device.
-    pub budget: Option<Bytes>,
+    /// Memory budgets in ascending order, each once; empty for all the memory of the device.
+    pub budgets: Vec<Bytes>,
 }
 
 /// Which models to run.
@@ -89,9 +91,9 @@ pub struct Plan {
     pub device: Device,
     /// All of its memory; `None` for a device that was not asked.
     pub device_memory: Option<Bytes>,
-    /// Memory budget of every trial.
-    pub budget: Bytes,
-    /// The trials.
+    /// Memory budgets in ascending order, one at least.
+    pub budgets: Vec<Bytes>,
+    /// The trials, those of the smallest budget first.
     pub trials: Vec<PlannedTrial>,
 }
 
@@ -113,15 +115,25 @@ pub struct PlannedTrial {
     pub does_not_fit: Option<String>,
 }
 
+impl PlannedTrial {
+    /// Why it is not to be run. `try_all` takes a prediction for what it is; a length that the model does not have remains.
+    pub fn refusal(&self, try_all: bool) -> Option<&str> {
+        let is_prediction = self.predicted.is_some();
+        self.does_not_fit
+            .as_deref()
+            .filter(|_| !(try_all && is_prediction))
+    }
+}
+
 /// Predicts the memory of a trial.
 pub type Predict<'a> = &'a dyn Fn(&ModelSpec, &Trial) -> Footprint;
 
 impl Plan {
     /// Expands the request into trials and judges each by its prediction.
     pub fn build(request: &Request, facts: &Facts, predict: Predict<'_>) -> Result<Plan> {
-        let budget = budget(request.budget, facts.device_memory)?;
+        let budgets = budgets(&request.budgets, facts.device_memory)?;
         let specs = sweep::select(&request.selection)?;
-        let cells = sweep::expand(&specs, request, facts, budget);
+        let cells = sweep::expand(&specs, request, facts, &budgets);
         check_positions(&request.selection, &cells)?;
         let trials = cells
             .into_iter()
@@ -129,23 +141,28 @@ impl Plan {
         Ok(Plan {
             device: facts.device,
             device_memory: facts.device_memory,
-            budget,
+            budgets,
             trials: trials.collect(),
         })
     }
+
+    /// The largest budget.
+    pub fn largest_budget(&self) -> Bytes {
+        self.budgets.last().copied().unwrap_or_default()
+    }
 }
 
-/// The budget in force: no larger than the device.
-fn budget(asked: Option<Bytes>, memory: Option<Bytes>) -> Result<Bytes> {
-    match (asked, memory) {
-        (Some(budget), Some(memory)) if budget > memory => Err(Error::Usage(format!(
+/// The budgets in force: none larger than the device.
+fn budgets(asked: &[Bytes], memory: Option<Bytes>) -> Result<Vec<Bytes>> {
+    match (asked.last(), memory) {
+        (Some(largest), Some(memory)) if *largest > memory => Err(Error::Usage(format!(
             "--vram-budget {} is more than the {} this device has; give at most {}, or leave --vram-budget out to use all of it",
-            fit::at_least(budget),
+            fit::at_least(*largest),
             fit::at_most(memory),
             fit::argument_at_most(memory),
         ))),
-        (Some(budget), _) => Ok(budget),
-        (None, Some(memory)) => Ok(memory),
+        (Some(_), _) => Ok(asked.to_vec()),
+        (None, Some(memory)) => Ok(vec![memory]),
         (None, None) => Err(Error::Usage(
             "the memory of the device is not known; say how much there is with --vram-budget"
                 .into(),
@@ -216,7 +233,7 @@ mod tests {
             threads: None,
             cuda_graph: true,
             seed: 42,
-            budget: None,
+            budgets: vec![],
         }
     }
 
@@ -255,7 +272,7 @@ mod tests {
     #[test]
     fn the_default_budget_is_the_device() {
         let plan = build(&request(&["dense-120m"])).unwrap();
-        assert_eq!(Some(plan.budget), CPU.device_memory);
+        assert_eq!(plan.budgets, [CPU.device_memory.unwrap()]);
         assert_eq!(ids(&plan), ["dense-120m/fused/fp32/b1/pp256/tg128"]);
         assert_eq!(plan.trials[0].does_not_fit, None);
         assert_eq!(
@@ -277,7 +294,7 @@ mod tests {
         let mut request = request(&["llama-1b"]);
         let error = build_on(&request, &unseen).unwrap_err().to_string();
         assert!(error.contains("--vram-budget"), "{error}");
-        request.budget = Some(Bytes(1 << 20));
+        request.budgets = vec![Bytes(1 << 20)];
         let plan = build_on(&request, &unseen).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         assert!(reason.contains("raise --vram-budget to 2358M"), "{reason}");
@@ -287,7 +304,7 @@ mod tests {
     #[test]
     fn a_budget_larger_than_the_device_names_both() {
         let mut request = request(&["dense-120m"]);
-        request.budget = Some(Bytes(9 << 30));
+        request.budgets = vec![Bytes(1 << 30), Bytes(9 << 30)];
         let text = refusal(&request);
         for part in ["9.00 GiB", "8.00 GiB", "at most 8192M"] {
             assert!(text.contains(part), "{text}");
@@ -313,6 +330,7 @@ mod tests {
         let dense = &plan.trials[0];
         assert!(dense.does_not_fit.as_ref().unwrap().contains("1024"));
         assert_eq!(dense.predicted_peak, None);
+        assert!(dense.refusal(false).is_some() && dense.refusal(true).is_some());
         assert!(plan.trials.iter().any(|one| one.does_not_fit.is_none()));
         request.selection = Selection::Suite("quick".to_owned());
         assert!(refusal(&request).contains("1024"));
@@ -321,7 +339,7 @@ mod tests {
     #[test]
     fn a_trial_too_large_stays_and_says_what_would_fit() {
         let mut request = request(&["llama-1b"]);
-        request.budget = Some(Bytes::GIB);
+        request.budgets = vec![Bytes::GIB];
         let plan = build(&request).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         for part in [
@@ -334,12 +352,37 @@ mod tests {
             assert!(reason.contains(part), "{reason}");
         }
         assert!(!reason.contains("tiny"), "{reason}");
+        assert_eq!(plan.trials[0].refusal(false), Some(reason));
+        assert_eq!(plan.trials[0].refusal(true), None);
+    }
+
+    #[test]
+    fn several_budgets_are_run_from_the_smallest_and_told_apart_in_the_ids() {
+        let mut request = request(&["llama-1b", "dense-120m"]);
+        request.budgets = vec![Bytes(1536 << 20), Bytes(6 << 30)];
+        let plan = build(&request).unwrap();
+        assert_eq!(
+            ids(&plan),
+            [
+                "llama-1b/fused/fp32/b1/pp256/tg128/vram1536M",
+                "dense-120m/fused/fp32/b1/pp256/tg128/vram1536M",
+                "llama-1b/fused/fp32/b1/pp256/tg128/vram6G",
+                "dense-120m/fused/fp32/b1/pp256/tg128/vram6G",
+            ]
+        );
+        let fits: Vec<bool> = plan
+            .trials
+            .iter()
+            .map(|one| one.does_not_fit.is_none())
+            .collect();
+        assert_eq!(fits, [false, true, true, true]);
+        assert_eq!(plan.largest_budget(), Bytes(6 << 30));
     }
 
     #[test]
     fn half_the_precision_is_offered_when_it_fits() {
         let mut request = request(&["llama-1b"]);
-        request.budget = Some(Bytes(3 << 30));
+        request.budgets = vec![Bytes(3 << 30)];
         let plan = build(&request).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         assert!(reason.contains("llama-1b in fp16 would fit"), "{reason}");
@@ -348,7 +391,7 @@ mod tests {
     #[test]
     fn when_nothing_fits_the_reason_says_so() {
         let mut request = request(&["llama-1b"]);
-        request.budget = Some(Bytes(10 << 20));
+        request.budgets = vec![Bytes(10 << 20)];
         let plan = build(&request).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         assert!(reason.contains("no built-in model"), "{reason}");

@@ -40,8 +40,30 @@ pub fn find_model(name: &str) -> Result<&'static ModelSpec> {
     })
 }
 
-/// All combinations: model, then form, precision, batch, prompt length, generated tokens, each in the order given.
+/// All combinations: budget, then model, form, precision, batch, prompt length, generated tokens, each in the order given.
+/// Where there are several budgets, each is a part of its trials' ids.
 pub fn expand(
+    specs: &[&'static ModelSpec],
+    request: &Request,
+    facts: &Facts,
+    budgets: &[Bytes],
+) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for budget in budgets {
+        let mut of_budget = in_budget(specs, request, facts, *budget);
+        if budgets.len() > 1 {
+            let suffix = format!("/vram{}", argument(*budget));
+            of_budget
+                .iter_mut()
+                .for_each(|(_, trial)| trial.id.push_str(&suffix));
+        }
+        cells.append(&mut of_budget);
+    }
+    cells
+}
+
+/// The cells of one budget.
+fn in_budget(
     specs: &[&'static ModelSpec],
     request: &Request,
     facts: &Facts,
@@ -132,6 +154,18 @@ fn trial(
     }
 }
 
+/// A size as an argument of `--vram-budget`, exactly and in the largest unit: `4G`, `1536M`.
+fn argument(size: Bytes) -> String {
+    let units = [(30, "G"), (20, "M"), (10, "K")];
+    let whole = units
+        .iter()
+        .find(|(shift, _)| size.0 > 0 && size.0.trailing_zeros() >= *shift);
+    match whole {
+        Some((shift, unit)) => format!("{}{unit}", size.0 >> shift),
+        None => format!("{}B", size.0),
+    }
+}
+
 /// The element type meant on this device.
 fn resolve(choice: PrecisionChoice, device: Device) -> Precision {
     match (choice, device) {
@@ -180,7 +214,7 @@ mod tests {
             threads: None,
             cuda_graph: true,
             seed: 42,
-            budget: None,
+            budgets: vec![],
         }
     }
 
@@ -189,7 +223,7 @@ mod tests {
             &select(&request.selection).unwrap(),
             request,
             &GPU,
-            Bytes(16 << 30),
+            &[Bytes(16 << 30)],
         )
     }
 
@@ -216,6 +250,20 @@ mod tests {
             "dense-120m/fused/fp16/b1/pp256/tg128",
         ];
         assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn a_budget_in_an_id_is_exact_and_short() {
+        let cases = [
+            (4 << 30, "4G"),
+            (3 << 29, "1536M"),
+            (5 << 10, "5K"),
+            ((1 << 30) + 1, "1073741825B"),
+            (0, "0B"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(argument(Bytes(bytes)), text);
+        }
     }
 
     #[test]
@@ -255,16 +303,19 @@ mod tests {
             batches in prop::collection::vec(1u32..6, 1..5),
             prompts in prop::collection::vec(1u32..9, 0..4),
             generated in prop::collection::vec(1u32..9, 0..4),
+            budgets in prop::collection::btree_set(1u64..9, 1..4),
         ) {
             let mut request = request(models.iter().map(|at| builtin()[*at].name.clone()).collect());
             (request.batches, request.prompt_tokens, request.gen_tokens) = (batches, prompts, generated);
+            let budgets: Vec<_> = budgets.into_iter().map(|count| Bytes(count << 29)).collect();
+            let cells = |request: &Request| expand(&select(&request.selection).unwrap(), request, &GPU, &budgets);
             let (first, second) = (cells(&request), cells(&request));
             prop_assert_eq!(&first, &second);
             let ids: HashSet<_> = first.iter().map(|(_, trial)| &trial.id).collect();
             prop_assert_eq!(ids.len(), first.len());
             let distinct = |items: &[u32]| items.iter().collect::<HashSet<_>>().len().max(1);
             let models: HashSet<_> = models.into_iter().collect();
-            let expected = models.len() * 2 * distinct(&request.batches)
+            let expected = budgets.len() * models.len() * 2 * distinct(&request.batches)
                 * distinct(&request.prompt_tokens) * distinct(&request.gen_tokens);
             prop_assert_eq!(first.len(), expected);
         }

@@ -1,5 +1,6 @@
 //! What the driver's management library (NVML) says about its GPUs: every query with its answer or the reason there is none.
 
+use crate::trial::GpuProcess;
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -75,15 +76,6 @@ pub struct DeviceMemory {
     pub total: Bytes,
     /// What nobody uses.
     pub free: Bytes,
-}
-
-/// A process on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GpuProcess {
-    /// Its number, as the driver counts them.
-    pub pid: u32,
-    /// Its memory on the GPU, where the driver tells.
-    pub bytes: Option<Bytes>,
 }
 
 /// Stands for a query that was not made.

@@ -366,6 +366,7 @@ mod tests {
         broken.repetitions.clear();
         broken.outcome = Outcome::OutOfMemory {
             phase: Phase::Decode,
+            requested: None,
             reason: "no room".to_owned(),
         };
         assert!(energy(&broken).unwrap_err().contains("out_of_memory"));

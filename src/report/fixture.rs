@@ -47,6 +47,7 @@ pub fn reading(phase: Phase, anon: u64, file: u64) -> MemoryReading {
         rss_file: Some(Bytes(file << 20)),
         device_process: None,
         device_used: None,
+        arena: None,
     }
 }
 
@@ -77,6 +78,9 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             weights: Bytes(weights_mib << 20),
             kv_cache: Bytes(27 << 20),
             io_buffers: Bytes(1 << 20),
+            weights_taken: None,
+            buffers_taken: None,
+            arena_limit: None,
             largest_tensor: Bytes(147 << 20),
             kv_mode: "in place".to_owned(),
             placement: Some(Placement {
@@ -94,6 +98,8 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             reading(Phase::Prefill, 103, 24 + weights_mib),
             reading(Phase::Decode, 99, 24 + weights_mib),
         ],
+        enforcement: None,
+        others: None,
         power: PowerLog::default(),
         first_ids: vec![17, 4, 99],
         wall: Some(Nanos(9_876_543_210)),
@@ -189,7 +195,7 @@ pub fn head() -> ReportHead {
             provider_in_use: Some("CPUExecutionProvider".to_owned()),
             ..Environment::default()
         },
-        budget: Bytes(4 << 30),
+        budgets: vec![Bytes(4 << 30)],
         seed: 1,
         tokenizer: "rules".to_owned(),
     }
@@ -248,4 +254,52 @@ pub fn fixture() -> Report {
         )
     });
     build(&head(), rows.collect())
+}
+
+/// A finished report of three budgets: in the smallest nothing fits, in the next one the dense model does, in the largest
+/// the rows are those of [`fixture`].
+pub fn several_budgets() -> Report {
+    let whole = fixture();
+    let budgets = [300 << 20, 600 << 20, 4 << 30];
+    let mut rows = Vec::new();
+    for budget in budgets {
+        for row in &whole.trials {
+            let mut row = row.clone();
+            row.memory.budget_bytes = budget;
+            row.id.push_str(&format!("/vram{}M", budget >> 20));
+            let need = row.memory.predicted_peak_bytes.unwrap_or(0);
+            if need > budget {
+                let trial = Trial {
+                    id: row.id.clone(),
+                    budget: Bytes(budget),
+                    ..trial(&row.model, row.gen_tokens)
+                };
+                let reason = format!(
+                    "is predicted to need {} MiB; no model fits {} MiB",
+                    need >> 20,
+                    budget >> 20
+                );
+                let result = TrialResult {
+                    wall: None,
+                    ..broken(trial, Outcome::DoesNotFit { reason })
+                };
+                let weights = Bytes(row.llama_bench.model_size);
+                let predicted = row.memory.predicted_peak_bytes.map(Bytes);
+                row = super::row(
+                    &result,
+                    row.params,
+                    weights,
+                    predicted,
+                    &CostInputs::default(),
+                    None,
+                );
+            }
+            rows.push(row);
+        }
+    }
+    let head = ReportHead {
+        budgets: budgets.map(Bytes).to_vec(),
+        ..head()
+    };
+    build(&head, rows)
 }

@@ -1,8 +1,10 @@
 //! Memory readings to the memory figures of a row. Every figure says in `method` where it comes from; one that cannot be
 //! had is `None` with its reason.
 
+mod breakdown;
+
 use super::schema::MemoryRow;
-use crate::trial::{Device, LoadFacts, MemoryReading, Phase, TrialResult};
+use crate::trial::{Device, Enforce, LoadFacts, MemoryReading, Phase, TrialResult};
 use crate::units::Bytes;
 
 /// How memory in use is read off a reading.
@@ -75,8 +77,12 @@ impl Gauge {
     }
 }
 
-/// What every method shares.
-const SIZES: &str = "weights and kv are sizes of buffers, not readings, and mapped weights need not all be resident; unaccounted = peak - (weights + kv + activations + runtime) and may be negative";
+/// What the other methods share.
+const SIZES: &str = "weights and kv are sizes of buffers, not readings, and mapped weights need not all be resident";
+
+/// What all methods share.
+const REST: &str =
+    "unaccounted = loaded peak - (weights + kv + activations + runtime) and may be negative";
 
 /// The reading of the empty worker.
 fn first_of_start(readings: &[MemoryReading]) -> Option<&MemoryReading> {
@@ -168,7 +174,42 @@ fn unaccounted(row: &MemoryRow) -> Option<i64> {
         row.runtime_bytes?,
     ];
     let sum: i128 = parts.iter().map(|part| i128::from(*part)).sum();
-    i64::try_from(i128::from(row.peak_bytes?) - sum).ok()
+    i64::try_from(i128::from(row.loaded_peak_bytes?) - sum).ok()
+}
+
+/// Phases with a model in memory.
+const LOADED: [Phase; 5] = [
+    Phase::Load,
+    Phase::Check,
+    Phase::Warmup,
+    Phase::Prefill,
+    Phase::Decode,
+];
+
+/// The phase of the largest use.
+fn peak_phase(result: &TrialResult, gauge: Gauge) -> Option<Phase> {
+    let told = result.memory.iter();
+    let told = told.filter_map(|look| Some((gauge.raw(look)?, look.phase)));
+    // Of equals the first: that is when it was reached.
+    let most = told.reduce(|most, look| if look.0 > most.0 { look } else { most });
+    most.map(|(_, phase)| phase)
+}
+
+/// Use at the last reading.
+fn steady(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
+    let base = gauge.base(&result.memory)?;
+    let last = result
+        .memory
+        .iter()
+        .rev()
+        .find_map(|look| gauge.raw(look))?;
+    Some(last.saturating_sub(base))
+}
+
+/// The largest fall of the device's free memory below that of the first reading.
+fn free_memory_drop(result: &TrialResult) -> Option<Bytes> {
+    let told = || result.memory.iter().filter_map(|look| look.device_used);
+    Some(told().max()?.saturating_sub(told().next()?))
 }
 
 /// The memory of a trial that has not run: the budget, and the prediction.
@@ -186,22 +227,59 @@ pub fn measured(result: &TrialResult, predicted_peak: Option<Bytes>) -> MemoryRo
     let gauge = Gauge::of(result.trial.device, &result.memory);
     let load = result.load.as_ref();
     let of_load = |part: fn(&LoadFacts) -> Bytes| load.map(|facts| part(facts).0);
+    let most = |phases: &[Phase]| highest(result, gauge, phases).map(|bytes| bytes.0);
+    let arena = breakdown::arena(result);
+    let enforcement = result.enforcement.as_ref();
     let mut row = MemoryRow {
         peak_bytes: peak(result, gauge).map(|bytes| bytes.0),
+        peak_phase: peak_phase(result, gauge).map(|phase| phase.to_string()),
+        loaded_peak_bytes: most(&LOADED),
+        prefill_peak_bytes: most(&[Phase::Prefill]),
+        decode_peak_bytes: most(&[Phase::Decode]),
+        steady_bytes: steady(result, gauge).map(|bytes| bytes.0),
         weights_bytes: of_load(|facts| facts.weights),
         kv_bytes: of_load(|facts| facts.kv_cache),
         activations_bytes: activations(result, gauge).map(|bytes| bytes.0),
         runtime_bytes: runtime(result, gauge).map(|bytes| bytes.0),
+        arena_reserved_bytes: arena.map(|facts| facts.reserved),
+        arena_live_peak_bytes: arena.map(|facts| facts.live_peak),
+        arena_decode_live_peak_bytes: arena.and_then(|facts| facts.decode_live_peak),
+        arena_limit_bytes: load.and_then(|facts| Some(facts.arena_limit?.0)),
+        free_memory_drop_bytes: free_memory_drop(result).map(|bytes| bytes.0),
+        enforced: enforcement.map(|held| enforced(held.mode).to_owned()),
+        enforced_how: enforcement.map(|held| held.how.clone()),
+        left_free_bytes: enforcement.and_then(|held| Some(held.left_free?.0)),
+        other_processes: result.others.clone().and_then(Result::ok),
         load_peak_anon_bytes: load_peak(result, |look| look.rss_anon).map(|bytes| bytes.0),
         load_peak_file_bytes: load_peak(result, |look| look.rss_file).map(|bytes| bytes.0),
         largest_tensor_bytes: of_load(|facts| facts.largest_tensor),
+        readings: result.memory.clone(),
         ..planned(result.trial.budget, predicted_peak)
     };
+    let parts = breakdown::parts(result, gauge);
+    if let Some(parts) = parts {
+        row.weights_bytes = Some(parts.weights);
+        row.kv_bytes = Some(parts.kv);
+        row.activations_bytes = Some(parts.activations);
+        row.runtime_bytes = Some(parts.runtime);
+        row.runtime_context_bytes = Some(parts.context);
+        row.runtime_libraries_bytes = Some(parts.libraries);
+    }
     row.unaccounted_bytes = unaccounted(&row);
     if !result.memory.is_empty() {
-        row.method = format!("{}; {SIZES}", gauge.method());
+        row.method = match parts {
+            Some(_) => format!("{}; {REST}", breakdown::METHOD),
+            None => format!("{}; {SIZES}; {REST}", gauge.method()),
+        };
     }
     row
+}
+
+fn enforced(mode: Enforce) -> &'static str {
+    match mode {
+        Enforce::Hard => "hard",
+        Enforce::Soft => "soft",
+    }
 }
 
 /// What is null in the memory of an ended trial, with the reason.
@@ -216,12 +294,53 @@ pub fn missing(result: &TrialResult, row: &MemoryRow) -> Vec<(&'static str, Stri
         }
     };
     let not_loaded = || "the model was not loaded".to_owned();
+    let cpu = result.trial.device == Device::Cpu;
+    let gpu_only = |otherwise: &str| match cpu {
+        true => "the trial ran on the CPU".to_owned(),
+        false => otherwise.to_owned(),
+    };
+    let no_arena = || {
+        "no word of the runtime's arena (ONNX Runtime tells from 1.23 on, once it has a session)"
+            .to_owned()
+    };
     let parts = || "one of the parts or the peak is not known".to_owned();
     let load = "load phase".to_owned();
-    let fields: [(&'static str, bool, String); 10] = [
+    let no_limit =
+        "the arena was not limited: the driver does not tell what the process held before";
+    let no_force = "no memory was taken away from the GPU";
+    let strangers = match &result.others {
+        Some(Err(cause)) => cause.as_str(),
+        _ => "NVML could not be asked",
+    };
+    let fields: [(&'static str, bool, String); 26] = [
         (
             "memory.peak_bytes",
             row.peak_bytes.is_none(),
+            reading("whole trial"),
+        ),
+        (
+            "memory.peak_phase",
+            row.peak_phase.is_none(),
+            reading("whole trial"),
+        ),
+        (
+            "memory.loaded_peak_bytes",
+            row.loaded_peak_bytes.is_none(),
+            reading("load phase or later"),
+        ),
+        (
+            "memory.prefill_peak_bytes",
+            row.prefill_peak_bytes.is_none(),
+            reading("timed prefill"),
+        ),
+        (
+            "memory.decode_peak_bytes",
+            row.decode_peak_bytes.is_none(),
+            reading("timed decode"),
+        ),
+        (
+            "memory.steady_bytes",
+            row.steady_bytes.is_none(),
             reading("whole trial"),
         ),
         (
@@ -241,9 +360,65 @@ pub fn missing(result: &TrialResult, row: &MemoryRow) -> Vec<(&'static str, Stri
             reading("runtime phase"),
         ),
         (
+            "memory.runtime_context_bytes",
+            row.runtime_context_bytes.is_none(),
+            gpu_only("the driver or the runtime does not tell enough to know the parts"),
+        ),
+        (
+            "memory.runtime_libraries_bytes",
+            row.runtime_libraries_bytes.is_none(),
+            gpu_only("the driver or the runtime does not tell enough to know the parts"),
+        ),
+        (
             "memory.unaccounted_bytes",
             row.unaccounted_bytes.is_none(),
             parts(),
+        ),
+        (
+            "memory.arena_reserved_bytes",
+            row.arena_reserved_bytes.is_none(),
+            no_arena(),
+        ),
+        (
+            "memory.arena_live_peak_bytes",
+            row.arena_live_peak_bytes.is_none(),
+            no_arena(),
+        ),
+        (
+            "memory.arena_decode_live_peak_bytes",
+            row.arena_decode_live_peak_bytes.is_none(),
+            "no decode step ran before the first prompt: one does where a CUDA graph is captured"
+                .to_owned(),
+        ),
+        (
+            "memory.arena_limit_bytes",
+            row.arena_limit_bytes.is_none(),
+            gpu_only(no_limit),
+        ),
+        (
+            "memory.free_memory_drop_bytes",
+            row.free_memory_drop_bytes.is_none(),
+            gpu_only("the device does not tell its free memory"),
+        ),
+        (
+            "memory.enforced",
+            row.enforced.is_none(),
+            "the trial was not started".to_owned(),
+        ),
+        (
+            "memory.enforced_how",
+            row.enforced_how.is_none(),
+            "the trial was not started".to_owned(),
+        ),
+        (
+            "memory.left_free_bytes",
+            row.left_free_bytes.is_none(),
+            gpu_only(no_force),
+        ),
+        (
+            "memory.other_processes",
+            row.other_processes.is_none(),
+            gpu_only(strangers),
         ),
         (
             "memory.load_peak_anon_bytes",
@@ -315,7 +490,12 @@ mod tests {
         let sum: u64 = parts.into_iter().flatten().sum();
         let rest = row.unaccounted_bytes.unwrap();
         assert_eq!(sum as i64 + rest, row.peak_bytes.unwrap() as i64);
-        assert_eq!(missing(&result, &row).len(), 1);
+        let told: Vec<_> = missing(&result, &row)
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        assert!(!told.contains(&"memory.steady_bytes"), "{told:?}");
+        assert!(told.contains(&"memory.left_free_bytes"), "{told:?}");
     }
 
     #[test]
@@ -337,7 +517,7 @@ mod tests {
         result.load = None;
         let row = measured(&result, None);
         assert_eq!((row.peak_bytes, row.unaccounted_bytes), (None, None));
-        assert_eq!(missing(&result, &row).len(), 10);
+        assert_eq!(missing(&result, &row).len(), 26);
         assert_eq!(row.method, "not measured");
     }
 

@@ -1,5 +1,6 @@
 //! Door of the report room: from raw trial results to everything an exporter may know. Pure; nothing is measured here.
 
+mod budgets;
 pub mod ceilings;
 mod codec;
 pub mod compare;
@@ -15,11 +16,12 @@ mod state;
 mod verdict;
 mod warnings;
 
+pub use budgets::{Step, of as budgets, steps};
 pub use ceilings::{Ceiling, CeilingTrial, LargerModel};
 pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
-pub use fixture::fixture;
+pub use fixture::{fixture, several_budgets};
 pub use row::{pending_row, row};
 pub use schema::*;
 
@@ -36,8 +38,8 @@ pub struct ReportHead {
     pub started_utc: String,
     /// The machine.
     pub environment: Environment,
-    /// Memory budget of the run.
-    pub budget: Bytes,
+    /// Memory budgets of the run in ascending order, one at least.
+    pub budgets: Vec<Bytes>,
     /// Seed of the built-in weights.
     pub seed: u64,
     /// Tokenizer in use.
@@ -54,7 +56,8 @@ pub fn build(head: &ReportHead, rows: Vec<Row>) -> Report {
         started_utc: head.started_utc.clone(),
         finished: rows.iter().all(|row| row.status != "pending"),
         environment: head.environment.clone(),
-        budget_bytes: head.budget.0,
+        budget_bytes: head.budgets.last().map_or(0, |budget| budget.0),
+        budgets_bytes: head.budgets.iter().map(|budget| budget.0).collect(),
         seed: head.seed,
         tokenizer: head.tokenizer.clone(),
         verdict: verdict::verdict(&rows),

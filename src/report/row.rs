@@ -65,6 +65,7 @@ pub fn row(
         status: result.outcome.status().to_owned(),
         reason: result.outcome.reason().map(str::to_owned),
         failed_phase: failed_phase(&result.outcome),
+        failed_bytes: failed_bytes(&result.outcome),
         stderr_tail: stderr_tail(&result.outcome),
         load_ms: result
             .load
@@ -80,7 +81,7 @@ pub fn row(
         cost: price,
         check: result.check.as_ref().map(check),
         first_ids: result.first_ids.clone(),
-        warnings: warnings::warnings(result),
+        warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
         kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
         placement: result
@@ -115,6 +116,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         status: "pending".to_owned(),
         reason: None,
         failed_phase: None,
+        failed_bytes: None,
         stderr_tail: None,
         llama_bench: llama_bench(trial, &params, weight_bytes),
         params,
@@ -210,6 +212,14 @@ fn failed_phase(outcome: &Outcome) -> Option<String> {
     }
 }
 
+/// The size at which a trial ran out of memory.
+fn failed_bytes(outcome: &Outcome) -> Option<u64> {
+    match outcome {
+        Outcome::OutOfMemory { requested, .. } => requested.map(|bytes| bytes.0),
+        _ => None,
+    }
+}
+
 /// What a crashed worker left on stderr.
 fn stderr_tail(outcome: &Outcome) -> Option<String> {
     match outcome {
@@ -269,7 +279,19 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
         None => ("no decode speed to compute it from", no_decode(result)),
     };
     let not_started = "the trial was not started";
+    let unsized_refusal = matches!(
+        result.outcome,
+        Outcome::OutOfMemory {
+            requested: None,
+            ..
+        }
+    );
     let fields = [
+        (
+            "failed_bytes",
+            unsized_refusal,
+            "the runtime's message names no size".to_owned(),
+        ),
         ("placement", row.placement.is_none(), no_placement(result)),
         (
             "outside_run_share",
@@ -370,7 +392,7 @@ mod tests {
     /// Names of the timing fields and the like that are null in the row.
     fn nulls(row: &Row) -> Vec<String> {
         let value = serde_json::to_value(row).unwrap();
-        let unmeasured = ["reason", "failed_phase", "stderr_tail"];
+        let unmeasured = ["reason", "failed_phase", "failed_bytes", "stderr_tail"];
         let top = value.as_object().unwrap().iter();
         let mut names: Vec<String> = top
             .filter(|(name, value)| value.is_null() && !unmeasured.contains(&name.as_str()))
@@ -429,6 +451,22 @@ mod tests {
         );
         assert_eq!(row.stderr_tail.as_deref(), Some("boom"));
         assert_eq!(row.decode_tok_s.unwrap().n, 2);
+    }
+
+    #[test]
+    fn what_ran_out_of_memory_keeps_its_size_or_says_that_none_was_told() {
+        let mut result = fixture::result("m", 8);
+        for (requested, told) in [(Some(Bytes(77)), false), (None, true)] {
+            result.outcome = Outcome::OutOfMemory {
+                phase: Phase::Load,
+                requested,
+                reason: "no room".to_owned(),
+            };
+            let row = row_of(&result);
+            assert_eq!(row.failed_bytes, requested.map(|bytes| bytes.0));
+            assert_eq!(row.failed_phase.as_deref(), Some("load"));
+            assert_eq!(row.not_measured.contains_key("failed_bytes"), told);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::Placement;
+use crate::trial::{GpuProcess, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -23,8 +23,11 @@ pub struct Report {
     pub finished: bool,
     /// The machine.
     pub environment: Environment,
-    /// Memory budget of the run.
+    /// Memory budget of the run, the largest where there are several.
     pub budget_bytes: u64,
+    /// All memory budgets in ascending order; empty in files of before there could be several.
+    #[serde(default)]
+    pub budgets_bytes: Vec<u64>,
     /// Seed of the built-in weights.
     pub seed: u64,
     /// Tokenizer in use.
@@ -132,6 +135,9 @@ pub struct Row {
     pub reason: Option<String>,
     /// Phase in which it ended, when not `ok`.
     pub failed_phase: Option<String>,
+    /// When it ran out of memory: the size that was refused, or all that it had taken where that was over the budget.
+    #[serde(default)]
+    pub failed_bytes: Option<u64>,
     /// Last lines of the worker's stderr, when it crashed.
     pub stderr_tail: Option<String>,
     /// Parameter counts.
@@ -223,11 +229,26 @@ pub struct Quantiles {
     pub max: f64,
 }
 
-/// Memory of one trial, in bytes. `peak = weights + kv + activations + runtime + unaccounted`.
+/// Memory of one trial, in bytes. `loaded_peak = weights + kv + activations + runtime + unaccounted`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct MemoryRow {
-    /// Largest use, as `method` says, above the empty worker's on the CPU.
+    /// Largest use, as `method` says, above the empty worker's on the CPU. What the budget is held against.
     pub peak_bytes: Option<u64>,
+    /// Phase in which that was.
+    #[serde(default)]
+    pub peak_phase: Option<String>,
+    /// Largest use from the load on; less than `peak_bytes` where making the CUDA context took more for a moment.
+    #[serde(default)]
+    pub loaded_peak_bytes: Option<u64>,
+    /// Largest use in the timed prefill phases.
+    #[serde(default)]
+    pub prefill_peak_bytes: Option<u64>,
+    /// Largest use in the timed decode phases.
+    #[serde(default)]
+    pub decode_peak_bytes: Option<u64>,
+    /// Use at the end.
+    #[serde(default)]
+    pub steady_bytes: Option<u64>,
     /// Weights.
     pub weights_bytes: Option<u64>,
     /// KV cache buffers.
@@ -236,10 +257,43 @@ pub struct MemoryRow {
     pub activations_bytes: Option<u64>,
     /// The runtime itself: library, context, modules.
     pub runtime_bytes: Option<u64>,
+    /// Of the runtime, on a GPU: the CUDA context.
+    #[serde(default)]
+    pub runtime_context_bytes: Option<u64>,
+    /// Of the runtime, on a GPU: what loading and first runs added to it, such as kernels, cuBLAS and captured graphs.
+    #[serde(default)]
+    pub runtime_libraries_bytes: Option<u64>,
     /// What is left to reach the peak.
     pub unaccounted_bytes: Option<i64>,
+    /// What the runtime's arena holds of the device.
+    #[serde(default)]
+    pub arena_reserved_bytes: Option<u64>,
+    /// The most of it that was in use at once.
+    #[serde(default)]
+    pub arena_live_peak_bytes: Option<u64>,
+    /// The same with decode steps alone, before the first prompt.
+    #[serde(default)]
+    pub arena_decode_live_peak_bytes: Option<u64>,
+    /// Limit that was set to the arena: what weights, caches and context left of the budget.
+    #[serde(default)]
+    pub arena_limit_bytes: Option<u64>,
+    /// Cross-check: the largest drop of the device's free memory since the start, whoever caused it.
+    #[serde(default)]
+    pub free_memory_drop_bytes: Option<u64>,
     /// The budget.
     pub budget_bytes: u64,
+    /// How the budget was held: `hard` or `soft`.
+    #[serde(default)]
+    pub enforced: Option<String>,
+    /// By what means.
+    #[serde(default)]
+    pub enforced_how: Option<String>,
+    /// Device memory that was left free for the trial, where memory was taken away.
+    #[serde(default)]
+    pub left_free_bytes: Option<u64>,
+    /// Other processes that were on the GPU.
+    #[serde(default)]
+    pub other_processes: Option<Vec<GpuProcess>>,
     /// Predicted peak, before the trial; an estimate.
     pub predicted_peak_bytes: Option<u64>,
     /// Peak of host memory while loading, anonymous part, above the empty worker's.
@@ -250,6 +304,9 @@ pub struct MemoryRow {
     pub largest_tensor_bytes: Option<u64>,
     /// Where each figure comes from.
     pub method: String,
+    /// The readings behind the figures: of each phase the first, the last and the largest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub readings: Vec<MemoryReading>,
 }
 
 /// Energy from the start of the first timed prefill to the end of the last timed decode.

@@ -1,6 +1,7 @@
 //! The conclusion of a run in one paragraph. Every figure is one of the rows' or a ratio of two of them, and only rows of
 //! equal device, form, precision, batch and lengths are compared.
 
+use super::budgets::{self, is_inside};
 use super::schema::Row;
 
 /// A row is a Mixture-of-Experts one when less than this share of its parameters takes part for one token.
@@ -16,6 +17,9 @@ pub fn verdict(rows: &[Row]) -> Option<String> {
     if ended == 0 {
         return None;
     }
+    if budgets::of(rows).len() > 1 {
+        return Some(of_several(rows, ended));
+    }
     let mut sentences = vec![counts(rows, ended)];
     sentences.extend(fits(rows));
     sentences.extend(misfits(rows));
@@ -25,6 +29,34 @@ pub fn verdict(rows: &[Row]) -> Option<String> {
         sentences.extend(dense_against_moe(&group));
     }
     Some(sentences.join(" "))
+}
+
+/// With several budgets: a line for the whole, one for each budget, and the comparisons within the largest budget, where
+/// most models ran.
+fn of_several(rows: &[Row], ended: usize) -> String {
+    let mut lines = vec![counts(rows, ended)];
+    let mut last = Vec::new();
+    for budget in budgets::of(rows) {
+        let of_budget = rows.iter().filter(|row| row.memory.budget_bytes == budget);
+        last = of_budget.cloned().collect::<Vec<Row>>();
+        let mut sentences: Vec<String> = fits(&last).into_iter().collect();
+        sentences.extend(broken(&last));
+        let groups = groups(&last);
+        if let [group] = groups.as_slice() {
+            sentences.extend(best(group));
+        }
+        lines.push(sentences.join(" "));
+    }
+    let compared: Vec<String> = groups(&last).iter().flat_map(dense_against_moe).collect();
+    if !compared.is_empty() {
+        let largest = last.first().map_or(0, |row| row.memory.budget_bytes);
+        lines.push(format!(
+            "Compared in the largest budget, {}. {}",
+            bytes(largest),
+            compared.join(" ")
+        ));
+    }
+    lines.join("\n")
 }
 
 /// Rows that may be compared with each other.
@@ -97,17 +129,11 @@ fn listed(mut names: Vec<String>) -> String {
     names.join(", ")
 }
 
-/// Whether a row ran inside its budget.
-fn inside(row: &Row) -> bool {
-    let peak = row.memory.peak_bytes;
-    row.status == "ok" && peak.is_none_or(|peak| peak <= row.memory.budget_bytes)
-}
-
 /// Which models ran inside the budget.
 fn fits(rows: &[Row]) -> Option<String> {
     let names: Vec<String> = rows
         .iter()
-        .filter(|row| inside(row))
+        .filter(|row| is_inside(row))
         .map(|row| row.model.clone())
         .collect();
     let budget = bytes(rows.first()?.memory.budget_bytes);
@@ -119,7 +145,7 @@ fn fits(rows: &[Row]) -> Option<String> {
 
 /// Which rows did not fit, and why.
 fn misfits(rows: &[Row]) -> Option<String> {
-    let over = |row: &Row| row.status == "ok" && !inside(row);
+    let over = |row: &Row| row.status == "ok" && !is_inside(row);
     let clause = |row: &Row| {
         let why = match &row.reason {
             Some(reason) => one_clause(reason),
@@ -400,6 +426,21 @@ mod tests {
     #[test]
     fn the_fixture_in_words() {
         insta::assert_snapshot!(after(|_| ()), @"2 of 4 trials ran to the end. Within the budget of 4.00 GiB: dense-120m, moe-120m-total. Did not fit: llama-1b fused fp32 (needs 4.71 GiB (predicted) of 4.00 GiB). Not measured: granite-1b-a400m fused fp32 (crashed in phase load). Fastest decode moe-120m-total at 100 tok/s; smallest peak dense-120m at 593 MiB. At about equal total parameters (moe-120m-total 126 M against dense-120m 124 M) the MoE decodes at 2.48 times the dense speed, with 1.01 times the peak memory. No dense and MoE model with about the same active parameters both ran.");
+    }
+
+    #[test]
+    fn each_of_several_budgets_has_a_line() {
+        let text = crate::report::several_budgets().verdict.unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 5, "{text}");
+        assert_eq!(lines[0], "3 of 12 trials ran to the end.");
+        assert!(lines[1].starts_with("No model ran within the budget of 300 MiB."));
+        assert!(lines[2].starts_with("Within the budget of 600 MiB: dense-120m."));
+        assert!(
+            lines[3].contains("4.00 GiB: dense-120m, moe-120m-total.")
+                && lines[3].contains("Fastest decode")
+        );
+        assert!(lines[4].contains("2.48 times the dense speed"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a reader of a row must know before believing it, each with what to do about it.
 
+use super::schema::MemoryRow;
 use super::{metrics, state};
 use crate::stats;
 use crate::trial::{Outcome, TrialResult, slowing};
@@ -10,9 +11,12 @@ const SLOW_FIRST_RUN: f64 = 2.0;
 const UNSTEADY: f64 = 0.05;
 
 /// The warnings of one trial.
-pub fn warnings(result: &TrialResult) -> Vec<String> {
+pub fn warnings(result: &TrialResult, memory: &MemoryRow) -> Vec<String> {
     [
         unfinished(result),
+        unaccounted(memory),
+        disagreeing(memory),
+        not_alone(memory),
         failed_check(result),
         outliers(result),
         slow_first_run(result),
@@ -30,6 +34,61 @@ fn unfinished(result: &TrialResult) -> Option<String> {
     let early = result.outcome != Outcome::Ok && done > 0 && done < wanted;
     early.then(|| {
         format!("only {done} of {wanted} timed repetitions were finished; the figures are of those")
+    })
+}
+
+/// Memory that is nobody's, above which a breakdown is not to be trusted: this part of the peak, or so much.
+const REST_SHARE: f64 = 0.03;
+const REST_BYTES: u64 = 32 << 20;
+
+/// What may be off in a breakdown of this peak.
+fn slack(peak: u64) -> u64 {
+    ((peak as f64 * REST_SHARE) as u64).max(REST_BYTES)
+}
+
+/// Parts that do not add up. On the CPU they are sizes of buffers, of which the runtime packs copies: there it says nothing.
+fn unaccounted(memory: &MemoryRow) -> Option<String> {
+    memory.runtime_context_bytes?;
+    let (rest, peak) = (memory.unaccounted_bytes?, memory.loaded_peak_bytes?);
+    (rest.unsigned_abs() > slack(peak)).then(|| {
+        format!(
+            "{} MiB of the peak are in none of its parts (more than 3 % of it and 32 MiB): do not rely on the breakdown",
+            rest >> 20
+        )
+    })
+}
+
+/// The driver's count of the process against what became of the free memory.
+fn disagreeing(memory: &MemoryRow) -> Option<String> {
+    memory.runtime_context_bytes?;
+    let (peak, drop) = (memory.peak_bytes?, memory.free_memory_drop_bytes?);
+    (peak.abs_diff(drop) > slack(peak)).then(|| {
+        format!(
+            "the driver counts {} MiB for the process at its peak, but the GPU's free memory fell by {} MiB: another program may have taken or freed memory meanwhile; close it and run again",
+            peak >> 20,
+            drop >> 20
+        )
+    })
+}
+
+/// Others on the GPU.
+fn not_alone(memory: &MemoryRow) -> Option<String> {
+    let others = memory.other_processes.as_ref()?;
+    let names: Vec<String> = others
+        .iter()
+        .map(|process| {
+            let name = process.name.as_deref().unwrap_or("name not known");
+            match process.bytes {
+                Some(bytes) => format!("{} ({name}, {} MiB)", process.pid, bytes.0 >> 20),
+                None => format!("{} ({name})", process.pid),
+            }
+        })
+        .collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "other processes used the GPU during the trial: {}; their memory is not counted, but speed and energy are shared: close them, or refuse them with --exclusive",
+            names.join(", ")
+        )
     })
 }
 
@@ -102,9 +161,43 @@ mod tests {
     use crate::trial::{Edge, PowerMark, PowerReading};
     use crate::units::Nanos;
 
+    fn told(result: &TrialResult) -> Vec<String> {
+        warnings(result, &MemoryRow::default())
+    }
+
+    #[test]
+    fn a_breakdown_that_does_not_add_up_and_company_are_told() {
+        let result = fixture::result("m", 8);
+        let sound = MemoryRow {
+            peak_bytes: Some(1000 << 20),
+            loaded_peak_bytes: Some(1000 << 20),
+            runtime_context_bytes: Some(300 << 20),
+            unaccounted_bytes: Some(32 << 20),
+            free_memory_drop_bytes: Some(1032 << 20),
+            other_processes: Some(Vec::new()),
+            ..MemoryRow::default()
+        };
+        assert_eq!(warnings(&result, &sound), Vec::<String>::new());
+        let off = MemoryRow {
+            unaccounted_bytes: Some(-(33 << 20)),
+            free_memory_drop_bytes: Some(1033 << 20),
+            other_processes: Some(vec![crate::trial::GpuProcess {
+                pid: 9,
+                bytes: None,
+                name: Some("game".into()),
+            }]),
+            ..sound
+        };
+        let told = warnings(&result, &off);
+        for (warning, sign) in told.iter().zip(["-33 MiB", "fell by 1033 MiB", "9 (game)"]) {
+            assert!(warning.contains(sign), "{warning}");
+        }
+        assert_eq!(told.len(), 3);
+    }
+
     #[test]
     fn a_steady_trial_has_no_warnings() {
-        assert_eq!(warnings(&fixture::result("m", 8)), Vec::<String>::new());
+        assert_eq!(told(&fixture::result("m", 8)), Vec::<String>::new());
     }
 
     #[test]
@@ -114,14 +207,14 @@ mod tests {
         if let Some(first) = &mut result.first_run {
             first.ttft = Nanos(typical.0 * 3);
         }
-        assert!(warnings(&result)[0].starts_with("the first, untimed run took"));
+        assert!(told(&result)[0].starts_with("the first, untimed run took"));
     }
 
     #[test]
     fn an_outlier_is_counted_and_shown() {
         let mut result = fixture::result("m", 40);
         result.repetitions[1].itl[3] = Nanos(70_000_000);
-        let found = warnings(&result);
+        let found = told(&result);
         assert!(
             found[0].starts_with("1 of 195 inter-token latencies are outliers, the worst 70.00 ms"),
             "{found:?}"
@@ -136,7 +229,7 @@ mod tests {
             .iter_mut()
             .for_each(|step| step.0 *= 2);
         assert!(
-            warnings(&result)
+            told(&result)
                 .iter()
                 .any(|warning| warning.starts_with("decode speed varies by"))
         );
@@ -150,7 +243,7 @@ mod tests {
             phase: crate::trial::Phase::Decode,
             reason: "too slow".to_owned(),
         };
-        assert!(warnings(&result)[0].starts_with("only 3 of 5 timed repetitions"));
+        assert!(told(&result)[0].starts_with("only 3 of 5 timed repetitions"));
     }
 
     #[test]
@@ -167,9 +260,9 @@ mod tests {
             state: None,
         };
         result.power.marks = vec![idle(&["gpu_idle"])];
-        assert_eq!(warnings(&result), Vec::<String>::new());
+        assert_eq!(told(&result), Vec::<String>::new());
         result.power.marks.push(idle(&["sw_thermal_slowdown"]));
-        assert!(warnings(&result)[0].starts_with(
+        assert!(told(&result)[0].starts_with(
             "the device was throttled around the timed phases, by its temperature (gpu_idle, sw_thermal_slowdown)"
         ));
     }

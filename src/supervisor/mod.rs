@@ -1,8 +1,10 @@
 //! Door of the supervisor room: one worker per request, under deadlines, and whatever it said brought home.
 
 mod examine;
+mod hold;
 mod notes;
 mod process;
+mod refusal;
 mod verdict;
 
 pub use examine::{Answers, examine};
@@ -12,8 +14,11 @@ use crate::error::{Error, Result};
 use crate::protocol::{
     EngineKind, FailureKind, Message, PROTOCOL, ProbeFacts, Request, TrialRequest,
 };
-use crate::trial::{Device, DeviceChoice, MemoryReading, Outcome, Phase, TrialResult};
+use crate::trial::{
+    Device, DeviceChoice, Enforce, Enforcement, MemoryReading, Outcome, Phase, TrialResult,
+};
 use crate::units::Bytes;
+use hold::Hold;
 use notes::Notes;
 use process::{Heard, Process};
 use std::path::PathBuf;
@@ -44,7 +49,9 @@ pub fn run(
     on_event: &mut dyn FnMut(Event),
 ) -> TrialResult {
     let started = Instant::now();
-    let mut notes = Notes::new();
+    let (hold, enforcement) = take_away(request, worker);
+    let own = hold.iter().map(Hold::pid).collect();
+    let mut notes = Notes::new(own, enforcement);
     let mut over_budget = OverBudget {
         device: request.trial.device,
         budget: request.trial.budget,
@@ -53,12 +60,19 @@ pub fn run(
     };
     let line = Request::Trial(Box::new(request.clone()));
     let engine = Some(&request.engine);
-    let ending = converse(&line, engine, worker, timeout, &mut |message| {
+    let mut ending = converse(&line, engine, worker, timeout, &mut |message| {
         if let Message::Memory(reading) = &message
             && let Some(end) = over_budget.judge(reading)
         {
             notes.take(message);
             return Some(end);
+        }
+        if let Message::Others { .. } = &message {
+            notes.take(message);
+            let stranger = notes.others().first().filter(|_| request.exclusive);
+            return stranger.map(|process| End::NotAlone {
+                process: process.clone(),
+            });
         }
         match &message {
             Message::Phase { phase, .. } => on_event(Event::Phase(*phase)),
@@ -69,11 +83,55 @@ pub fn run(
         notes.take(message);
         None
     });
+    if let Some(hold) = hold {
+        hold.release();
+    }
+    let limited = request.trial.device == Device::Cpu && request.enforce == Enforce::Hard;
+    ending.limit = limited.then_some(request.trial.budget);
     notes.into_result(
         request.trial.clone(),
         verdict::outcome(ending),
         started.elapsed().into(),
     )
+}
+
+/// Takes away what lies beyond the budget, where that is to be done and can be.
+fn take_away(request: &TrialRequest, worker: &WorkerCommand) -> (Option<Hold>, Enforcement) {
+    let enforcement = |mode, how: String| Enforcement {
+        mode,
+        how,
+        left_free: None,
+    };
+    let watched = |why: &str| {
+        let how = format!("the arena is limited and the process is watched, {why}");
+        (None, enforcement(Enforce::Soft, how))
+    };
+    let Device::Cuda(index) = request.trial.device else {
+        let how = match request.enforce {
+            Enforce::Hard => {
+                "the worker's own memory is limited (RLIMIT_DATA), and it is stopped when it is seen to hold more"
+            }
+            Enforce::Soft => "the worker is stopped when it is seen to hold more",
+        };
+        return (None, enforcement(request.enforce, how.into()));
+    };
+    if request.enforce == Enforce::Soft {
+        return watched(request.enforce_note.as_deref().unwrap_or("as asked for"));
+    }
+    let budget = request.trial.budget;
+    if !hold::is_needed(budget, request.device_free) {
+        let how =
+            "the GPU has hardly more free memory than the budget, so it refuses the rest itself";
+        return (None, enforcement(Enforce::Hard, how.into()));
+    }
+    let hold = Hold::start(&request.engine, index, budget, worker);
+    let held = hold.and_then(|hold| Ok((hold.enforcement(budget)?, hold)));
+    match held {
+        Ok((enforcement, hold)) => (Some(hold), enforcement),
+        Err(cause) => watched(&format!(
+            "because the rest could not be taken away: {cause}"
+        )),
+    }
 }
 
 /// Asks a worker what there is to run on. `timeout` holds for the whole answer.
@@ -169,26 +227,15 @@ fn converse(
     timeout: Duration,
     on_message: OnMessage<'_>,
 ) -> Ending {
-    let library_dirs: &[PathBuf] = match engine {
-        Some(EngineKind::Onnx { cuda_dirs, .. }) => cuda_dirs,
-        Some(EngineKind::Scripted { .. }) | None => &[],
-    };
-    let spawned = serde_json::to_vec(request)
-        .map_err(std::io::Error::from)
-        .and_then(|mut line| {
-            line.push(b'\n');
-            Process::spawn(worker, library_dirs, line)
-        });
-    let mut process = match spawned {
+    let mut process = match spawn(request, engine, worker) {
         Ok(process) => process,
-        Err(error) => {
-            let cause = format!("{}: {error}", worker.program.display());
-            let end = End::NotStarted { cause };
+        Err(end) => {
             return Ending {
                 end,
                 phase: Phase::Start,
                 status: None,
                 stderr_tail: String::new(),
+                limit: None,
             };
         }
     };
@@ -199,7 +246,29 @@ fn converse(
         phase,
         status,
         stderr_tail: process.stderr_tail(),
+        limit: None,
     }
+}
+
+/// Starts a worker on a request.
+fn spawn(
+    request: &Request,
+    engine: Option<&EngineKind>,
+    worker: &WorkerCommand,
+) -> std::result::Result<Process, End> {
+    let library_dirs: &[PathBuf] = match engine {
+        Some(EngineKind::Onnx { cuda_dirs, .. }) => cuda_dirs,
+        Some(EngineKind::Scripted { .. }) | None => &[],
+    };
+    let spawned = serde_json::to_vec(request)
+        .map_err(std::io::Error::from)
+        .and_then(|mut line| {
+            line.push(b'\n');
+            Process::spawn(worker, library_dirs, line)
+        });
+    spawned.map_err(|error| End::NotStarted {
+        cause: format!("{}: {error}", worker.program.display()),
+    })
 }
 
 /// Far enough for a deadline that cannot be told.

@@ -1,8 +1,9 @@
 //! What a worker said about its trial, kept as it comes.
 
-use crate::protocol::Message;
+use crate::protocol::{Message, Told};
 use crate::trial::{
-    CheckFacts, LoadFacts, MemoryReading, Outcome, Phase, PowerLog, Repetition, Trial, TrialResult,
+    CheckFacts, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome, Phase, PowerLog,
+    Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,12 +18,48 @@ pub struct Notes {
     first_ids: Vec<i64>,
     memory: Vec<MemoryReading>,
     power: PowerLog,
+    others: Option<Told<Vec<GpuProcess>>>,
+    own: Vec<u32>,
+    enforcement: Option<Enforcement>,
 }
 
 impl Notes {
-    /// Nothing yet.
-    pub fn new() -> Notes {
-        Notes::default()
+    /// Nothing yet. `own` are processes of ours besides the worker.
+    pub fn new(own: Vec<u32>, enforcement: Enforcement) -> Notes {
+        Notes {
+            own,
+            enforcement: Some(enforcement),
+            ..Notes::default()
+        }
+    }
+
+    /// Other processes seen so far, ours apart.
+    pub fn others(&self) -> &[GpuProcess] {
+        match &self.others {
+            Some(Ok(others)) => others,
+            Some(Err(_)) | None => &[],
+        }
+    }
+
+    /// Adds those that were not there before. Who was seen once stays: the figures in between are touched.
+    fn saw(&mut self, told: Told<Vec<GpuProcess>>) {
+        match (&mut self.others, told) {
+            (Some(Ok(known)), Ok(seen)) => {
+                for process in seen {
+                    if !self.own.contains(&process.pid)
+                        && known.iter().all(|old| old.pid != process.pid)
+                    {
+                        known.push(process);
+                    }
+                }
+            }
+            (_, Ok(mut seen)) => {
+                seen.retain(|process| !self.own.contains(&process.pid));
+                self.others = Some(Ok(seen));
+            }
+            (Some(Ok(_)), Err(_)) => {}
+            (others, Err(cause)) => *others = Some(Err(cause)),
+        }
     }
 
     /// Writes down what belongs to the result.
@@ -38,12 +75,14 @@ impl Notes {
                 self.first_ids = first_ids;
             }
             Message::Memory(reading) => self.memory.push(reading),
+            Message::Others { processes } => self.saw(processes),
             Message::EnergySource { source } => self.power.source = Some(source),
             Message::Power(mark) => self.power.marks.push(*mark),
             Message::Hello { .. }
             | Message::Phase { .. }
             | Message::Driver { .. }
             | Message::Probed(_)
+            | Message::Holding(_)
             | Message::OwnProcess { .. }
             | Message::Done
             | Message::Failed { .. } => {}
@@ -60,6 +99,8 @@ impl Notes {
             first_run: self.first_run,
             check: self.check,
             memory: thin(self.memory),
+            enforcement: self.enforcement,
+            others: self.others,
             power: self.power,
             first_ids: self.first_ids,
             wall: Some(wall),
@@ -84,8 +125,17 @@ fn thin(readings: Vec<MemoryReading>) -> Vec<MemoryReading> {
             }
         }
     }
+    // The last with the arena's word, too: a sample may come after it.
+    let mut told: BTreeMap<Phase, usize> = BTreeMap::new();
+    let with_arena = readings.iter().enumerate();
+    told.extend(
+        with_arena
+            .filter(|(_, reading)| reading.arena.is_some())
+            .map(|(index, reading)| (reading.phase, index)),
+    );
     let mut kept: BTreeSet<usize> = largest.into_values().map(|(_, index)| index).collect();
     kept.extend(ends.into_values().flat_map(|(first, last)| [first, last]));
+    kept.extend(told.into_values());
     let numbered = readings.into_iter().enumerate();
     numbered
         .filter_map(|(index, reading)| kept.contains(&index).then_some(reading))
@@ -104,6 +154,7 @@ mod tests {
             rss_file: Some(Bytes(0)),
             device_process: device.map(Bytes),
             device_used: None,
+            arena: None,
         };
         let all = vec![
             reading(0, Phase::Start, 1, None),

@@ -53,7 +53,11 @@ fn request() -> TrialRequest {
         prompts: vec![vec![1, 2]],
         golden: None,
         tolerance: 1e-4,
-        sample_interval: Nanos(1_000_000),
+        sample_interval: Some(Nanos(1_000_000)),
+        enforce: Enforce::Hard,
+        enforce_note: None,
+        device_free: None,
+        exclusive: false,
     }
 }
 
@@ -122,6 +126,11 @@ fn each_misbehaviour_has_its_word_and_keeps_finished_repetitions() {
         ),
         ("kill -11 $$", "crashed", "SIGSEGV"),
         (
+            "echo memory allocation of 17 bytes failed >&2; kill -6 $$",
+            "out_of_memory",
+            "in the load phase and ended (memory allocation of 17 bytes failed); the worker is held to the budget of 100.0 MiB",
+        ),
+        (
             "echo '{\"message\":\"failed\",\"kind\":\"out_of_memory\",\"reason\":\"too big\"}'; exit 6",
             "out_of_memory",
             "too big",
@@ -181,9 +190,15 @@ fn a_worker_that_outgrows_the_budget_is_ended_with_the_figures() {
     let readings = [memory(1, 50), memory(2, 150), memory(3, 151)];
     let lines = [HELLO, LOAD, &readings[0], &readings[1], &readings[2]];
     let result = run_with(&says(&lines, "exec sleep 600"), LONG);
-    let Outcome::DoesNotFit { reason } = &result.outcome else {
+    let Outcome::OutOfMemory {
+        phase: Phase::Load,
+        requested: Some(Bytes(bytes)),
+        reason,
+    } = &result.outcome
+    else {
         panic!("{:?}", result.outcome)
     };
+    assert_eq!(*bytes, 101 << 20);
     assert!(
         reason.contains("the load phase took 101.0 MiB") && reason.contains("budget is 100.0 MiB"),
         "{reason}"
@@ -286,6 +301,7 @@ fn look(rss: u64, own: Option<u64>, used: Option<u64>) -> MemoryReading {
         rss_file: Some(Bytes(0)),
         device_process: own.map(Bytes),
         device_used: used.map(Bytes),
+        arena: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! How a conversation ended → how the trial ended. Pure: no process, no clock.
 
+use super::refusal;
 use crate::protocol::FailureKind;
-use crate::trial::{Device, Outcome, Phase};
+use crate::trial::{Device, GpuProcess, Outcome, Phase};
 use crate::units::Bytes;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -55,6 +56,11 @@ pub enum End {
         /// Where.
         device: Device,
     },
+    /// Somebody else uses the GPU, and the trial was to be alone on it.
+    NotAlone {
+        /// Who.
+        process: GpuProcess,
+    },
     /// The worker stopped speaking without a last word.
     Silent,
 }
@@ -70,6 +76,8 @@ pub struct Ending {
     pub status: Option<ExitStatus>,
     /// The last of its stderr.
     pub stderr_tail: String,
+    /// The budget, where the worker limits its own memory by it: then it may be refused some, or die of that.
+    pub limit: Option<Bytes>,
 }
 
 /// The trial's outcome.
@@ -79,6 +87,7 @@ pub fn outcome(ending: Ending) -> Outcome {
         phase,
         status,
         stderr_tail,
+        limit,
     } = ending;
     let failed = |reason| Outcome::Failed { phase, reason };
     match end {
@@ -86,7 +95,11 @@ pub fn outcome(ending: Ending) -> Outcome {
         End::GaveUp {
             kind: FailureKind::OutOfMemory,
             reason,
-        } => Outcome::OutOfMemory { phase, reason },
+        } => Outcome::OutOfMemory {
+            phase,
+            requested: refusal::size(&reason),
+            reason: reason + &held_to(limit),
+        },
         End::GaveUp { reason, .. } => failed(reason),
         End::OtherProtocol { theirs, ours } => failed(format!(
             "the worker speaks protocol {theirs} and this program {ours}: they are of different builds; rebuild both"
@@ -103,11 +116,13 @@ pub fn outcome(ending: Ending) -> Outcome {
             needed,
             budget,
             device,
-        } => Outcome::DoesNotFit {
+        } => Outcome::OutOfMemory {
+            phase,
+            requested: Some(needed),
             reason: format!(
                 "the {phase} phase took {} {} and the budget is {}; \
-                 a larger budget, a smaller model or element type, a shorter context or a smaller batch may fit",
-                size(needed),
+                 {REMEDY}",
+                above(needed, budget),
                 match device {
                     Device::Cpu => "above the empty worker",
                     Device::Cuda(_) => "of GPU memory",
@@ -115,14 +130,55 @@ pub fn outcome(ending: Ending) -> Outcome {
                 size(budget)
             ),
         },
+        End::NotAlone { process } => failed(format!(
+            "process {} uses the GPU too, and --exclusive was given; stop it, or measure without --exclusive",
+            called(&process)
+        )),
         // A worker that was done and then had to be helped out has measured everything.
         End::Done if status.is_none_or(|status| status.success()) => Outcome::Ok,
         End::Done => died(phase, status, stderr_tail, " after it had said it was done"),
         End::Silent if status.is_some_and(|status| status.success()) => failed(format!(
             "the worker left in the {phase} phase with exit code 0 and without a result"
         )),
-        End::Silent => died(phase, status, stderr_tail, ""),
+        End::Silent => match refusal::line(&stderr_tail).filter(|_| limit.is_some()) {
+            Some(last_words) => starved(phase, last_words, limit),
+            None => died(phase, status, stderr_tail, ""),
+        },
     }
+}
+
+/// A process by number and, where it is known, by name.
+fn called(process: &GpuProcess) -> String {
+    match &process.name {
+        Some(name) => format!("{} ({name})", process.pid),
+        None => process.pid.to_string(),
+    }
+}
+
+/// A worker that died because it got no memory. C++ and Rust both end the program then, wherever it happens.
+fn starved(phase: Phase, last_words: &str, limit: Option<Bytes>) -> Outcome {
+    Outcome::OutOfMemory {
+        phase,
+        requested: refusal::size(last_words),
+        reason: format!(
+            "the worker was refused memory in the {phase} phase and ended ({}){}",
+            on_one_line(last_words.trim()),
+            held_to(limit)
+        ),
+    }
+}
+
+/// What may fit where something does not.
+const REMEDY: &str = "a larger budget, a smaller model or element type, a shorter context or a smaller batch may fit";
+
+/// Why memory was refused to a limited worker, as the end of a sentence.
+fn held_to(limit: Option<Bytes>) -> String {
+    limit.map_or_else(String::new, |budget| {
+        format!(
+            "; the worker is held to the budget of {}: {REMEDY}",
+            size(budget)
+        )
+    })
 }
 
 fn died(phase: Phase, status: Option<ExitStatus>, stderr_tail: String, when: &str) -> Outcome {
@@ -175,13 +231,8 @@ fn signal_meaning(signal: i32) -> (String, &'static str) {
 
 fn not_protocol(line: &[u8], too_long: bool) -> String {
     let text = String::from_utf8_lossy(line);
-    // One row of a table: no line feeds, no escape sequences.
-    let mut kept: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LINE_KEPT)
-        .collect();
-    if too_long || text.chars().nth(LINE_KEPT).is_some() {
+    let mut kept = on_one_line(&text);
+    if too_long && !kept.ends_with('…') {
         kept.push('…');
     }
     let what = if too_long {
@@ -190,6 +241,27 @@ fn not_protocol(line: &[u8], too_long: bool) -> String {
         "a line"
     };
     format!("the worker said {what} that is not the protocol: {kept}")
+}
+
+/// One row of a table: no line feeds, no escape sequences, and cut where it is long.
+fn on_one_line(text: &str) -> String {
+    let visible = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut kept: String = visible.take(LINE_KEPT).collect();
+    if text.chars().nth(LINE_KEPT).is_some() {
+        kept.push('…');
+    }
+    kept
+}
+
+/// An amount beside a smaller one, in digits that tell them apart.
+fn above(amount: Bytes, smaller: Bytes) -> String {
+    match size(amount) {
+        same if same == size(smaller) => {
+            let excess = amount.saturating_sub(smaller);
+            format!("{} KiB more than {same}", excess.0.div_ceil(1024))
+        }
+        differs => differs,
+    }
 }
 
 /// Bytes in a sentence.
@@ -212,6 +284,7 @@ mod tests {
             phase: Phase::Load,
             status,
             stderr_tail: "tail".into(),
+            limit: Some(Bytes(512 << 20)),
         })
     }
 
@@ -288,7 +361,7 @@ mod tests {
             (
                 over,
                 None,
-                "does_not_fit",
+                "out_of_memory",
                 "took 3.00 GiB above the empty worker and the budget is 512.0 MiB",
             ),
             (
@@ -303,6 +376,72 @@ mod tests {
             assert_eq!(outcome.status(), word, "{end:?}");
             let said = outcome.reason().unwrap_or_default();
             assert!(said.contains(reason), "{end:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_ran_out_of_memory_says_where_and_at_what_size() {
+        let over = End::OverBudget {
+            needed: Bytes(3 << 30),
+            budget: Bytes(512 << 20),
+            device: Device::Cuda(0),
+        };
+        let refused = |reason: &str| End::GaveUp {
+            kind: FailureKind::OutOfMemory,
+            reason: reason.into(),
+        };
+        let rust = "memory allocation of 4096 bytes failed";
+        let cpp = "terminate called\n  what():  std::bad_alloc";
+        let table = [
+            (over, "", true, Some(Some(3 << 30))),
+            (
+                refused("could not allocate 7 bytes of memory"),
+                "",
+                true,
+                Some(Some(7)),
+            ),
+            (refused("no room"), "", true, Some(None)),
+            (End::Silent, rust, true, Some(Some(4096))),
+            (End::Silent, cpp, true, Some(None)),
+            // Without a limit such a death is a fault of something else.
+            (End::Silent, cpp, false, None),
+            (End::Silent, "Segmentation fault", true, None),
+        ];
+        for (end, stderr, limited, expected) in table {
+            let found = outcome(Ending {
+                end: end.clone(),
+                phase: Phase::Prefill,
+                status: Some(ExitStatus::from_raw(6)),
+                stderr_tail: stderr.into(),
+                limit: limited.then_some(Bytes(512 << 20)),
+            });
+            match (&found, expected) {
+                (
+                    Outcome::OutOfMemory {
+                        phase,
+                        requested,
+                        reason,
+                    },
+                    Some(size),
+                ) => {
+                    assert_eq!((*phase, *requested), (Phase::Prefill, size.map(Bytes)));
+                    assert_eq!(reason.lines().count(), 1, "{reason}");
+                }
+                (Outcome::Crashed { .. }, None) => {}
+                _ => panic!("{end:?}, {stderr}: {found:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_excess_never_reads_like_the_budget() {
+        let table = [
+            (3 << 30, 2 << 30, "3.00 GiB"),
+            ((2 << 30) + 1, 2 << 30, "1 KiB more than 2.00 GiB"),
+            ((60 << 20) + 3000, 60 << 20, "3 KiB more than 60.0 MiB"),
+        ];
+        for (amount, smaller, text) in table {
+            assert_eq!(above(Bytes(amount), Bytes(smaller)), text);
         }
     }
 

@@ -2,15 +2,34 @@
 //! the energy around a timed phase, next to it on both sides.
 
 use super::Stop;
+use super::limit::Limit;
 use super::power::PowerWatch;
 use super::speaker::Speaker;
-use crate::device::{Gpu, Peaks, ProcessMemory, Sampler, Status};
+use crate::device::{DeviceProbe, Gpu, Peaks, ProcessMemory, Sampler, Status};
+use crate::engine::Engine;
 use crate::protocol::{Message, TrialRequest};
-use crate::trial::{Device, Edge, MemoryReading, Phase};
+use crate::trial::{Arena, Device, Edge, MemoryReading, Phase};
 use crate::units::Bytes;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// What the engine's side of the device tells at the end of a phase. Everything is `None` before there is an engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    used: Option<Bytes>,
+    arena: Option<Arena>,
+}
+
+impl Seen {
+    /// Asks the engine.
+    pub fn by(engine: &dyn Engine) -> Seen {
+        Seen {
+            used: engine.device_used(),
+            arena: engine.arena(),
+        }
+    }
+}
 
 /// Knows the phase, reads at its ends, and has the sampler read in between.
 pub struct Meter {
@@ -22,7 +41,8 @@ pub struct Meter {
     // Whether the kernel's peak is of this phase alone.
     peak_is_fresh: bool,
     power: PowerWatch,
-    _sampler: Sampler,
+    limit: Option<Limit>,
+    _sampler: Option<Sampler>,
 }
 
 impl Meter {
@@ -41,11 +61,8 @@ impl Meter {
         };
         let probe = gpu
             .clone()
-            .map(|gpu| Box::new(move || gpu.own_bytes()) as Box<dyn Fn() -> Option<Bytes> + Send>);
-        let (loud, pause) = (
-            speaker.clone(),
-            Duration::from_nanos(request.sample_interval.0),
-        );
+            .map(|gpu| -> DeviceProbe { Box::new(move || (gpu.own_bytes(), gpu.used_bytes())) });
+        let loud = speaker.clone();
         let say = move |reading| {
             // The main thread notices at its next word when nobody listens.
             let _ = loud.say(&Message::Memory(reading));
@@ -56,49 +73,85 @@ impl Meter {
             phase: Phase::Start,
             at,
         })?;
-        let meter = Meter {
+        let mut meter = Meter {
             speaker: speaker.clone(),
             peak_is_fresh: true,
             power: PowerWatch::new(request, gpu.clone(), speaker, started),
-            _sampler: Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say),
+            _sampler: request.sample_interval.map(|pause| {
+                let pause = Duration::from_nanos(pause.0);
+                Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say)
+            }),
+            limit: None,
             memory,
             gpu,
             started,
             peaks,
         };
-        meter.tell(
-            Phase::Start,
-            &meter.memory.status(),
-            meter.own_bytes(),
-            None,
-        )?;
+        meter.others()?;
+        let (own, seen) = (meter.own_bytes(), meter.seen(Seen::default()));
+        let empty = meter.memory.status();
+        meter.limit = Limit::of(request, &empty);
+        meter.tell(Phase::Start, &empty, own, seen)?;
         Ok(meter)
     }
 
-    /// Ends the phase that runs and begins `next`. `device_used` is what the engine's device tells, where it tells.
-    pub fn enter(&mut self, next: Phase, device_used: Option<Bytes>) -> Result<(), Stop> {
+    /// Device memory of this process, as the driver tells it.
+    pub fn own_bytes(&self) -> Option<Bytes> {
+        self.gpu.as_ref()?.own_bytes()
+    }
+
+    /// Ends the phase that runs and begins `next`.
+    pub fn enter(&mut self, next: Phase, seen: Seen) -> Result<(), Stop> {
         self.power.mark(self.peaks.phase(), Edge::End, false)?;
-        let (status, own) = self.end(device_used)?;
+        let (status, own, seen) = self.end(seen)?;
         self.peaks.enter(next);
         self.peak_is_fresh = self.memory.reset_peak();
         self.speaker.say(&Message::Phase {
             phase: next,
             at: self.started.elapsed().into(),
         })?;
-        self.tell(next, &status, own, device_used)?;
-        self.power.mark(next, Edge::Begin, false)
+        self.tell(next, &status, own, seen)?;
+        self.power.mark(next, Edge::Begin, false)?;
+        if let Some(limit) = &self.limit {
+            limit.renew(next, &status);
+        }
+        Ok(())
     }
 
     /// Ends the phase that runs; none follows.
-    pub fn leave(&mut self, device_used: Option<Bytes>) -> Result<(), Stop> {
+    pub fn leave(&mut self, seen: Seen) -> Result<(), Stop> {
+        if let Some(limit) = &self.limit {
+            limit.lift();
+        }
         self.power.mark(self.peaks.phase(), Edge::End, true)?;
-        self.end(device_used).map(drop)
+        self.end(seen)?;
+        self.others()
     }
 
-    fn end(&self, device_used: Option<Bytes>) -> Result<(Status, Option<Bytes>), Stop> {
+    /// Says who else is on the GPU.
+    fn others(&self) -> Result<(), Stop> {
+        match &self.gpu {
+            Some(gpu) => self.speaker.say(&Message::Others {
+                processes: gpu.other_processes(),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// Use of the device as the driver's own library tells it, where it does: it can be asked before there is a context, so that
+    /// all readings of a trial are of one kind.
+    fn seen(&self, seen: Seen) -> Seen {
+        let told = self.gpu.as_ref().and_then(|gpu| gpu.used_bytes());
+        Seen {
+            used: told.or(seen.used),
+            ..seen
+        }
+    }
+
+    fn end(&self, seen: Seen) -> Result<(Status, Option<Bytes>, Seen), Stop> {
         let phase = self.peaks.phase();
-        let (status, own) = (self.memory.status(), self.own_bytes());
-        self.tell(phase, &status, own, device_used)?;
+        let (status, own, seen) = (self.memory.status(), self.own_bytes(), self.seen(seen));
+        self.tell(phase, &status, own, seen)?;
         let (most, file) = self.peaks.resident(phase);
         if let Some(peak) = status
             .peak
@@ -108,15 +161,12 @@ impl Meter {
             let split = Status {
                 anon: Some(peak.saturating_sub(file)),
                 file: Some(file),
+                data: None,
                 peak: None,
             };
-            self.tell(phase, &split, own, device_used)?;
+            self.tell(phase, &split, own, seen)?;
         }
-        Ok((status, own))
-    }
-
-    fn own_bytes(&self) -> Option<Bytes> {
-        self.gpu.as_ref()?.own_bytes()
+        Ok((status, own, seen))
     }
 
     fn tell(
@@ -124,7 +174,7 @@ impl Meter {
         phase: Phase,
         status: &Status,
         own: Option<Bytes>,
-        used: Option<Bytes>,
+        seen: Seen,
     ) -> Result<(), Stop> {
         let reading = MemoryReading {
             at: self.started.elapsed().into(),
@@ -132,7 +182,8 @@ impl Meter {
             rss_anon: status.anon,
             rss_file: status.file,
             device_process: own,
-            device_used: used,
+            device_used: seen.used,
+            arena: seen.arena,
         };
         self.peaks.raise(&reading, Bytes(0));
         self.speaker.say(&Message::Memory(reading))

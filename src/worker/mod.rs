@@ -1,5 +1,6 @@
 //! Door of the worker room: the process that runs one request and leaves. Stdout carries the protocol and nothing else.
 
+mod limit;
 mod meter;
 mod phases;
 mod power;
@@ -11,6 +12,7 @@ use crate::engine::{self, EngineError};
 use crate::error::exit;
 use crate::protocol::{EngineKind, FailureKind, Message, ProbeFacts, Request};
 use crate::trial::DeviceChoice;
+use crate::units::Bytes;
 use speaker::Speaker;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, channel};
@@ -106,6 +108,11 @@ fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> 
             speaker.say(&Message::Probed(Box::new(facts)))?;
         }
         Request::Examine { engine, device } => examine(engine.as_ref(), device, speaker)?,
+        Request::Hold {
+            engine,
+            device,
+            leave,
+        } => hold(&engine, device, leave, speaker)?,
         Request::Trial(request) => phases::run(&request, speaker, started)?,
     }
     speaker.say(&Message::Done)
@@ -121,6 +128,16 @@ fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, Engine
         driver.complete(gpu);
     }
     Ok(facts)
+}
+
+/// Takes memory away and keeps it until the supervisor lets go.
+fn hold(engine: &EngineKind, device: u32, leave: Bytes, speaker: &Speaker) -> Result<(), Stop> {
+    let (_ballast, held) = engine::hold(engine, device, leave)?;
+    speaker.say(&Message::Holding(held))?;
+    // The thread that listens ends the process, and with it what it holds, when standard input closes.
+    loop {
+        std::thread::park();
+    }
 }
 
 /// Says what the driver tells before ONNX Runtime and CUDA get a chance to end this process.

@@ -1,13 +1,13 @@
 //! One trial, phase by phase. In the timed region nothing is allocated, sent, locked or read but the clock.
 
 use super::Stop;
-use super::meter::Meter;
+use super::meter::{Meter, Seen};
 use super::reference;
 use super::speaker::Speaker;
 use crate::engine::{self, Engine, EngineError};
 use crate::protocol::{Message, TrialRequest};
 use crate::trial::{Phase, Repetition};
-use crate::units::{Bytes, Nanos};
+use crate::units::Nanos;
 use std::time::Instant;
 
 /// Generated ids of row 0 that are kept to tell equal runs from different ones.
@@ -18,9 +18,9 @@ pub fn run(request: &TrialRequest, speaker: &Speaker, started: Instant) -> Resul
     let mut meter = Meter::start(request, speaker, started)?;
     let mut engine = None;
     let result = measure(request, speaker, &mut meter, &mut engine);
-    let used = engine.as_ref().and_then(|engine| engine.device_used());
+    let seen = engine.as_deref().map_or_else(Seen::default, Seen::by);
     // Said after a failure too: what a phase took before it failed is what one wants to know.
-    meter.leave(used)?;
+    meter.leave(seen)?;
     // Freed before the last word, so that a crash in it is not one of a finished trial.
     drop(engine);
     result
@@ -33,12 +33,13 @@ fn measure(
     place: &mut Option<Box<dyn Engine>>,
 ) -> Result<(), Stop> {
     let trial = &request.trial;
-    meter.enter(Phase::Runtime, None)?;
+    meter.enter(Phase::Runtime, Seen::default())?;
     let engine = place.insert(engine::open(request)?).as_mut();
-    meter.enter(Phase::Load, engine.device_used())?;
-    speaker.say(&Message::Loaded(engine.load()?))?;
+    meter.enter(Phase::Load, Seen::by(engine))?;
+    let held = meter.own_bytes();
+    speaker.say(&Message::Loaded(engine.load(held)?))?;
     if let Some(golden) = reference::of(request) {
-        meter.enter(Phase::Check, engine.device_used())?;
+        meter.enter(Phase::Check, Seen::by(engine))?;
         let facts = reference::check(engine, golden, request.tolerance)?;
         let verdict = reference::verdict(&facts);
         speaker.say(&Message::Checked(facts))?;
@@ -46,16 +47,16 @@ fn measure(
     }
     let mut first_ids = Vec::with_capacity(FIRST_IDS);
     if trial.warmup > 0 {
-        meter.enter(Phase::Warmup, engine.device_used())?;
+        meter.enter(Phase::Warmup, Seen::by(engine))?;
     }
     for _ in 0..trial.warmup {
         let timing = repeat(engine, request, &mut first_ids, |_| Ok(()))?;
         speaker.say(&Message::WarmedUp(timing))?;
     }
     for _ in 0..trial.repetitions {
-        meter.enter(Phase::Prefill, engine.device_used())?;
-        let timing = repeat(engine, request, &mut first_ids, |used| {
-            meter.enter(Phase::Decode, used)
+        meter.enter(Phase::Prefill, Seen::by(engine))?;
+        let timing = repeat(engine, request, &mut first_ids, |seen| {
+            meter.enter(Phase::Decode, seen)
         })?;
         speaker.say(&Message::Repetition {
             timing,
@@ -70,7 +71,7 @@ fn repeat(
     engine: &mut dyn Engine,
     request: &TrialRequest,
     first_ids: &mut Vec<i64>,
-    between: impl FnOnce(Option<Bytes>) -> Result<(), Stop>,
+    between: impl FnOnce(Seen) -> Result<(), Stop>,
 ) -> Result<Repetition, Stop> {
     engine.reset()?;
     let steps = (request.trial.gen_tokens as usize).saturating_sub(1);
@@ -82,7 +83,7 @@ fn repeat(
     let ttft = start.elapsed().into();
 
     keep(first_ids, engine.next_ids());
-    between(engine.device_used())?;
+    between(Seen::by(engine))?;
     let inside = decode(engine, steps, &mut itl, first_ids)?;
     let total: u64 = itl.iter().map(|step| step.0).sum();
     Ok(Repetition {

@@ -132,11 +132,12 @@ fn the_table_has_colour_only_when_it_is_asked_for() {
     assert!(table("always").contains("\x1b["));
 }
 
-const REPORT_KEYS: [&str; 5] = [
+const REPORT_KEYS: [&str; 6] = [
     "schema_version",
     "tool",
     "environment",
     "budget_bytes",
+    "budgets_bytes",
     "trials",
 ];
 const ENVIRONMENT_KEYS: [&str; 9] = [
@@ -150,7 +151,7 @@ const ENVIRONMENT_KEYS: [&str; 9] = [
     "cpu_clock_mhz",
     "os",
 ];
-const ROW_KEYS: [&str; 38] = [
+const ROW_KEYS: [&str; 40] = [
     "id",
     "model",
     "form",
@@ -161,6 +162,8 @@ const ROW_KEYS: [&str; 38] = [
     "gen_tokens",
     "status",
     "reason",
+    "failed_phase",
+    "failed_bytes",
     "params",
     "load_ms",
     "ttft_ms",
@@ -257,7 +260,8 @@ fn nulls(row: &Value) -> Vec<String> {
     let no_figures = ["reason", "failed_phase", "stderr_tail"];
     let mut paths = Vec::new();
     for (key, value) in row.as_object().unwrap() {
-        if value.is_null() && !no_figures.contains(&key.as_str()) {
+        let sized = key != "failed_bytes" || row["status"] == "out_of_memory";
+        if value.is_null() && sized && !no_figures.contains(&key.as_str()) {
             paths.push(key.clone());
         }
         for part in ["start", "end"] {

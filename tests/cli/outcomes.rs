@@ -169,23 +169,81 @@ fn an_engine_that_gives_up_with_a_reason() {
 }
 
 #[test]
-fn a_worker_that_outgrows_the_budget_does_not_fit_and_that_is_no_failure() {
-    let expected = Expected {
-        status: "does_not_fit",
-        phase: None,
-        reason: "the budget is 256.0 MiB",
-        repetitions: 0,
-        code: 0,
+fn a_worker_that_outgrows_the_budget_is_out_of_memory_with_phase_and_size() {
+    // A little more than the budget is seen and ended, as in a phase without a limit.
+    for (at, mib, phase) in [("load", 280, "load"), ("open", 512, "runtime")] {
+        let expected = ends("out_of_memory", phase, "the budget is 256.0 MiB", 0);
+        let behaviour = fault(at, 1, json!({"grow_mib": mib}));
+        let row = check(&behaviour, &["--vram-budget", "256M"], &expected);
+        let peak = row["memory"]["peak_bytes"].as_u64().unwrap();
+        assert!(peak > 256 << 20, "{row}");
+        assert!(row["failed_bytes"].as_u64().unwrap() > 256 << 20, "{row}");
+    }
+}
+
+#[test]
+fn a_worker_that_asks_for_far_more_than_the_budget_is_refused_it() {
+    // Politely by `grow_mib`, which is told; by the death of a library that does not expect it in `burst_mib`.
+    for (what, reason) in [
+        ("grow_mib", "could not allocate 536870912 bytes"),
+        (
+            "burst_mib",
+            "and ended (memory allocation of 536870912 bytes failed)",
+        ),
+    ] {
+        for (at, nth, phase, repetitions) in [
+            ("load", 1, "load", 0),
+            ("append", 3, "prefill", 1),
+            ("step", 5, "decode", 1),
+        ] {
+            let behaviour = fault(at, nth, json!({what: 512}));
+            let expected = ends("out_of_memory", phase, reason, repetitions);
+            let row = check(&behaviour, &["--vram-budget", "256M"], &expected);
+            assert_eq!(row["failed_bytes"], 512 << 20, "{row}");
+            assert!(
+                row["reason"]
+                    .as_str()
+                    .unwrap()
+                    .contains("held to the budget of 256.0 MiB")
+            );
+            // What it did not get it did not take.
+            let peak = row["memory"]["peak_bytes"].as_u64().unwrap();
+            assert!(peak < 256 << 20, "{row}");
+        }
+    }
+}
+
+#[test]
+fn what_fits_the_budget_is_not_in_its_way() {
+    let sandbox = Sandbox::new();
+    let script = json!({"models": {"tiny-llama": fault("step", 5, json!({"grow_mib": 200}))}});
+    let more = [
+        "--model",
+        "tiny-llama",
+        "--vram-budget",
+        "256M",
+        "--format",
+        "json",
+    ];
+    let report = sandbox.scripted(&script, &more).left_with(0).json();
+    let peak = report["trials"][0]["memory"]["peak_bytes"]
+        .as_u64()
+        .unwrap();
+    assert!((200 << 20..256 << 20).contains(&peak), "{report}");
+}
+
+#[test]
+fn with_try_all_what_is_predicted_not_to_fit_runs_and_what_is_too_long_does_not() {
+    let sandbox = Sandbox::new();
+    let run = |more: &[&str]| {
+        let args = ["--vram-budget", "200M", "--format", "json", "--try-all"];
+        sandbox.scripted(&json!({}), &[&args[..], more].concat())
     };
-    let row = check(
-        &json!({"grow_mib": 512}),
-        &["--vram-budget", "256M"],
-        &expected,
-    );
-    assert!(
-        row["memory"]["peak_bytes"].as_u64().unwrap() > 256 << 20,
-        "{row}"
-    );
+    let report = run(&["--model", "dense-120m"]).left_with(0).json();
+    assert_eq!(statuses(&report), ["ok"]);
+    let predicted = &report["trials"][0]["memory"]["predicted_peak_bytes"];
+    assert!(predicted.as_u64().unwrap() > 200 << 20, "{report}");
+    run(&["--model", "tiny-gpt2", "-p", "100000"]).refused(2, &["positions"]);
 }
 
 #[test]

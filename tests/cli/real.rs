@@ -197,3 +197,47 @@ fn nothing_but_edgebench_writes_into_the_cache_folder() {
         "ONNX Runtime's telemetry keeps a database there unless it is off"
     );
 }
+
+#[test]
+fn a_model_that_outgrows_its_budget_is_out_of_memory_and_the_next_trial_runs() {
+    let sandbox = Sandbox::new();
+    let run = |batch: &str, form: &str| {
+        let args = [
+            "--device",
+            "cpu",
+            "--model",
+            "tiny-llama",
+            "--seed",
+            "7",
+            "--try-all",
+        ];
+        let shape = ["--form", form, "--batch", batch, "-p", "64", "-n", "16"];
+        let more = [
+            "-r",
+            "1",
+            "--warmup",
+            "0",
+            "--vram-budget",
+            "70M,4G",
+            "--format",
+            "json",
+        ];
+        let ran = sandbox
+            .run(&[&args[..], &shape, &more].concat())
+            .left_with(6);
+        let report = ran.json();
+        assert_eq!(statuses(&report), ["out_of_memory", "ok"], "{ran}");
+        report["trials"][0].clone()
+    };
+    // Activations of the prompt, which grow beyond the budget piece by piece.
+    let row = run("256", "plain");
+    assert_eq!(row["failed_phase"], "prefill", "{row}");
+    assert!(row["reason"].as_str().unwrap().contains("budget"), "{row}");
+    // A cache that is larger than the budget, and is not taken as a whole before somebody says so.
+    let row = run("4096", "fused");
+    assert_eq!(row["failed_phase"], "load", "{row}");
+    assert!(row["failed_bytes"].is_u64(), "{row}");
+    let predicted = row["memory"]["predicted_peak_bytes"].as_u64().unwrap();
+    let peak = row["memory"]["peak_bytes"].as_u64().unwrap();
+    assert!(peak < predicted / 2, "{row}");
+}

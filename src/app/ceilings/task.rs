@@ -233,7 +233,7 @@ mod tests {
             threads: None,
             cuda_graph: true,
             seed: 42,
-            budget: None,
+            budgets: None,
         };
         let facts = Facts {
             device: Device::Cpu,

@@ -3,7 +3,6 @@
 use super::{FORMS, LIST_FORMATS, PRECISIONS, RuntimeArgs, SelectionArgs, named};
 use crate::cli::{ListFormat, values};
 use crate::trial::{DeviceChoice, Form, Precision};
-use crate::units::Bytes;
 use clap::Args;
 
 /// What to plan.
@@ -27,9 +26,9 @@ pub struct InspectArgs {
     /// Built-in model (`edgebench models` lists them) or ONNX file, whose weights are not read
     #[arg(value_name = "MODEL|FILE")]
     pub target: String,
-    /// Memory that should do, in the units of a run's --vram-budget [default: none, and nothing is said of what fits]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
-    pub vram_budget: Option<Bytes>,
+    /// Memory that should do, one size or several as in a run's --vram-budget [default: none, and nothing is said of what fits]
+    #[arg(long, value_name = "SIZES", allow_hyphen_values = true, value_parser = values::budgets)]
+    pub vram_budget: Option<values::Budgets>,
     /// Graph forms of a built-in model [default: both]
     #[arg(long, value_delimiter = ',', value_parser = named(FORMS))]
     pub form: Vec<Form>,

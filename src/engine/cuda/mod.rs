@@ -1,9 +1,12 @@
 //! The CUDA calls edgebench makes itself, loaded at run time: no build of it links CUDA. Plain `cudaMalloc` memory only.
 #![allow(unsafe_code, reason = "calls into the CUDA runtime's C interface")]
 
+mod ballast;
 mod needed;
 mod places;
 mod search;
+
+pub use ballast::hold;
 
 use super::EngineError;
 use crate::units::Bytes;
@@ -165,6 +168,16 @@ impl Cuda {
 
     /// Allocates device memory, filled with zeros.
     pub fn allocate(self: &Arc<Self>, bytes: usize) -> Result<DeviceBuffer, EngineError> {
+        let buffer = self.reserve(bytes)?;
+        // SAFETY: the buffer is at least `bytes` long.
+        self.check("could not clear GPU memory", unsafe {
+            (self.set)(buffer.at, 0, bytes)
+        })?;
+        Ok(buffer)
+    }
+
+    /// Allocates device memory with whatever is in it.
+    fn reserve(self: &Arc<Self>, bytes: usize) -> Result<DeviceBuffer, EngineError> {
         let mut at = std::ptr::null_mut();
         // SAFETY: writes one pointer, which is freed once, by DeviceBuffer.
         let status = unsafe { (self.malloc)(&mut at, bytes.max(1)) };
@@ -172,15 +185,10 @@ impl Cuda {
             &format!("could not allocate {bytes} bytes of GPU memory"),
             status,
         )?;
-        let buffer = DeviceBuffer {
+        Ok(DeviceBuffer {
             cuda: Arc::clone(self),
             at,
-        };
-        // SAFETY: the buffer is at least `bytes` long.
-        self.check("could not clear GPU memory", unsafe {
-            (self.set)(at, 0, bytes)
-        })?;
-        Ok(buffer)
+        })
     }
 
     /// Copies host bytes to device memory and waits for it.

@@ -138,10 +138,14 @@ pub fn refused(error: &ort::Error) -> EngineError {
     let lower = message.to_lowercase();
     let memory = [
         "failed to allocate memory",
+        "memory allocation failed",
+        "is smaller than requested bytes",
         "out of memory",
         "bad_alloc",
         "bad allocation",
         "not enough memory",
+        // The arena at its limit.
+        "smaller than requested bytes",
     ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return EngineError::OutOfMemory(format!("ONNX Runtime was refused memory: {message}"));

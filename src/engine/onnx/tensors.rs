@@ -241,6 +241,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// The raw description.
+    pub(super) fn as_ptr(&self) -> *const sys::OrtMemoryInfo {
+        self.0.as_ptr()
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         // SAFETY: created by ONNX Runtime and released here only.

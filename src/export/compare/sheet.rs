@@ -86,6 +86,7 @@ pub fn fact_texts(difference: &Difference) -> Vec<String> {
     let name = difference.name;
     let text = |fact: &Option<Fact>| match fact {
         None => human::MISSING.to_owned(),
+        Some(Fact::Text(text)) if name.ends_with("_bytes") => sizes(text),
         Some(Fact::Text(text)) => human::one_line(text),
         Some(Fact::Count(count)) if name.ends_with("_bytes") => human::bytes(*count),
         Some(Fact::Count(count)) if name.ends_with("_mhz") => format!("{count} MHz"),
@@ -98,10 +99,23 @@ pub fn fact_texts(difference: &Difference) -> Vec<String> {
     difference.values.iter().map(text).collect()
 }
 
+/// A list of sizes for people.
+fn sizes(text: &str) -> String {
+    let size = |word: &str| {
+        let bytes = word.parse().map(human::bytes);
+        bytes.unwrap_or_else(|_| human::one_line(word))
+    };
+    text.split(", ").map(size).collect::<Vec<_>>().join(", ")
+}
+
 /// A pair by what was run.
 pub fn name(pair: &Pair) -> String {
     let mut words = vec![pair.model.clone()];
     words.extend(pair.variant.iter().cloned());
+    words.extend(
+        pair.budget_bytes
+            .map(|budget| format!("budget {}", human::bytes(budget))),
+    );
     words.push(format!("batch {}", pair.batch));
     let lengths = [
         (pair.prompt_tokens, "prompt"),

@@ -32,8 +32,8 @@ pub struct Builtin<'a> {
     pub graphs: Vec<Graph>,
     /// Predictions, a plan for each device.
     pub plans: Vec<Plan>,
-    /// The budget that was given.
-    pub budget: Option<Bytes>,
+    /// The budgets that were given, in ascending order.
+    pub budgets: Vec<Bytes>,
 }
 
 /// A built-in model as text or JSON.
@@ -150,7 +150,10 @@ fn predictions(sheet: &Builtin<'_>) -> String {
         "runtime",
         "predicted peak",
     ];
-    if sheet.budget.is_some() {
+    if sheet.budgets.len() > 1 {
+        titles.push("budget");
+    }
+    if !sheet.budgets.is_empty() {
         titles.extend(["fits", "context at batch 1", "batch"]);
     }
     let rows = planned(sheet).map(|(device, planned)| {
@@ -161,7 +164,10 @@ fn predictions(sheet: &Builtin<'_>) -> String {
             device.to_string(),
         ];
         cells.extend(terms(planned));
-        if sheet.budget.is_some() {
+        if sheet.budgets.len() > 1 {
+            cells.push(human::bytes(trial.budget.0));
+        }
+        if !sheet.budgets.is_empty() {
             let fits = if planned.does_not_fit.is_none() {
                 "yes"
             } else {
@@ -186,12 +192,11 @@ fn predictions(sheet: &Builtin<'_>) -> String {
             grouped(trial.prompt_tokens.into()),
             grouped(trial.gen_tokens.into()),
         );
-        note.push_str(&match sheet.budget {
-            Some(budget) => format!(
-                " In the budget of {}: the longest context at batch 1 (a prompt and one generated token), and the largest batch at these lengths; predicted too, and not found by running.",
-                human::bytes(budget.0)
-            ),
-            None => " Give --vram-budget to see what fits it.".to_owned(),
+        let what = "the longest context at batch 1 (a prompt and one generated token), and the largest batch at these lengths; predicted too, and not found by running.";
+        note.push_str(&match sheet.budgets.as_slice() {
+            [] => " Give --vram-budget to see what fits it.".to_owned(),
+            [budget] => format!(" In the budget of {}: {what}", human::bytes(budget.0)),
+            _ => format!(" In each budget: {what}"),
         });
         text.push_str(&format!("{}\n", human::wrap(&note, WIDTH, 0)));
     }
@@ -210,7 +215,7 @@ fn to_json(sheet: &Builtin<'_>) -> Result<Value> {
     let mut predictions = Vec::new();
     for (_, trial) in planned(sheet) {
         let mut value = trial_json(trial)?;
-        if sheet.budget.is_none() {
+        if sheet.budgets.is_empty() {
             for name in ["fits_up_to", "does_not_fit"] {
                 value.as_object_mut().map(|fields| fields.remove(name));
             }
@@ -235,7 +240,8 @@ fn to_json(sheet: &Builtin<'_>) -> Result<Value> {
         "max_positions": spec.max_positions,
         "head_is_embedding": spec.tied_head,
         "graphs": graphs,
-        "budget": sheet.budget,
+        "budget": sheet.budgets.last(),
+        "budgets": sheet.budgets,
         "label": LABEL,
         "basis": bases,
         "predictions": predictions,

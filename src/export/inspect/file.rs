@@ -19,10 +19,10 @@ pub struct FileSheet<'a> {
     pub path: &'a Path,
     /// What it says.
     pub file: &'a OnnxFile,
-    /// What is predicted, for each device.
-    pub predictions: Vec<(Shape, Prediction)>,
-    /// The budget that was given.
-    pub budget: Option<Bytes>,
+    /// What is predicted, for each device and budget.
+    pub predictions: Vec<(Shape, Option<Bytes>, Prediction)>,
+    /// The budgets that were given, in ascending order.
+    pub budgets: Vec<Bytes>,
 }
 
 /// A file as text or JSON.
@@ -248,20 +248,26 @@ fn predictions(sheet: &FileSheet<'_>) -> String {
         "runtime",
         "predicted peak",
     ];
-    if sheet.budget.is_some() {
+    if sheet.budgets.len() > 1 {
+        titles.push("budget");
+    }
+    if !sheet.budgets.is_empty() {
         titles.extend(["context at batch 1", "batch"]);
     }
     let short = |term: &crate::protocol::Told<Bytes>| {
         term.as_ref()
             .map_or_else(|_| "unknown".to_owned(), |bytes| human::bytes(bytes.0))
     };
-    let rows = sheet.predictions.iter().map(|(shape, found)| {
+    let rows = sheet.predictions.iter().map(|(shape, budget, found)| {
         let mut cells = vec![shape.device.to_string()];
         cells.extend([&found.weights, &found.kv_cache, &found.activations].map(short));
         cells.extend([
             human::bytes(found.runtime.0),
             format!("at least {}", human::bytes(found.at_least.0)),
         ]);
+        if sheet.budgets.len() > 1 {
+            cells.extend(budget.map(|budget| human::bytes(budget.0)));
+        }
         for most in [&found.context_at_most, &found.batch_at_most]
             .into_iter()
             .flatten()
@@ -288,28 +294,35 @@ fn predictions(sheet: &FileSheet<'_>) -> String {
 /// What the predictions rest on and leave out.
 fn remarks(sheet: &FileSheet<'_>) -> String {
     let mut text = String::new();
-    if let Some((shape, found)) = sheet.predictions.first() {
+    if let Some((shape, _, found)) = sheet.predictions.first() {
         let mut note = format!(
             "Predicted at batch {}, {} tokens of context. {LABEL} {}",
             grouped(shape.batch),
             grouped(shape.context),
             reasons(found),
         );
-        note.push_str(&match sheet.budget {
-            Some(budget) => format!(
+        note.push_str(&match sheet.budgets.as_slice() {
+            [] => " Give --vram-budget to see what fits it.".to_owned(),
+            [budget] => format!(
                 " What fits the budget of {} at most leaves out what is unknown.",
                 human::bytes(budget.0)
             ),
-            None => " Give --vram-budget to see what fits it.".to_owned(),
+            _ => " What fits a budget at most leaves out what is unknown.".to_owned(),
         });
         text.push_str(&format!("{}\n", human::wrap(&note, WIDTH, 0)));
     }
-    for (shape, _) in &sheet.predictions {
+    let mut devices: Vec<Device> = sheet
+        .predictions
+        .iter()
+        .map(|(shape, ..)| shape.device)
+        .collect();
+    devices.dedup();
+    for device in devices {
         let note = format!(
             "Predictions on {} rest on this: weights: {}; KV cache: its inputs by shape; runtime: {}.",
-            shape.device,
+            device,
             WEIGHTS,
-            runtime(shape.device)
+            runtime(device)
         );
         text.push_str(&format!("{}\n", human::wrap(&note, WIDTH, 2)));
     }

@@ -4,6 +4,7 @@ use super::super::plan::LABEL;
 use super::file::{FileSheet, WEIGHTS, runtime};
 use super::{Sheet, parts_json, types_json};
 use crate::model::onnx::{Caches, Dim, Prediction, Shape, Update, Value as Port};
+use crate::units::Bytes;
 use serde_json::{Value, json};
 
 /// The sheet as one value.
@@ -56,12 +57,13 @@ pub(super) fn to_json(sheet: &FileSheet<'_>) -> Value {
         |one| json!({ "file": one.name, "needed_bytes": one.needed, "found_bytes": one.found }),
     );
     out.put("external_files", json!(external.collect::<Vec<_>>()));
-    out.put("budget", json!(sheet.budget));
+    out.put("budget", json!(sheet.budgets.last()));
+    out.put("budgets", json!(sheet.budgets));
     out.put("label", json!(LABEL));
     let predictions = sheet
         .predictions
         .iter()
-        .map(|(shape, found)| prediction_json(*shape, found));
+        .map(|(shape, budget, found)| prediction_json(*shape, *budget, found));
     out.put("predictions", json!(predictions.collect::<Vec<_>>()));
     out.put("notes", json!(file.notes));
     out.finish()
@@ -102,11 +104,12 @@ fn cache_json(caches: &Caches) -> Value {
     out.finish()
 }
 
-fn prediction_json(shape: Shape, found: &Prediction) -> Value {
+fn prediction_json(shape: Shape, budget: Option<Bytes>, found: &Prediction) -> Value {
     let mut out = Sheet::new();
     out.put("device", json!(shape.device));
     out.put("batch", json!(shape.batch));
     out.put("context", json!(shape.context));
+    out.put("budget", json!(budget));
     out.told("weights_bytes", &found.weights, |bytes| json!(bytes));
     out.told("kv_cache_bytes", &found.kv_cache, |bytes| json!(bytes));
     out.told("activations_bytes", &found.activations, |bytes| {

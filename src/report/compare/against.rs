@@ -35,6 +35,9 @@ pub struct Pair {
     pub model: String,
     /// Graph form and precision of both, where they are the same.
     pub variant: Vec<String>,
+    /// Memory budget of both, where a file has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_bytes: Option<u64>,
     /// Sequences decoded together.
     pub batch: u32,
     /// Prompt length.
@@ -149,6 +152,10 @@ fn pair(a: &Case, b: &Case, labels: Labels) -> Pair {
             .into_iter()
             .flatten()
             .collect(),
+        budget_bytes: [a.budget, b.budget]
+            .into_iter()
+            .flatten()
+            .find_map(|budget| budget.one_of_several.then_some(budget.bytes)),
         batch: a.key.batch,
         prompt_tokens: a.key.prompt_tokens,
         gen_tokens: a.key.gen_tokens,

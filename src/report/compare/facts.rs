@@ -119,7 +119,10 @@ pub fn of_report(report: &Report) -> Facts {
         "threads",
         distinct(rows, |row| row.llama_bench.n_threads.to_string()),
     );
-    facts.count("budget_bytes", Some(report.budget_bytes));
+    match report.budgets_bytes.as_slice() {
+        [] | [_] => facts.count("budget_bytes", Some(report.budget_bytes)),
+        several => facts.text("budget_bytes", distinct(several, u64::to_string)),
+    }
     facts.count("seed", Some(report.seed));
     facts.text("tokenizer", Some(report.tokenizer.clone()));
     let tool = &report.tool;

@@ -123,6 +123,7 @@ fn case(test: &Test) -> Case {
             gen_tokens: test.n_gen,
             depth: test.n_depth,
         },
+        budget: None,
         form: None,
         precision: precision(&test.model_type),
         params: test.model_n_params,

@@ -2,7 +2,7 @@
 
 use super::facts;
 use super::quantity::Quantity;
-use super::run::{Case, Figure, Key, Parts, Run, Samples, Source};
+use super::run::{Budget, Case, Figure, Key, Parts, Run, Samples, Source};
 use crate::report::schema::{Metric, Report, Row};
 use std::collections::BTreeMap;
 
@@ -11,6 +11,8 @@ const NO_LATENCIES: &str = "the result keeps quantiles of many latencies and not
 
 /// The report read from `file`.
 pub fn run(file: &str, report: &Report) -> Run {
+    let rows = &report.trials;
+    let several = report.budgets_bytes.len() > 1;
     let version = report.environment.runtime_version.as_deref();
     Run {
         file: file.to_owned(),
@@ -18,12 +20,12 @@ pub fn run(file: &str, report: &Report) -> Run {
         started_utc: Some(report.started_utc.clone()),
         finished: report.finished,
         facts: facts::of_report(report),
-        cases: report.trials.iter().map(|row| case(row, version)).collect(),
+        cases: rows.iter().map(|row| case(row, version, several)).collect(),
     }
 }
 
 /// One row.
-fn case(row: &Row, runtime_version: Option<&str>) -> Case {
+fn case(row: &Row, runtime_version: Option<&str>, one_of_several: bool) -> Case {
     Case {
         id: row.id.clone(),
         key: Key {
@@ -33,6 +35,10 @@ fn case(row: &Row, runtime_version: Option<&str>) -> Case {
             gen_tokens: row.gen_tokens,
             depth: row.llama_bench.n_depth,
         },
+        budget: Some(Budget {
+            bytes: row.memory.budget_bytes,
+            one_of_several,
+        }),
         form: Some(row.form.clone()),
         precision: row.precision.clone(),
         params: row.params.total,

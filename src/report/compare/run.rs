@@ -53,6 +53,8 @@ pub struct Case {
     pub id: String,
     /// The work.
     pub key: Key,
+    /// Memory budget, where it is a part of the work: in a file that has several. `None` matches any.
+    pub budget: Option<Budget>,
     /// Graph form; `None` for a program that has no such choice.
     pub form: Option<String>,
     /// Element type, or what another program calls its quantisation.
@@ -73,6 +75,15 @@ pub struct Case {
     pub figures: Vec<(Quantity, Figure)>,
     /// Parts of the peak.
     pub memory: Parts,
+}
+
+/// A memory budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Budget {
+    /// Its size.
+    pub bytes: u64,
+    /// Whether its file has others too, so that it tells rows apart.
+    pub one_of_several: bool,
 }
 
 /// A figure, or why there is none.

@@ -54,6 +54,46 @@ fn a_result_against_itself_is_no_difference_in_anything_that_was_measured() {
 }
 
 #[test]
+fn where_a_file_has_several_budgets_they_tell_its_rows_apart() {
+    let several = crate::report::several_budgets();
+    let comparison = compared(&[&several, &several], &[]);
+    let against = &comparison.against[0];
+    let told = |pair: &Pair| (pair.row == pair.other_row, pair.budget_bytes.is_some());
+    assert_eq!(
+        against.pairs.iter().map(told).collect::<Vec<_>>(),
+        [(true, true); 12]
+    );
+
+    // One budget against several: the rows of that budget, whichever comes first.
+    for reports in [[&fixture(), &several], [&several, &fixture()]] {
+        let comparison = compared(&reports, &[]);
+        let against = &comparison.against[0];
+        assert_eq!(against.pairs.len(), 4);
+        for pair in &against.pairs {
+            assert_eq!(pair.budget_bytes, Some(4 << 30), "{}", pair.row);
+        }
+        assert_eq!(
+            against.only_in_baseline.len() + against.only_in_other.len(),
+            8
+        );
+        assert_eq!(comparison.differences[0].name, "budget_bytes");
+    }
+    let mut third = fixture();
+    (third.budget_bytes, third.budgets_bytes) = (3 << 30, vec![3 << 30]);
+    for row in &mut third.trials {
+        row.memory.budget_bytes = 3 << 30;
+    }
+    assert!(
+        compared(&[&several, &third], &[]).against[0]
+            .pairs
+            .is_empty()
+    );
+    // One budget each: the work alone counts.
+    let pairs = &compared(&[&fixture(), &third], &[]).against[0].pairs;
+    assert_eq!((pairs.len(), pairs[0].budget_bytes), (4, None));
+}
+
+#[test]
 fn a_machine_twice_as_fast_is_faster_in_every_time_and_speed() {
     let comparison = compared(&[&fixture(), &changed(|row| faster(row, 2.0))], &[]);
     let pair = pair_of(&comparison, "dense-120m");
