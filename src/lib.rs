@@ -10,8 +10,8 @@
 //!
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
-//! `error, units, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats` → `plan, worker, supervisor` →
-//! `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
+//! `error, units, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats, failures` →
+//! `plan, ceiling, worker, supervisor` → `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
     test,
@@ -23,6 +23,7 @@
 
 mod app;
 mod cachedir;
+mod ceiling;
 mod cli;
 mod device;
 mod doctor;
@@ -31,6 +32,7 @@ mod elf;
 mod engine;
 mod error;
 mod export;
+mod failures;
 mod model;
 mod payload;
 mod plan;

@@ -49,6 +49,16 @@ pub enum Event {
         /// Its result in a few words.
         line: String,
     },
+    /// A trial of a ceiling search begins.
+    Searching {
+        /// Its id.
+        id: String,
+    },
+    /// A ceiling search has ended.
+    CeilingFinished {
+        /// Its result in a few words.
+        line: String,
+    },
     /// Something worth knowing; silenced by `--quiet`.
     Note(String),
     /// Something the user must know; never silenced.
@@ -159,6 +169,14 @@ impl Progress {
             Event::Repetition { done, of } => {
                 bar.set_message(format!("{}: {} {done}/{of}", now.id, now.phase));
             }
+            Event::Searching { id } => {
+                *now = Now {
+                    id: format!("ceiling: {id}"),
+                    phase: String::new(),
+                };
+                bar.set_message(now.id.clone());
+            }
+            Event::CeilingFinished { .. } => self.above(bar, event),
             Event::TrialFinished { .. } => {
                 bar.inc(1);
                 self.above(bar, event);
@@ -186,6 +204,7 @@ fn plain_line(event: &Event, quiet: bool) -> Option<String> {
     match event {
         Event::Warning(text) => Some(format!("warning: {text}")),
         Event::TrialFinished { id, line } if !quiet => Some(format!("{id}: {line}")),
+        Event::CeilingFinished { line } if !quiet => Some(line.clone()),
         Event::Note(text) if !quiet => Some(text.clone()),
         _ => None,
     }
@@ -234,6 +253,12 @@ mod tests {
                 id: "m/fused".to_owned(),
                 line: "ok, 41.0 tok/s".to_owned(),
             },
+            Event::Searching {
+                id: "m/fused/pp48".to_owned(),
+            },
+            Event::CeilingFinished {
+                line: "m/fused: fits 64".to_owned(),
+            },
         ]
     }
 
@@ -251,7 +276,7 @@ mod tests {
     fn elsewhere_than_on_a_terminal_there_are_plain_lines_only() {
         assert_eq!(
             written(false, false),
-            "no GPU: running on the CPU\nwarning: the disk is nearly full\nm/fused: ok, 41.0 tok/s\n"
+            "no GPU: running on the CPU\nwarning: the disk is nearly full\nm/fused: ok, 41.0 tok/s\nm/fused: fits 64\n"
         );
     }
 
@@ -274,5 +299,6 @@ mod tests {
         assert_eq!(bar.message(), "m/fused: decode 1/5");
         run()[6..].iter().for_each(|event| progress.event(event));
         assert_eq!(bar.position(), 1);
+        assert_eq!(bar.message(), "ceiling: m/fused/pp48");
     }
 }

@@ -14,8 +14,10 @@ const RANKS: &[&[&str]] = &[
     &["error", "units", "cachedir", "elf", "shelf"],
     &["trial"],
     &["protocol"],
-    &["model", "device", "payload", "engine", "stats", "text"],
-    &["plan", "worker", "supervisor"],
+    &[
+        "model", "device", "payload", "engine", "stats", "text", "failures",
+    ],
+    &["plan", "ceiling", "worker", "supervisor"],
     &["report", "doctor"],
     &["export", "progress"],
     &["cli"],

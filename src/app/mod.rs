@@ -1,5 +1,6 @@
 //! One short function for each command, doors called in order. No arithmetic, no formatting, no clap, no ONNX Runtime.
 
+mod ceilings;
 mod compare;
 mod doctor;
 mod facts;
@@ -13,6 +14,7 @@ use crate::cachedir;
 use crate::cli::{CacheAction, ColorChoice, Command, ExportCommand, ListFormat, OutputFormat};
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format, lists};
+use crate::failures::{Failures, Listing};
 use crate::model::{self, Preparing, Store};
 use crate::payload;
 use crate::progress::{Event, Progress};
@@ -148,10 +150,13 @@ fn cache(action: CacheAction, json: bool) -> Result<u8> {
     let store = Store::new(&root, Bytes(u64::MAX));
     let wrap = |source| Error::output(store.root(), source, " with XDG_CACHE_HOME");
     let payloads = payload::entries(&root.join(payload::FOLDER));
+    let failures = Failures::new(&root);
+    let failed = failures.listing().map(failures_entry);
     match action {
         CacheAction::List => {
             let mut entries = store.entries().map_err(wrap)?;
             entries.extend(payloads.iter().map(payload_entry));
+            entries.extend(failed);
             print(&lists::cache(&root, &entries, json)?)
         }
         CacheAction::Clear => {
@@ -160,6 +165,13 @@ fn cache(action: CacheAction, json: bool) -> Result<u8> {
             for payload in &payloads {
                 let entry = payload_entry(payload);
                 if payload::discard(payload) {
+                    removed.push(entry);
+                } else {
+                    in_use.push(entry);
+                }
+            }
+            if let Some(entry) = failed {
+                if failures.clear() {
                     removed.push(entry);
                 } else {
                     in_use.push(entry);
@@ -176,6 +188,15 @@ fn payload_entry(payload: &payload::Entry) -> model::Entry {
         name: format!("{}/{}", payload::FOLDER, payload.name),
         bytes: Bytes(payload.bytes),
         last_used: payload.last_used,
+    }
+}
+
+/// The remembered failures among the entries of the cache.
+fn failures_entry(file: Listing) -> model::Entry {
+    model::Entry {
+        name: file.name,
+        bytes: file.bytes,
+        last_used: file.modified,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
 use super::start::Start;
-use super::{facts, plan, print, progress, render, show_preparing};
+use super::{ceilings, facts, plan, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
@@ -11,7 +11,7 @@ use crate::model::{self, Store};
 use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
-use crate::report::{self, Params, ReportHead, Row};
+use crate::report::{self, Ceiling, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
 use crate::trial::{Device, Outcome, Phase, PowerLog, TrialResult};
@@ -40,8 +40,9 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         )));
     }
     let prompts = bench.prompts(&words, command.try_all)?;
+    let ceilings = ceilings::tasks(command, &bench);
     let cache = cachedir::root().map_err(Error::Usage)?;
-    let store = Store::new(&cache, command.cache_limit);
+    let mut store = Store::new(&cache, command.cache_limit);
     store.ensure()?;
     let output = match &command.output {
         Some(output) => output.clone(),
@@ -56,18 +57,38 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
     };
-    let rows = Rows {
+    let mut rows = Rows {
         head,
         rows: bench.plan.trials.iter().map(pending).collect(),
+        ceilings: ceilings.iter().map(|task| task.pending.clone()).collect(),
         output,
     };
-    trials(command, &bench, prompts, &cost, store, rows, &progress)
+    let mut code = trials(
+        command, &bench, prompts, &cost, &mut store, &mut rows, &progress,
+    )?;
+    let crank = ceilings::Crank {
+        command,
+        bench: &bench,
+        words: &words,
+        cost: &cost,
+        progress: &progress,
+        cache: &cache,
+    };
+    code = code.max(crank.search(&ceilings, &mut store, &mut rows)?);
+    progress.finish();
+    if command.format != OutputFormat::Jsonl {
+        print(&render(&rows.report(), command.format, command.color)?)?;
+    }
+    progress.event(&Event::Note(format!("result: {}", rows.output.display())));
+    Ok(code)
 }
 
 /// Tokenizer and prompts, read before anything runs.
-struct Words {
-    tokenizer: Tokenizer,
-    prompts: Prompts,
+pub(super) struct Words {
+    /// The tokenizer.
+    pub tokenizer: Tokenizer,
+    /// The prompts.
+    pub prompts: Prompts,
 }
 
 impl Words {
@@ -85,10 +106,12 @@ impl Words {
 }
 
 /// Everything that is settled before the first trial.
-struct Bench {
+pub(super) struct Bench {
     start: Start,
-    probe: ProbeFacts,
-    plan: Plan,
+    /// What the probe found.
+    pub probe: ProbeFacts,
+    /// The trials.
+    pub plan: Plan,
     firmness: Firmness,
 }
 
@@ -128,18 +151,23 @@ impl Bench {
 }
 
 /// The rows so far, and where they are kept.
-struct Rows {
-    head: ReportHead,
-    rows: Vec<Row>,
+pub(super) struct Rows {
+    /// What is known without them.
+    pub head: ReportHead,
+    /// In the order of the plan.
+    pub rows: Vec<Row>,
+    /// In the order of their searches.
+    pub ceilings: Vec<Ceiling>,
     output: PathBuf,
 }
 
 impl Rows {
     fn report(&self) -> report::Report {
-        report::build(&self.head, self.rows.clone())
+        report::with_ceilings(report::build(&self.head, self.rows.clone()), &self.ceilings)
     }
 
-    fn save(&self) -> Result<()> {
+    /// Writes the result file anew.
+    pub fn save(&self) -> Result<()> {
         export::write_atomically(
             &self.output,
             export::render(&self.report(), Format::Json, None, false)?.as_bytes(),
@@ -152,8 +180,8 @@ fn trials(
     bench: &Bench,
     prompts: Vec<Vec<Vec<i64>>>,
     cost: &report::CostInputs,
-    mut store: Store,
-    mut rows: Rows,
+    store: &mut Store,
+    rows: &mut Rows,
     progress: &Progress,
 ) -> Result<u8> {
     let (mut code, mut stopped) = (exit::OK, exit::OK);
@@ -176,7 +204,7 @@ fn trials(
                 },
             ),
             None => {
-                let ran = trial(command, bench, planned, prompts, &mut store, progress);
+                let ran = trial(command, bench, planned, prompts, store, progress);
                 ran.unwrap_or_else(|error| {
                     // Weights that cannot be written cost this row; smaller models may still have room.
                     stopped = stopped.max(error.exit_code());
@@ -211,16 +239,11 @@ fn trials(
             print(&export::json_line(&rows.rows[index])?)?;
         }
     }
-    progress.finish();
-    if command.format != OutputFormat::Jsonl {
-        print(&render(&rows.report(), command.format, command.color)?)?;
-    }
-    progress.event(&Event::Note(format!("result: {}", rows.output.display())));
     Ok(code.max(stopped))
 }
 
 /// Prepares the model and runs one trial in a worker.
-fn trial(
+pub(super) fn trial(
     command: &RunCommand,
     bench: &Bench,
     planned: &PlannedTrial,
@@ -302,7 +325,7 @@ fn pending(planned: &PlannedTrial) -> Row {
     )
 }
 
-fn params(planned: &PlannedTrial) -> Params {
+pub(super) fn params(planned: &PlannedTrial) -> Params {
     let census = model::census(planned.spec);
     Params {
         total: census.total,
@@ -311,7 +334,7 @@ fn params(planned: &PlannedTrial) -> Params {
     }
 }
 
-fn weight_bytes(planned: &PlannedTrial) -> Bytes {
+pub(super) fn weight_bytes(planned: &PlannedTrial) -> Bytes {
     model::weight_bytes(planned.spec, planned.trial.numerics())
 }
 
@@ -337,7 +360,7 @@ fn cost_inputs(given: &CostInputs) -> Result<report::CostInputs> {
     })
 }
 
-fn utc(time: SystemTime) -> String {
+pub(super) fn utc(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 

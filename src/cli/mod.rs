@@ -6,6 +6,7 @@ mod values;
 
 pub use unrun::{InspectCommand, PlanCommand};
 
+use crate::ceiling::Kind;
 use crate::error::exit;
 use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
@@ -55,6 +56,8 @@ pub struct RunCommand {
     pub request: Request,
     /// Longest time for each phase of a trial.
     pub timeout: Duration,
+    /// Ceilings to search for; `None` where the device decides.
+    pub ceilings: Option<Vec<Kind>>,
     /// How firmly the budget is held; `None` for as firmly as the device allows.
     pub enforce: Option<Enforce>,
     /// Whether other processes on the GPU are refused.
@@ -281,6 +284,7 @@ fn run(args: args::RunArgs) -> RunCommand {
     let (text, machine, output, cost) = (args.text, args.machine, args.output, args.cost);
     RunCommand {
         timeout: args.sweep.timeout,
+        ceilings: ceilings(&args.sweep.ceiling),
         dry_run: args.sweep.dry_run,
         enforce: args.watch.enforce,
         exclusive: args.watch.exclusive,
@@ -308,6 +312,12 @@ fn run(args: args::RunArgs) -> RunCommand {
             currency: cost.currency,
         },
     }
+}
+
+/// The ceilings to search for, each once and in their own order; `none` beside others adds nothing.
+fn ceilings(given: &[Option<Kind>]) -> Option<Vec<Kind>> {
+    let kinds: std::collections::BTreeSet<Kind> = given.iter().copied().flatten().collect();
+    (!given.is_empty()).then(|| kinds.into_iter().collect())
 }
 
 /// A folder that a variable may have left empty.
@@ -504,6 +514,17 @@ mod tests {
     }
 
     #[test]
+    fn ceilings_are_a_list_in_their_own_order() {
+        assert_eq!(run_of(&[]).ceilings, None);
+        assert_eq!(run_of(&["--ceiling", "none"]).ceilings, Some(vec![]));
+        let words = ["--ceiling", "batch,context", "--ceiling=model,batch"];
+        assert_eq!(
+            run_of(&words).ceilings,
+            Some(vec![Kind::Context, Kind::Batch, Kind::Model])
+        );
+    }
+
+    #[test]
     fn commands_are_told_apart() {
         assert_eq!(
             parse_words(&["models"]),
@@ -674,6 +695,10 @@ mod tests {
             (&["-n", "-4"], &["'--gen-tokens", "1 to 1048576"]),
             (&["-r", "0"], &["'--repetitions", "1 to 10000"]),
             (&["--timeout", "10"], &["'--timeout", "10m"]),
+            (
+                &["--ceiling", "contxt"],
+                &["'--ceiling", "none, context, batch, model", "'context'"],
+            ),
             (&["--device", "gpu"], &["'--device", "cuda:N"]),
             (&["--format", "xml"], &["'--format", "table, json"]),
             (

@@ -13,6 +13,8 @@
 //! Every field may be left out, an unknown one is refused. A model without an entry of its own follows `default`.
 //! - `session_ms`, `prefill_ms`, `step_ms` (a list, cycled): time that really passes, 1 ms each unless told.
 //! - `grow_mib`: anonymous memory touched at load and kept.
+//! - `memory`: `base_mib` and `bytes_per_token` for each position of each sequence: what the device tells from the load on, above
+//!   `device_used_mib`; with `touch` it is really taken, as resident memory; above `spills_above_mib` every run is 20 times slower.
 //! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
 //! - `device_used_mib`: what the device tells. `first_run_ms`: what the first append takes on top.
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
@@ -22,10 +24,12 @@
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
 //!   `what` is `{"grow_mib": 64}` (memory asked for, touched and kept; a refusal is told), `{"burst_mib": 64}` (the same by a
 //!   library that does not expect a refusal and aborts), `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
-//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`.
+//!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`; with `above_mib`
+//!   it strikes only a trial whose `memory` is more.
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
 
+mod memory;
 mod power;
 
 pub use power::ScriptedPower;
@@ -34,6 +38,7 @@ use super::{Ballast, Engine, EngineError};
 use crate::protocol::{DriverFacts, Held, ProbeFacts, Told, TrialRequest};
 use crate::trial::{Arena, LoadFacts};
 use crate::units::{Bytes, Nanos};
+use memory::ScriptedMemory;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -74,6 +79,7 @@ struct Behaviour {
     logit_offset: f32,
     device_used_mib: Option<u64>,
     power: ScriptedPower,
+    memory: ScriptedMemory,
     fault: Option<Fault>,
 }
 
@@ -89,6 +95,7 @@ impl Default for Behaviour {
             logit_offset: 0.0,
             device_used_mib: None,
             power: ScriptedPower::default(),
+            memory: ScriptedMemory::default(),
             fault: None,
         }
     }
@@ -101,6 +108,7 @@ struct Fault {
     #[serde(default = "first")]
     nth: usize,
     what: What,
+    above_mib: Option<u64>,
 }
 
 fn first() -> usize {
@@ -298,10 +306,19 @@ struct Scripted {
 
 impl Scripted {
     fn strike(&mut self, point: Point, count: usize) -> Result<(), EngineError> {
+        let taken = self.behaviour.memory.taken(&self.request.trial);
+        let spared = |fault: &Fault| fault.above_mib.is_some_and(|mib| taken <= mib << 20);
         match &self.behaviour.fault {
-            Some(fault) if fault.at == point && fault.nth == count => fault.what.happen(),
+            Some(fault) if fault.at == point && fault.nth == count && !spared(fault) => {
+                fault.what.happen()
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Lets the time of a run pass.
+    fn pass(&self, milliseconds: f64) -> Nanos {
+        pass(milliseconds * self.behaviour.memory.slower(&self.request.trial))
     }
 
     fn vocab(&self) -> usize {
@@ -340,7 +357,8 @@ fn pass(milliseconds: f64) -> Nanos {
 impl Engine for Scripted {
     fn load(&mut self, _held: Option<Bytes>) -> Result<LoadFacts, EngineError> {
         self.loads += 1;
-        self.ballast = grown(self.behaviour.grow_mib)?;
+        let touched = self.behaviour.memory.touched(&self.request.trial) >> 20;
+        self.ballast = grown(self.behaviour.grow_mib + touched)?;
         let session = pass(self.behaviour.session_ms);
         self.strike(Point::Load, self.loads)?;
         let trial = &self.request.trial;
@@ -391,7 +409,7 @@ impl Engine for Scripted {
         } else {
             0.0
         };
-        Ok(pass(self.behaviour.prefill_ms + first_run))
+        Ok(self.pass(self.behaviour.prefill_ms + first_run))
     }
 
     fn step(&mut self) -> Result<Nanos, EngineError> {
@@ -400,7 +418,7 @@ impl Engine for Scripted {
         self.extend(1)?;
         let times = &self.behaviour.step_ms;
         let index = (self.steps - 1) % times.len().max(1);
-        Ok(pass(times.get(index).copied().unwrap_or(0.0)))
+        Ok(self.pass(times.get(index).copied().unwrap_or(0.0)))
     }
 
     fn next_ids(&self) -> &[i64] {
@@ -418,7 +436,14 @@ impl Engine for Scripted {
     }
 
     fn device_used(&self) -> Option<Bytes> {
-        self.behaviour.device_used_mib.map(|mib| Bytes(mib << 20))
+        let loaded = self.loads > 0;
+        let taken = if loaded {
+            self.behaviour.memory.taken(&self.request.trial)
+        } else {
+            0
+        };
+        let told = self.behaviour.device_used_mib;
+        told.map(|mib| Bytes((mib << 20) + taken))
     }
 
     fn arena(&self) -> Option<Arena> {

@@ -1,16 +1,24 @@
-//! JSON Lines: one row on each line, so that a stream can be read row by row.
+//! JSON Lines: one row on each line, so that a stream can be read row by row; after the rows, each ceiling as
+//! `{"schema_version": …, "ceiling": {…}}`, a name that no row has.
 
 use crate::error::Result;
-use crate::report::{Report, Row, to_json_line};
+use crate::report::{Ceiling, Report, Row, ceiling_to_json_line, to_json_line};
 
 /// One row as one line with its newline; the same line [`render`] gives for it.
 pub fn line(row: &Row) -> Result<String> {
     Ok(to_json_line(row)? + "\n")
 }
 
-/// All rows of a report.
+/// One ceiling as one line with its newline; the same line [`render`] gives for it.
+pub fn ceiling_line(ceiling: &Ceiling) -> Result<String> {
+    Ok(ceiling_to_json_line(ceiling)? + "\n")
+}
+
+/// All rows of a report, then its ceilings.
 pub fn render(report: &Report) -> Result<String> {
-    report.trials.iter().map(line).collect()
+    let rows = report.trials.iter().map(line);
+    rows.chain(report.ceilings.iter().map(ceiling_line))
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A Markdown table with `mean ± sd`, the remarks as a list and the verdict.
 
+use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
@@ -14,6 +15,7 @@ pub fn render(report: &Report) -> String {
         .collect();
     blocks.extend(tables(report));
     blocks.extend(curve(report));
+    blocks.push(ceiling_table(&ceilings::columns(&report.ceilings)));
     let remarks = notes::remarks(report);
     let items: Vec<String> = remarks
         .iter()
@@ -101,6 +103,30 @@ fn table(report: &Report, places: &[usize]) -> String {
     for row in places {
         lines.push(line(
             columns.iter().map(|(_, cells)| cells.texts[*row].clone()),
+        ));
+    }
+    lines.join("\n")
+}
+
+/// The table of ceilings; empty where there are none.
+fn ceiling_table(columns: &[Prepared]) -> String {
+    let Some(first) = columns.first() else {
+        return String::new();
+    };
+    let title = |column: &Prepared| format!("{} {}", column.title, column.cells.unit);
+    let side = |column: &Prepared| if column.cells.numeric { "---:" } else { "---" }.to_owned();
+    let mut lines = vec![
+        line(
+            columns
+                .iter()
+                .map(title)
+                .map(|title| title.trim().to_owned()),
+        ),
+        line(columns.iter().map(side)),
+    ];
+    for row in 0..first.cells.texts.len() {
+        lines.push(line(
+            columns.iter().map(|column| column.cells.texts[row].clone()),
         ));
     }
     lines.join("\n")

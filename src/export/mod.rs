@@ -1,5 +1,6 @@
 //! Door of the export room: a report in, text out, and the way onto the disk. No exporter prints or opens a file itself.
 
+mod ceilings;
 mod columns;
 pub mod compare;
 mod csv;
@@ -17,8 +18,9 @@ pub mod packed;
 mod plan;
 mod table;
 
+pub use ceilings::summary as ceiling_summary;
 pub use files::{ensure_writable, write_atomically};
-pub use jsonl::line as json_line;
+pub use jsonl::{ceiling_line as json_ceiling_line, line as json_line};
 pub use plan::plan;
 
 use crate::error::{Error, Result};
@@ -33,7 +35,7 @@ pub enum Format {
     Table,
     /// Everything, indented: the format that is read back.
     Json,
-    /// One row on each line, each with its schema version.
+    /// One row on each line, then one ceiling on each, all with their schema version.
     Jsonl,
     /// One row on each line, one figure in each cell, base units.
     Csv,

@@ -1,5 +1,6 @@
 //! What stands around a table, shared by the text table and Markdown: the settings above it, the remarks below it.
 
+use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human;
 use crate::report::{Cost, Report, Row, budgets, hardware_price_source};
@@ -111,12 +112,13 @@ pub fn remarks(report: &Report) -> Vec<String> {
         let tell = |warning: &String| human::one_line(&format!("{name}: warning: {warning}"));
         remarks.extend(row.warnings.iter().map(tell));
     }
+    remarks.extend(ceilings::remarks(&report.ceilings));
     remarks.extend(energy(rows));
     remarks.extend(costs(rows));
     remarks.extend(prices(rows));
     remarks.extend(prediction(rows));
-    if !report.finished {
-        let left = rows.iter().filter(|row| row.status == "pending").count();
+    let left = rows.iter().filter(|row| row.status == "pending").count();
+    if left > 0 {
         remarks.push(format!(
             "Unfinished: {left} of {} trials have not run.",
             rows.len()

@@ -1,5 +1,6 @@
 //! Aligned text for a terminal: as many columns as its width allows, then the remarks and the verdict.
 
+use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::{curve, notes};
@@ -45,6 +46,10 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         let rows = columns.first().map_or(0, |column| column.cells.texts.len());
         format!("{}\n{}", curve::TITLE, layout(&columns, rows).join("\n"))
     }));
+    let found = fit(ceilings::columns(&report.ceilings), width);
+    if let Some(first) = found.first() {
+        blocks.push(layout(&found, first.cells.texts.len()).join("\n"));
+    }
     blocks.push(lines(&notes::remarks(report), width, 2));
     blocks.extend(
         report

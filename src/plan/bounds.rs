@@ -6,7 +6,7 @@ use crate::trial::Trial;
 use serde::Serialize;
 
 /// The most sequences that `--batch` takes.
-const MOST_SEQUENCES: u32 = 65_536;
+pub const MOST_SEQUENCES: u32 = 65_536;
 
 /// What keeps a size from being larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

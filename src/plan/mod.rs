@@ -6,8 +6,9 @@ mod enforce;
 mod fit;
 mod sweep;
 
-pub use bounds::{Bound, Bounds, Limit};
+pub use bounds::{Bound, Bounds, Limit, MOST_SEQUENCES, of as bounds_of};
 pub use enforce::{Firmness, alone, firmness};
+pub use fit::{at_least, at_most};
 pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};

@@ -1,5 +1,6 @@
 //! Report to JSON and back: pretty, full precision, unknown fields ignored, another major schema refused.
 
+use super::Ceiling;
 use super::schema::{Report, Row, SCHEMA_VERSION};
 use crate::error::{Error, Result};
 use serde::Serialize;
@@ -32,6 +33,27 @@ pub fn to_json_line(row: &Row) -> Result<String> {
     };
     let text = serde_json::to_string(&line).map_err(|cause| Error::Bug(cause.to_string()))?;
     readable::<Row>(&text)?;
+    Ok(text)
+}
+
+/// One ceiling of a stream.
+#[derive(Serialize)]
+struct CeilingLine<'a> {
+    /// [`SCHEMA_VERSION`].
+    schema_version: &'a str,
+    /// The ceiling, under a name that no row has.
+    ceiling: &'a Ceiling,
+}
+
+/// One ceiling as one line of JSON with its `schema_version`, without a newline.
+pub fn ceiling_to_json_line(ceiling: &Ceiling) -> Result<String> {
+    let line = CeilingLine {
+        schema_version: SCHEMA_VERSION,
+        ceiling,
+    };
+    let text = serde_json::to_string(&line).map_err(|cause| Error::Bug(cause.to_string()))?;
+    let ceiling = serde_json::to_string(ceiling).map_err(|cause| Error::Bug(cause.to_string()))?;
+    readable::<Ceiling>(&ceiling)?;
     Ok(text)
 }
 

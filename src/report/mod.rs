@@ -1,6 +1,7 @@
 //! Door of the report room: from raw trial results to everything an exporter may know. Pure; nothing is measured here.
 
 mod budgets;
+pub mod ceilings;
 mod codec;
 pub mod compare;
 mod cost;
@@ -16,7 +17,8 @@ mod verdict;
 mod warnings;
 
 pub use budgets::{Step, of as budgets, steps};
-pub use codec::{from_json, to_json, to_json_line};
+pub use ceilings::{Ceiling, CeilingTrial, LargerModel};
+pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, several_budgets};
@@ -60,7 +62,20 @@ pub fn build(head: &ReportHead, rows: Vec<Row>) -> Report {
         tokenizer: head.tokenizer.clone(),
         verdict: verdict::verdict(&rows),
         trials: rows,
+        ceilings: Vec::new(),
     }
+}
+
+/// The report with the ceilings that were searched for. It is finished when none of them is pending either, and its verdict
+/// names the largest sizes.
+pub fn with_ceilings(mut report: Report, ceilings: &[Ceiling]) -> Report {
+    report.finished &= ceilings.iter().all(|ceiling| ceiling.status != "pending");
+    if let (Some(verdict), Some(sentence)) = (&mut report.verdict, ceilings::sentence(ceilings)) {
+        verdict.push(' ');
+        verdict.push_str(&sentence);
+    }
+    report.ceilings = ceilings.to_vec();
+    report
 }
 
 #[cfg(test)]

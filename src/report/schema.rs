@@ -34,6 +34,9 @@ pub struct Report {
     pub tokenizer: String,
     /// One row for each trial, in the order of the plan.
     pub trials: Vec<Row>,
+    /// The largest sizes that ran inside the budget, where they were searched for.
+    #[serde(default)]
+    pub ceilings: Vec<super::Ceiling>,
     /// The conclusion in words, computed from the rows.
     pub verdict: Option<String>,
 }

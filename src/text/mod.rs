@@ -4,7 +4,7 @@ mod prompts;
 mod rules;
 mod trained;
 
-pub use prompts::{Prompts, rows};
+pub use prompts::{Prompts, rows, rows_repeated};
 
 use crate::error::{Error, Result};
 use std::fs::File;

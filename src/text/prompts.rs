@@ -67,6 +67,37 @@ pub fn rows(
     length: u32,
     vocab: u32,
 ) -> Result<Vec<Vec<i64>>> {
+    let rows = distinct(tokenizer, prompts, batch, length, vocab)?;
+    if rows.len() < batch as usize {
+        return Err(Error::Usage(format!(
+            "{}: its text gives only {} different rows of {length} tokens and --batch asks for {batch}; add text or lower --batch",
+            prompts.source,
+            rows.len()
+        )));
+    }
+    Ok(rows)
+}
+
+/// As [`rows`], for a look at memory that may take any batch: where the text gives no more different rows, they come again.
+pub fn rows_repeated(
+    tokenizer: &Tokenizer,
+    prompts: &Prompts,
+    batch: u32,
+    length: u32,
+    vocab: u32,
+) -> Result<Vec<Vec<i64>>> {
+    let rows = distinct(tokenizer, prompts, batch, length, vocab)?;
+    Ok(rows.iter().cycle().take(batch as usize).cloned().collect())
+}
+
+/// As many different rows as the text gives, `batch` at most.
+fn distinct(
+    tokenizer: &Tokenizer,
+    prompts: &Prompts,
+    batch: u32,
+    length: u32,
+    vocab: u32,
+) -> Result<Vec<Vec<i64>>> {
     let encoded = encode(tokenizer, prompts, vocab)?;
     let ring: Vec<i64> = encoded.concat();
     if ring.is_empty() {
@@ -97,13 +128,6 @@ pub fn rows(
         if seen.insert(row.clone()) {
             rows.push(row);
         }
-    }
-    if rows.len() < batch {
-        return Err(Error::Usage(format!(
-            "{}: its text gives only {} different rows of {length} tokens and --batch asks for {batch}; add text or lower --batch",
-            prompts.source,
-            rows.len()
-        )));
     }
     Ok(rows)
 }
@@ -185,6 +209,20 @@ mod tests {
             sentence.contains("only 1 different rows") && sentence.contains("--batch"),
             "{sentence}"
         );
+        let repeated = rows_repeated(&tokenizer, &text, 4, 6, 650).unwrap();
+        assert_eq!((repeated.len(), distinct(&repeated)), (4, 1));
+    }
+
+    #[test]
+    fn a_look_at_memory_takes_any_batch_and_length_and_differs_as_long_as_it_can() {
+        let tokenizer = Tokenizer::rules().unwrap();
+        let look =
+            |batch, length| rows_repeated(&tokenizer, &Prompts::builtin(), batch, length, 50257);
+        assert_eq!(look(64, 16).unwrap(), builtin_rows(64, 16, 50257));
+        let long = look(1, 131_072).unwrap();
+        assert_eq!((long.len(), long[0].len()), (1, 131_072));
+        let many = look(65_536, 4).unwrap();
+        assert!(many.len() == 65_536 && distinct(&many) > 10_000);
     }
 
     #[test]

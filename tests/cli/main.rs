@@ -9,6 +9,7 @@
 mod bad_input;
 mod budgets;
 mod bundle;
+mod ceilings;
 mod commands;
 mod compare;
 mod doctor;
