@@ -131,6 +131,9 @@ pub struct TrialRequest {
     pub tolerance: f64,
     /// Pause between memory readings.
     pub sample_interval: Nanos,
+    /// Whether the trial's GPU takes its memory from the CPU's.
+    #[serde(default)]
+    pub unified_memory: bool,
 }
 
 /// What stands behind the name of a CUDA library that was found nowhere, at the start of [`ProbeFacts::cuda_unavailable`]. Who says

@@ -1,9 +1,11 @@
 //! Plain data that crosses rooms: what a trial is, and the raw facts that come back from one.
 //! No behaviour beyond names, no I/O.
 
+mod pool;
 mod power;
 
 // Only a worker makes one.
+pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
@@ -163,6 +165,9 @@ pub struct MemoryReading {
     pub device_process: Option<Bytes>,
     /// Device memory in use by everybody: total minus free (`cudaMemGetInfo`).
     pub device_used: Option<Bytes>,
+    /// What is told of a memory that CPU and GPU share; `None` where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolReading>,
 }
 
 impl MemoryReading {

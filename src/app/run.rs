@@ -14,7 +14,7 @@ use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Outcome, Phase, PowerLog, TrialResult};
+use crate::trial::{Device, Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -238,6 +238,12 @@ fn trial(
         golden: model::golden(&spec.name, trial.seed),
         tolerance: model::tolerance(trial.precision),
         sample_interval: SAMPLE_INTERVAL,
+        unified_memory: trial.device != Device::Cpu
+            && bench
+                .probe
+                .gpu
+                .as_ref()
+                .is_some_and(|gpu| gpu.unified_memory),
     };
     let mut done = 0;
     Ok(supervisor::run(

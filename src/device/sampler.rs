@@ -1,7 +1,7 @@
 //! Looks at memory between phase boundaries: one thread, a fixed pause, a word only about a new peak.
 
 use super::ProcessMemory;
-use crate::trial::{MemoryReading, Phase};
+use crate::trial::{MemoryReading, Phase, PoolReading, PoolSource};
 use crate::units::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,7 +56,9 @@ impl Peaks {
             bytes.filter(|bytes| bytes.0 > most.saturating_add(margin.0))
         };
         let resident = above(&self.resident, reading.rss());
-        let device = above(&self.device, reading.device_process);
+        // On a shared memory the GPU's part may be told by something else; what rises with it will do here.
+        let told = || PoolSource::best([reading])?.level(reading);
+        let device = above(&self.device, reading.device_process.or_else(told));
         if let (Some(resident), Some(file)) = (resident, reading.rss_file) {
             self.resident[cell].store(resident.0, Ordering::Relaxed);
             self.file[cell].store(file.0, Ordering::Relaxed);
@@ -75,8 +77,17 @@ pub struct Sampler {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Tells the device memory of this process.
-pub type DeviceProbe = Box<dyn Fn() -> Option<Bytes> + Send>;
+/// What the device tells at one moment.
+#[derive(Debug, Default)]
+pub struct DeviceLook {
+    /// Device memory of this process.
+    pub process: Option<Bytes>,
+    /// The memory that it shares with the CPU, where it does.
+    pub pool: Option<PoolReading>,
+}
+
+/// Looks at the device.
+pub type DeviceProbe = Box<dyn Fn() -> DeviceLook + Send>;
 
 impl Sampler {
     /// Looks every `pause` and hands new peaks (by more than 1 MiB) to `on_peak`. `started` is the zero of their clock.
@@ -133,13 +144,15 @@ impl Look {
         // NVML takes a driver lock that kernel launches take too: in the timed phases the device is read at boundaries only.
         let timed = matches!(phase, Phase::Prefill | Phase::Decode);
         let device = self.device.as_ref().filter(|_| !timed);
+        let look = device.map(|device| device()).unwrap_or_default();
         MemoryReading {
             at: self.started.elapsed().into(),
             phase,
             rss_anon: resident.map(|(resident, file)| resident - file),
             rss_file: resident.map(|(_, file)| file),
-            device_process: device.and_then(|device| device()),
+            device_process: look.process,
             device_used: None,
+            pool: look.pool,
         }
     }
 }
@@ -171,6 +184,7 @@ mod tests {
             rss_file: Some(Bytes(7)),
             device_process: device.map(Bytes),
             device_used: None,
+            pool: None,
         }
     }
 
@@ -202,7 +216,10 @@ mod tests {
         peaks.enter(Phase::Load);
         let sampler = Sampler::start(
             Path::new("/proc"),
-            Some(Box::new(|| Some(Bytes(5 << 20)))),
+            Some(Box::new(|| DeviceLook {
+                process: Some(Bytes(5 << 20)),
+                pool: None,
+            })),
             Duration::from_millis(1),
             Instant::now(),
             peaks,

@@ -47,6 +47,7 @@ pub fn reading(phase: Phase, anon: u64, file: u64) -> MemoryReading {
         rss_file: Some(Bytes(file << 20)),
         device_process: None,
         device_used: None,
+        pool: None,
     }
 }
 

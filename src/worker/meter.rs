@@ -5,7 +5,7 @@ use super::Stop;
 use super::limit::Limit;
 use super::power::PowerWatch;
 use super::speaker::Speaker;
-use crate::device::{Gpu, Peaks, ProcessMemory, Sampler, Status};
+use crate::device::{DeviceLook, Gpu, Peaks, Pool, ProcessMemory, Sampler, Status};
 use crate::protocol::{Message, TrialRequest};
 use crate::trial::{Device, Edge, MemoryReading, Phase};
 use crate::units::Bytes;
@@ -18,6 +18,8 @@ pub struct Meter {
     speaker: Speaker,
     memory: ProcessMemory,
     gpu: Option<Arc<Gpu>>,
+    /// The memory that CPU and GPU share, where they do.
+    pool: Option<Pool>,
     started: Instant,
     peaks: Arc<Peaks>,
     // Whether the kernel's peak is of this phase alone.
@@ -41,9 +43,14 @@ impl Meter {
             Device::Cpu => None,
             Device::Cuda(index) => Gpu::open(index).map(Arc::new),
         };
-        let probe = gpu
-            .clone()
-            .map(|gpu| Box::new(move || gpu.own_bytes()) as Box<dyn Fn() -> Option<Bytes> + Send>);
+        let pool = request.unified_memory.then(|| Pool::open(Path::new("/")));
+        let probe = (gpu.is_some() || pool.is_some()).then(|| {
+            let (gpu, pool) = (gpu.clone(), pool.clone());
+            Box::new(move || DeviceLook {
+                process: gpu.as_ref().and_then(|gpu| gpu.own_bytes()),
+                pool: pool.as_ref().map(Pool::read),
+            }) as Box<dyn Fn() -> DeviceLook + Send>
+        });
         let (loud, pause) = (
             speaker.clone(),
             Duration::from_nanos(request.sample_interval.0),
@@ -66,6 +73,7 @@ impl Meter {
             _sampler: Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say),
             memory,
             gpu,
+            pool,
             started,
             peaks,
         };
@@ -141,6 +149,7 @@ impl Meter {
             rss_file: status.file,
             device_process: own,
             device_used: used,
+            pool: self.pool.as_ref().map(Pool::read),
         };
         self.peaks.raise(&reading, Bytes(0));
         self.speaker.say(&Message::Memory(reading))
