@@ -178,6 +178,9 @@ pub struct TrialRequest {
     pub tolerance: f64,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Nanos>,
+    /// Whether the trial's GPU takes its memory from the CPU's.
+    #[serde(default)]
+    pub unified_memory: bool,
     /// How firmly the budget is held.
     pub enforce: Enforce,
     /// Why not more firmly, where that was not the user's choice.

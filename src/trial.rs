@@ -3,11 +3,13 @@
 
 mod memory;
 mod numerics;
+mod pool;
 mod power;
 
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
 pub use numerics::{Float, Numerics, Precision};
+pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};

@@ -278,6 +278,12 @@ pub(super) fn trial(
         enforce_note: bench.firmness.note.clone(),
         device_free: bench.probe.gpu.as_ref().map(|gpu| gpu.memory_free),
         exclusive: command.exclusive,
+        unified_memory: trial.device != Device::Cpu
+            && bench
+                .probe
+                .gpu
+                .as_ref()
+                .is_some_and(|gpu| gpu.unified_memory),
     };
     let mut done = 0;
     Ok(supervisor::run(

@@ -50,7 +50,7 @@ pub fn main_memory(tree: &Tree) -> MainMemory {
 }
 
 /// `MemTotal:       24684092 kB`.
-fn kibibytes(line: &str, name: &str) -> Option<Bytes> {
+pub(super) fn kibibytes(line: &str, name: &str) -> Option<Bytes> {
     let mut words = line
         .strip_prefix(name)?
         .strip_prefix(':')?

@@ -7,6 +7,8 @@ mod memory;
 #[cfg(not(target_feature = "crt-static"))]
 mod nvml;
 #[cfg(not(target_feature = "crt-static"))]
+mod pool;
+#[cfg(not(target_feature = "crt-static"))]
 mod power;
 #[cfg(not(target_feature = "crt-static"))]
 mod process;
@@ -27,11 +29,13 @@ pub use machine::{Machine, machine};
 #[cfg(not(target_feature = "crt-static"))]
 pub use nvml::{Gpu, driver, own_process};
 #[cfg(not(target_feature = "crt-static"))]
+pub use pool::Pool;
+#[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerMeter;
 #[cfg(not(target_feature = "crt-static"))]
 pub use process::{ProcessMemory, Status};
 #[cfg(not(target_feature = "crt-static"))]
-pub use sampler::{DeviceProbe, Peaks, Sampler};
+pub use sampler::{DeviceLook, DeviceProbe, Peaks, Sampler};
 pub use thermal::Zone;
 #[cfg(test)]
 pub use tree::recorded;

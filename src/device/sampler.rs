@@ -1,7 +1,7 @@
 //! Looks at memory between phase boundaries: one thread, a fixed pause, a word only about a new peak.
 
 use super::ProcessMemory;
-use crate::trial::{MemoryReading, Phase};
+use crate::trial::{MemoryReading, Phase, PoolReading, PoolSource};
 use crate::units::Bytes;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,7 +57,9 @@ impl Peaks {
             bytes.filter(|bytes| bytes.0 > most.saturating_add(margin.0))
         };
         let resident = above(&self.resident, reading.rss());
-        let device = above(&self.device, reading.device_process);
+        // On a shared memory the GPU's part may be told by something else; what rises with it will do here.
+        let told = || PoolSource::best([reading])?.level(reading);
+        let device = above(&self.device, reading.device_process.or_else(told));
         let used = above(&self.used, reading.device_used);
         if let (Some(resident), Some(file)) = (resident, reading.rss_file) {
             self.resident[cell].store(resident.0, Ordering::Relaxed);
@@ -80,8 +82,19 @@ pub struct Sampler {
     thread: Option<JoinHandle<()>>,
 }
 
-/// Tells the device memory of this process, and of everybody.
-pub type DeviceProbe = Box<dyn Fn() -> (Option<Bytes>, Option<Bytes>) + Send>;
+/// What the device tells at one moment.
+#[derive(Debug, Default)]
+pub struct DeviceLook {
+    /// Device memory of this process.
+    pub process: Option<Bytes>,
+    /// Device memory of everybody.
+    pub used: Option<Bytes>,
+    /// The memory that it shares with the CPU, where it does.
+    pub pool: Option<PoolReading>,
+}
+
+/// Looks at the device.
+pub type DeviceProbe = Box<dyn Fn() -> DeviceLook + Send>;
 
 impl Sampler {
     /// Looks every `pause` and hands new peaks (by more than 1 MiB) to `on_peak`. `started` is the zero of their clock.
@@ -133,17 +146,23 @@ struct Look {
 
 impl Look {
     fn read(&self) -> MemoryReading {
-        let phase = self.peaks.phase();
         let resident = self.memory.quick();
-        let (own, used) = self.device.as_ref().map_or((None, None), |device| device());
+        let look = self
+            .device
+            .as_ref()
+            .map(|device| device())
+            .unwrap_or_default();
+        // After the look: the driver may keep it waiting, a context's making for instance.
+        let phase = self.peaks.phase();
         MemoryReading {
             at: self.started.elapsed().into(),
             phase,
             rss_anon: resident.map(|(resident, file)| resident - file),
             rss_file: resident.map(|(_, file)| file),
-            device_process: own,
-            device_used: used,
+            device_process: look.process,
+            device_used: look.used,
             arena: None,
+            pool: look.pool,
         }
     }
 }
@@ -175,6 +194,7 @@ mod tests {
             rss_file: Some(Bytes(7)),
             device_process: device.map(Bytes),
             device_used: None,
+            pool: None,
             arena: None,
         }
     }
@@ -207,7 +227,11 @@ mod tests {
         peaks.enter(Phase::Load);
         let sampler = Sampler::start(
             Path::new("/proc"),
-            Some(Box::new(|| (Some(Bytes(5 << 20)), Some(Bytes(7 << 20))))),
+            Some(Box::new(|| DeviceLook {
+                process: Some(Bytes(5 << 20)),
+                used: Some(Bytes(7 << 20)),
+                pool: None,
+            })),
             Duration::from_millis(1),
             Instant::now(),
             peaks,

@@ -48,6 +48,7 @@ pub fn reading(phase: Phase, anon: u64, file: u64) -> MemoryReading {
         device_process: None,
         device_used: None,
         arena: None,
+        pool: None,
     }
 }
 

@@ -2,9 +2,10 @@
 //! had is `None` with its reason.
 
 mod breakdown;
+mod unified;
 
 use super::schema::MemoryRow;
-use crate::trial::{Device, Enforce, LoadFacts, MemoryReading, Phase, TrialResult};
+use crate::trial::{Device, Enforce, LoadFacts, MemoryReading, Phase, PoolSource, TrialResult};
 use crate::units::Bytes;
 
 /// How memory in use is read off a reading.
@@ -16,6 +17,8 @@ enum Gauge {
     DeviceProcess,
     /// Device memory of everybody above what it was at the start.
     DeviceUsed,
+    /// What the process takes of a memory that CPU and GPU share; `None` where nothing tells it.
+    Unified(Option<PoolSource>),
 }
 
 impl Gauge {
@@ -23,6 +26,9 @@ impl Gauge {
     fn of(device: Device, readings: &[MemoryReading]) -> Gauge {
         match device {
             Device::Cpu => Gauge::Resident,
+            Device::Cuda(_) if unified::is_shared(readings) => {
+                Gauge::Unified(PoolSource::best(readings))
+            }
             Device::Cuda(_) if readings.iter().any(|look| look.device_process.is_some()) => {
                 Gauge::DeviceProcess
             }
@@ -36,6 +42,7 @@ impl Gauge {
             Gauge::Resident => reading.rss(),
             Gauge::DeviceProcess => reading.device_process,
             Gauge::DeviceUsed => reading.device_used,
+            Gauge::Unified(source) => unified::raw(source, reading),
         }
     }
 
@@ -46,6 +53,7 @@ impl Gauge {
             Gauge::DeviceProcess => Some(Bytes(0)),
             // The first figure there is: the engine can only ask once it has made its context.
             Gauge::DeviceUsed => readings.iter().find_map(|look| self.raw(look)),
+            Gauge::Unified(source) => unified::base(source, readings),
         }
     }
 
@@ -58,6 +66,7 @@ impl Gauge {
             Gauge::DeviceProcess | Gauge::DeviceUsed => {
                 "no reading of the device's memory at the start: the driver told none, or the worker did not start"
             }
+            Gauge::Unified(_) => unified::NO_BASE,
         }
     }
 
@@ -73,6 +82,7 @@ impl Gauge {
             Gauge::DeviceUsed => {
                 "peak: highest use of the device by everybody (cudaMemGetInfo) above its first reading, so other programs count and the CUDA context, made before it, does not; activations: highest while running less that at the end of the load"
             }
+            Gauge::Unified(source) => unified::method(source),
         }
     }
 }
@@ -126,7 +136,9 @@ fn peak(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
 /// The runtime itself. Use by everybody has its first reading after the context is made: it cannot tell.
 fn runtime(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
     match gauge {
-        Gauge::Resident | Gauge::DeviceProcess => last(result, gauge, Phase::Runtime),
+        Gauge::Resident | Gauge::DeviceProcess | Gauge::Unified(_) => {
+            last(result, gauge, Phase::Runtime)
+        }
         Gauge::DeviceUsed => None,
     }
 }
@@ -136,7 +148,7 @@ fn runtime(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
 fn activations(result: &TrialResult, gauge: Gauge) -> Option<Bytes> {
     let part = |look: &MemoryReading| match gauge {
         Gauge::Resident => look.rss_anon,
-        Gauge::DeviceProcess | Gauge::DeviceUsed => gauge.raw(look),
+        Gauge::DeviceProcess | Gauge::DeviceUsed | Gauge::Unified(_) => gauge.raw(look),
     };
     let readings = &result.memory;
     let running = [Phase::Warmup, Phase::Prefill, Phase::Decode];
@@ -528,6 +540,73 @@ mod tests {
             device_used: Some(Bytes(used << 20)),
             ..resident(phase, 1, 1)
         }
+    }
+
+    #[test]
+    fn on_a_shared_memory_the_best_source_is_taken_and_named() {
+        use crate::trial::PoolReading;
+        let told = |mib: Option<u64>| {
+            mib.map(|mib| Bytes(mib << 20))
+                .ok_or_else(|| "no".to_owned())
+        };
+        let look = |phase, anon, [process, gpu, available]: [Option<u64>; 3]| MemoryReading {
+            pool: Some(PoolReading {
+                process: told(process),
+                gpu: told(gpu),
+                available: told(available),
+            }),
+            ..resident(phase, anon, 20)
+        };
+        let mut result = fixture::result("m", 8);
+        result.trial.device = Device::Cuda(0);
+        // Three programs' GPU memory is 900 at first; 300 of context, 400 of weights, 100 of activations; 50 of host memory.
+        let all = [
+            look(Phase::Start, 10, [None, Some(900), Some(6000)]),
+            look(Phase::Runtime, 60, [Some(300), Some(1200), Some(5650)]),
+            look(Phase::Load, 60, [Some(700), Some(1600), Some(5250)]),
+            look(Phase::Decode, 60, [Some(800), Some(1700), Some(5150)]),
+        ];
+        let without = |parts: fn(&mut PoolReading)| {
+            let mut readings = all.to_vec();
+            let pools = readings.iter_mut().filter_map(|look| look.pool.as_mut());
+            pools.for_each(parts);
+            readings
+        };
+        let table = [
+            (without(|_| ()), "nvmap's list of clients"),
+            (
+                without(|pool| pool.process = Err("gone".into())),
+                "NvMapMemUsed",
+            ),
+            (
+                without(|pool| {
+                    pool.process = Err("gone".into());
+                    pool.gpu = Err("gone".into());
+                }),
+                "MemAvailable",
+            ),
+        ];
+        for (readings, name) in table {
+            result.memory = readings;
+            let row = measured(&result, None);
+            assert_eq!(row.peak_bytes, Some(850 << 20), "{name}");
+            assert_eq!(row.runtime_bytes, Some(350 << 20), "{name}");
+            assert_eq!(row.activations_bytes, Some(100 << 20), "{name}");
+            assert!(row.method.contains(name), "{}", row.method);
+        }
+        result.memory = without(|pool| {
+            for told in [&mut pool.process, &mut pool.gpu, &mut pool.available] {
+                *told = Err("gone".into());
+            }
+        });
+        let row = measured(&result, None);
+        assert_eq!(row.peak_bytes, None);
+        let reasons = missing(&result, &row);
+        assert!(
+            reasons
+                .iter()
+                .any(|(name, reason)| *name == "memory.peak_bytes" && reason.contains("share"))
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@ use crate::protocol::{
     EngineKind, FailureKind, Message, PROTOCOL, ProbeFacts, Request, TrialRequest,
 };
 use crate::trial::{
-    Device, DeviceChoice, Enforce, Enforcement, MemoryReading, Outcome, Phase, TrialResult,
+    Device, DeviceChoice, Enforce, Enforcement, MemoryReading, Outcome, Phase, PoolSource,
+    TrialResult,
 };
 use crate::units::Bytes;
 use hold::Hold;
@@ -52,12 +53,7 @@ pub fn run(
     let (hold, enforcement) = take_away(request, worker);
     let own = hold.iter().map(Hold::pid).collect();
     let mut notes = Notes::new(own, enforcement);
-    let mut over_budget = OverBudget {
-        device: request.trial.device,
-        budget: request.trial.budget,
-        base: None,
-        own: false,
-    };
+    let mut over_budget = OverBudget::new(request.trial.device, request.trial.budget);
     let line = Request::Trial(Box::new(request.clone()));
     let engine = Some(&request.engine);
     let mut ending = converse(&line, engine, worker, timeout, &mut |message| {
@@ -191,12 +187,42 @@ struct OverBudget {
     base: Option<Bytes>,
     /// The driver has told this process's own use: from then on nothing else counts.
     own: bool,
+    /// On a memory that CPU and GPU share.
+    pool: PoolUse,
+}
+
+/// What a process takes of a shared memory, by the best source so far.
+#[derive(Default)]
+struct PoolUse {
+    first: Option<MemoryReading>,
+    source: Option<PoolSource>,
+}
+
+impl PoolUse {
+    fn taken(&mut self, reading: &MemoryReading) -> Option<Bytes> {
+        let first = self.first.get_or_insert_with(|| reading.clone());
+        let best = PoolSource::best([reading])?;
+        let source = self.source.map_or(best, |known| known.min(best));
+        self.source = Some(source);
+        source.taken(first, reading)
+    }
 }
 
 impl OverBudget {
+    fn new(device: Device, budget: Bytes) -> OverBudget {
+        OverBudget {
+            device,
+            budget,
+            base: None,
+            own: false,
+            pool: PoolUse::default(),
+        }
+    }
+
     fn judge(&mut self, reading: &MemoryReading) -> Option<End> {
         let needed = match (self.device, reading.device_process) {
             (Device::Cpu, _) => self.above_base(reading.rss()?),
+            (Device::Cuda(_), _) if reading.pool.is_some() => self.pool.taken(reading)?,
             (Device::Cuda(_), Some(own)) => {
                 self.own = true;
                 own
@@ -208,6 +234,7 @@ impl OverBudget {
             needed,
             budget: self.budget,
             device: self.device,
+            shared: reading.pool.is_some(),
         })
     }
 

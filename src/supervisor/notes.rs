@@ -2,8 +2,8 @@
 
 use crate::protocol::{Message, Told};
 use crate::trial::{
-    CheckFacts, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome, Phase, PowerLog,
-    Repetition, Trial, TrialResult,
+    CheckFacts, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome, Phase, PoolSource,
+    PowerLog, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +115,8 @@ fn thin(readings: Vec<MemoryReading>) -> Vec<MemoryReading> {
     for (index, reading) in readings.iter().enumerate() {
         ends.entry(reading.phase).or_insert((index, index)).1 = index;
         let measures = [reading.rss(), reading.device_process, reading.device_used];
-        for (measure, bytes) in measures.into_iter().enumerate() {
+        let shared = PoolSource::ALL.map(|source| source.level(reading));
+        for (measure, bytes) in measures.into_iter().chain(shared).enumerate() {
             let Some(bytes) = bytes else { continue };
             let most = largest
                 .entry((reading.phase, measure))
@@ -145,6 +146,8 @@ fn thin(readings: Vec<MemoryReading>) -> Vec<MemoryReading> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trial::PoolReading;
+
     #[test]
     fn first_last_and_largest_of_each_phase_stay() {
         let reading = |at, phase, rss: u64, device: Option<u64>| MemoryReading {
@@ -155,6 +158,7 @@ mod tests {
             device_process: device.map(Bytes),
             device_used: None,
             arena: None,
+            pool: None,
         };
         let all = vec![
             reading(0, Phase::Start, 1, None),
@@ -168,5 +172,23 @@ mod tests {
         let kept: Vec<u64> = thin(all).iter().map(|reading| reading.at.0).collect();
         assert_eq!(kept, [0, 1, 2, 3, 6]);
         assert!(thin(Vec::new()).is_empty());
+        // On a shared memory the look with the least available stays, whatever the process's own part was.
+        let pool = |at, available| MemoryReading {
+            pool: Some(PoolReading {
+                process: Err("not told".into()),
+                gpu: Err("not told".into()),
+                available: Ok(Bytes(available)),
+            }),
+            ..reading(at, Phase::Load, 1, None)
+        };
+        let all = [9, 8, 3, 7, 8]
+            .iter()
+            .zip(0..)
+            .map(|(left, at)| pool(at, *left));
+        let kept: Vec<u64> = thin(all.collect())
+            .iter()
+            .map(|reading| reading.at.0)
+            .collect();
+        assert_eq!(kept, [0, 2, 4]);
     }
 }

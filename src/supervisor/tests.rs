@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::DecoderIo;
-use crate::trial::{Form, Precision, Trial};
+use crate::trial::{Form, PoolReading, Precision, Trial};
 use crate::units::Nanos;
 
 const HELLO: &str = r#"{"message":"hello","protocol":1,"version":"0","pid":1}"#;
@@ -58,6 +58,7 @@ fn request() -> TrialRequest {
         enforce_note: None,
         device_free: None,
         exclusive: false,
+        unified_memory: false,
     }
 }
 
@@ -302,17 +303,13 @@ fn look(rss: u64, own: Option<u64>, used: Option<u64>) -> MemoryReading {
         device_process: own.map(Bytes),
         device_used: used.map(Bytes),
         arena: None,
+        pool: None,
     }
 }
 
 #[test]
 fn a_budget_counts_what_its_device_hands_out() {
-    let judge = |device| OverBudget {
-        device,
-        budget: Bytes(100),
-        base: None,
-        own: false,
-    };
+    let judge = |device| OverBudget::new(device, Bytes(100));
     let mut cpu = judge(Device::Cpu);
     assert!(cpu.judge(&look(1000, Some(5000), None)).is_none());
     assert!(cpu.judge(&look(1100, None, None)).is_none());
@@ -331,4 +328,75 @@ fn a_budget_counts_what_its_device_hands_out() {
     assert!(shared.judge(&look(0, None, Some(7000))).is_none());
     assert!(shared.judge(&look(0, None, None)).is_none());
     assert!(shared.judge(&look(0, None, Some(7101))).is_some());
+}
+
+#[test]
+fn on_a_shared_memory_gpu_and_resident_memory_count_together() {
+    let told = |bytes: Option<u64>| bytes.map(Bytes).ok_or_else(|| "not told".to_owned());
+    let pool = |rss, process, gpu, available| MemoryReading {
+        pool: Some(PoolReading {
+            process: told(process),
+            gpu: told(gpu),
+            available: told(available),
+        }),
+        ..look(rss, None, Some(1 << 40))
+    };
+    let judge = || OverBudget::new(Device::Cuda(0), Bytes(100));
+    let taken = |end: Option<End>| match end {
+        Some(End::OverBudget { needed, .. }) => needed.0,
+        other => panic!("{other:?}"),
+    };
+    // The list of clients: 60 bytes on the GPU and 41 of growth.
+    let mut clients = judge();
+    assert!(
+        clients
+            .judge(&pool(1000, None, Some(7), Some(9000)))
+            .is_none()
+    );
+    assert!(
+        clients
+            .judge(&pool(1040, Some(60), Some(70), Some(1)))
+            .is_none()
+    );
+    // A look without the list changes nothing.
+    assert!(
+        clients
+            .judge(&pool(1000, None, Some(9999), Some(1)))
+            .is_none()
+    );
+    assert_eq!(taken(clients.judge(&pool(1041, Some(60), None, None))), 101);
+
+    // Without it what everybody's GPU memory has grown by.
+    let mut everybody = judge();
+    assert!(
+        everybody
+            .judge(&pool(1000, None, Some(500), Some(9000)))
+            .is_none()
+    );
+    assert_eq!(
+        taken(everybody.judge(&pool(1011, None, Some(590), Some(9000)))),
+        101
+    );
+
+    // Without that the fall of what is available, in which the process's own memory is.
+    let mut available = judge();
+    assert!(
+        available
+            .judge(&pool(1000, None, None, Some(9000)))
+            .is_none()
+    );
+    assert!(
+        available
+            .judge(&pool(1090, None, None, Some(8900)))
+            .is_none()
+    );
+    assert_eq!(
+        taken(available.judge(&pool(1090, None, None, Some(8899)))),
+        101
+    );
+
+    // Nothing is told: nothing is judged.
+    let mut silent = judge();
+    assert!(silent.judge(&pool(1000, None, None, None)).is_none());
+    assert!(silent.judge(&pool(9000, None, None, None)).is_none());
 }

@@ -55,6 +55,8 @@ pub enum End {
         budget: Bytes,
         /// Where.
         device: Device,
+        /// Whether GPU and CPU share one memory there.
+        shared: bool,
     },
     /// Somebody else uses the GPU, and the trial was to be alone on it.
     NotAlone {
@@ -116,6 +118,7 @@ pub fn outcome(ending: Ending) -> Outcome {
             needed,
             budget,
             device,
+            shared,
         } => Outcome::OutOfMemory {
             phase,
             requested: Some(needed),
@@ -123,9 +126,10 @@ pub fn outcome(ending: Ending) -> Outcome {
                 "the {phase} phase took {} {} and the budget is {}; \
                  {REMEDY}",
                 above(needed, budget),
-                match device {
-                    Device::Cpu => "above the empty worker",
-                    Device::Cuda(_) => "of GPU memory",
+                match (device, shared) {
+                    (Device::Cpu, _) => "above the empty worker",
+                    (Device::Cuda(_), true) => "of the memory that GPU and CPU share",
+                    (Device::Cuda(_), false) => "of GPU memory",
                 },
                 size(budget)
             ),
@@ -306,6 +310,7 @@ mod tests {
             needed: Bytes(3 << 30),
             budget: Bytes(512 << 20),
             device: Device::Cpu,
+            shared: false,
         };
         let other = End::OtherProtocol { theirs: 9, ours: 1 };
         let late = End::TimedOut {
@@ -385,6 +390,7 @@ mod tests {
             needed: Bytes(3 << 30),
             budget: Bytes(512 << 20),
             device: Device::Cuda(0),
+            shared: true,
         };
         let refused = |reason: &str| End::GaveUp {
             kind: FailureKind::OutOfMemory,

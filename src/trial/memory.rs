@@ -1,6 +1,6 @@
 //! Memory of a trial as raw facts: readings, the runtime's own count, how the budget was kept, who else was there.
 
-use super::Phase;
+use super::{Phase, PoolReading};
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub struct MemoryReading {
     pub device_process: Option<Bytes>,
     /// Device memory in use by everybody: total less free, as NVML tells it, else `cudaMemGetInfo`.
     pub device_used: Option<Bytes>,
+    /// What is told of a memory that CPU and GPU share; `None` where each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolReading>,
     /// What the runtime's own allocator says; at the ends of phases only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arena: Option<Arena>,

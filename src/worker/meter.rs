@@ -5,7 +5,7 @@ use super::Stop;
 use super::limit::Limit;
 use super::power::PowerWatch;
 use super::speaker::Speaker;
-use crate::device::{DeviceProbe, Gpu, Peaks, ProcessMemory, Sampler, Status};
+use crate::device::{DeviceLook, DeviceProbe, Gpu, Peaks, Pool, ProcessMemory, Sampler, Status};
 use crate::engine::Engine;
 use crate::protocol::{Message, TrialRequest};
 use crate::trial::{Arena, Device, Edge, MemoryReading, Phase};
@@ -36,6 +36,8 @@ pub struct Meter {
     speaker: Speaker,
     memory: ProcessMemory,
     gpu: Option<Arc<Gpu>>,
+    /// The memory that CPU and GPU share, where they do.
+    pool: Option<Pool>,
     started: Instant,
     peaks: Arc<Peaks>,
     // Whether the kernel's peak is of this phase alone.
@@ -59,9 +61,16 @@ impl Meter {
             Device::Cpu => None,
             Device::Cuda(index) => Gpu::open(index).map(Arc::new),
         };
-        let probe = gpu
-            .clone()
-            .map(|gpu| -> DeviceProbe { Box::new(move || (gpu.own_bytes(), gpu.used_bytes())) });
+        let pool = request.unified_memory.then(|| Pool::open(Path::new("/")));
+        let probe = (gpu.is_some() || pool.is_some()).then(|| {
+            let (gpu, pool) = (gpu.clone(), pool.clone());
+            let look = move || DeviceLook {
+                process: gpu.as_ref().and_then(|gpu| gpu.own_bytes()),
+                used: gpu.as_ref().and_then(|gpu| gpu.used_bytes()),
+                pool: pool.as_ref().map(Pool::read),
+            };
+            Box::new(look) as DeviceProbe
+        });
         let loud = speaker.clone();
         let say = move |reading| {
             // The main thread notices at its next word when nobody listens.
@@ -84,6 +93,7 @@ impl Meter {
             limit: None,
             memory,
             gpu,
+            pool,
             started,
             peaks,
         };
@@ -184,6 +194,7 @@ impl Meter {
             device_process: own,
             device_used: seen.used,
             arena: seen.arena,
+            pool: self.pool.as_ref().map(Pool::read),
         };
         self.peaks.raise(&reading, Bytes(0));
         self.speaker.say(&Message::Memory(reading))

@@ -289,3 +289,33 @@ fn a_probe_that_fails_ends_the_run_with_one_sentence() {
         assert!(!sandbox.models().exists());
     }
 }
+
+#[test]
+fn on_a_memory_that_cpu_and_gpu_share_both_count_and_the_source_is_named() {
+    let sandbox = Sandbox::new();
+    let gpu = json!({
+        "index": 0, "name": "Example board", "compute_capability": "8.7",
+        "memory_total": 1_u64 << 40, "memory_free": 1_u64 << 40, "unified_memory": true,
+        "driver_version": null, "cuda_version": null, "power_limit_mw": null,
+        "sm_clock_mhz": null, "memory_clock_mhz": null, "temperature_c": null, "libraries": [],
+    });
+    let script = json!({
+        "probe": {"runtime_version": "0.0.0", "providers": ["CUDAExecutionProvider"], "gpu": gpu, "cuda_unavailable": null},
+        "default": {"grow_mib": 400},
+    });
+    let engine = sandbox.script(&script);
+    let mut args = vec!["--engine", &engine, "--device", "cuda", "--format", "json"];
+    args.extend(["--model", "tiny-gpt2", "--vram-budget", "64G"]);
+    args.extend(crate::sandbox::QUICK);
+    let report = sandbox.run(&args).left_with(0).json();
+    let memory = &report["trials"][0]["memory"];
+    let method = memory["method"].as_str().unwrap();
+    // This machine's own files are read, and few have a list of nvmap's clients.
+    assert!(
+        ["MemAvailable", "NvMapMemUsed", "nvmap's list"]
+            .iter()
+            .any(|source| method.contains(source)),
+        "{method}"
+    );
+    assert!(memory["peak_bytes"].is_u64(), "{report}");
+}
