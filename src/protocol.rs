@@ -7,8 +7,8 @@ pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, DeviceChoice, EnergySource, Enforce, LoadFacts, MemoryReading, Phase, PowerMark,
-    Repetition, Trial,
+    CheckFacts, DeviceChoice, EnergySource, Enforce, Float, LoadFacts, MemoryReading, Phase,
+    PowerMark, Repetition, Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,38 @@ pub struct CacheShape {
     pub head_dim: u32,
 }
 
+/// Element type of a weight tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Element {
+    /// IEEE 754 binary32.
+    Fp32,
+    /// IEEE 754 binary16.
+    Fp16,
+    /// Bytes: quantised weights, several in one or one in each.
+    Uint8,
+}
+
+impl Element {
+    /// Size of one element in bytes.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Element::Fp32 => 4,
+            Element::Fp16 => 2,
+            Element::Uint8 => 1,
+        }
+    }
+}
+
+impl From<Float> for Element {
+    fn from(float: Float) -> Element {
+        match float {
+            Float::Fp32 => Element::Fp32,
+            Float::Fp16 => Element::Fp16,
+        }
+    }
+}
+
 /// A weight tensor of a graph, in the file of weights beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WeightTensor {
@@ -67,8 +99,13 @@ pub struct WeightTensor {
     pub name: String,
     /// Dimensions.
     pub dims: Vec<i64>,
+    /// Type of its elements.
+    pub element: Element,
     /// First byte in the file.
     pub offset: u64,
+    /// The CUDA provider packs it into a layout of its own when a model is loaded, and needs the bytes of the file no longer.
+    /// Such tensors stand behind all others in the file.
+    pub repacked: bool,
 }
 
 /// A committed reference to hold a model to.

@@ -2,10 +2,12 @@
 //! No behaviour beyond names, no I/O.
 
 mod memory;
+mod numerics;
 mod power;
 
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
+pub use numerics::{Float, Numerics, Precision};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
@@ -23,26 +25,6 @@ pub enum Form {
     Plain,
     /// ONNX Runtime's contributed operators; the KV cache is one buffer updated in place.
     Fused,
-}
-
-/// Element type of weights, activations and KV cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// IEEE 754 binary32.
-    Fp32,
-    /// IEEE 754 binary16.
-    Fp16,
-}
-
-impl Precision {
-    /// Size of one element in bytes.
-    pub fn element_bytes(self) -> u64 {
-        match self {
-            Precision::Fp32 => 4,
-            Precision::Fp16 => 2,
-        }
-    }
 }
 
 /// The device a trial runs on.
@@ -77,7 +59,6 @@ macro_rules! display_lowercase {
     };
 }
 display_lowercase!(Form, Form::Plain => "plain", Form::Fused => "fused");
-display_lowercase!(Precision, Precision::Fp32 => "fp32", Precision::Fp16 => "fp16");
 
 impl fmt::Display for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -97,7 +78,7 @@ pub struct Trial {
     pub model: String,
     /// Graph form.
     pub form: Form,
-    /// Element type.
+    /// Type of the weights.
     pub precision: Precision,
     /// Device.
     pub device: Device,
@@ -122,6 +103,11 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// The number formats of its graph.
+    pub fn numerics(&self) -> Numerics {
+        self.precision.on(self.device)
+    }
+
     /// Longest sequence of the trial: prompt and generated tokens.
     pub fn context(&self) -> u32 {
         self.prompt_tokens.saturating_add(self.gen_tokens)

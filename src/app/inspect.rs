@@ -7,7 +7,7 @@ use crate::export::inspect::{self, Builtin, FileSheet, Graph};
 use crate::model::onnx::{self, Shape};
 use crate::model::{self, ModelSpec};
 use crate::plan::{self, Facts, Plan, PrecisionChoice, Request, Selection};
-use crate::trial::{Device, DeviceChoice, Form, Precision};
+use crate::trial::{Device, DeviceChoice, Float, Form, Precision};
 use crate::units::Bytes;
 use std::path::Path;
 
@@ -41,25 +41,66 @@ fn devices(choice: DeviceChoice) -> Vec<Device> {
 
 fn builtin(spec: &'static ModelSpec, command: &InspectCommand) -> Result<Builtin<'static>> {
     let forms = given_or(&command.forms, &[Form::Plain, Form::Fused]);
-    let precisions = given_or(&command.precisions, &[Precision::Fp32, Precision::Fp16]);
+    let precisions = given_or(&command.precisions, &Precision::ALL);
+    let devices = devices(command.device);
     let mut graphs = Vec::new();
     for precision in &precisions {
-        for form in &forms {
-            let file = onnx::of_builtin(spec, *form, *precision)?;
+        for form in forms_of(&forms, *precision) {
+            // A graph with quantised weights is another one on another device: here it is that of the last, a GPU's if any.
+            let on = devices.last().map(|device| precision.on(*device));
+            let numerics = on.unwrap_or(precision.with(Float::Fp16));
+            let file = onnx::of_builtin(spec, form, numerics)?;
             graphs.push(Graph {
-                form: *form,
-                precision: *precision,
+                form,
+                numerics,
                 file,
             });
         }
     }
-    let request = Request {
+    if graphs.is_empty() {
+        // Every form that was asked for is one that no precision that was asked for has.
+        for (form, precision) in forms.iter().zip(&precisions) {
+            model::check_form(*form, *precision)?;
+        }
+    }
+    let (float, quantized): (Vec<Precision>, Vec<Precision>) = precisions
+        .iter()
+        .partition(|precision| precision.quantized_bits().is_none());
+    let mut requests = Vec::new();
+    for precisions in [float, quantized] {
+        if let Some(first) = precisions.first() {
+            let forms = forms_of(&forms, *first);
+            requests.push(request(spec, command, forms, &precisions));
+        }
+    }
+    let plans = devices.into_iter().map(|device| plan(&requests, device));
+    Ok(Builtin {
+        spec,
+        graphs,
+        plans: plans.collect::<Result<_>>()?,
+        budgets: command.budgets.clone(),
+    })
+}
+
+/// The forms that a precision has.
+fn forms_of(forms: &[Form], precision: Precision) -> Vec<Form> {
+    let mut forms = forms.to_vec();
+    forms.retain(|form| model::check_form(*form, precision).is_ok());
+    forms
+}
+
+/// What to predict: all combinations.
+fn request(
+    spec: &ModelSpec,
+    command: &InspectCommand,
+    forms: Vec<Form>,
+    precisions: &[Precision],
+) -> Request {
+    let precisions = precisions.iter().copied();
+    Request {
         selection: Selection::Models(vec![spec.name.clone()]),
         forms,
-        precisions: precisions
-            .into_iter()
-            .map(PrecisionChoice::Exactly)
-            .collect(),
+        precisions: precisions.map(PrecisionChoice::Exactly).collect(),
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),
         gen_tokens: command.gen_tokens.into_iter().collect(),
@@ -74,24 +115,26 @@ fn builtin(spec: &'static ModelSpec, command: &InspectCommand) -> Result<Builtin
         } else {
             command.budgets.clone()
         },
+    }
+}
+
+/// The predictions of all requests on a device.
+fn plan(requests: &[Request], device: Device) -> Result<Plan> {
+    let facts = Facts {
+        device,
+        device_memory: None,
+        cores: 1,
     };
-    let plan = |device| {
-        let facts = Facts {
-            device,
-            device_memory: None,
-            cores: 1,
-        };
-        Plan::build(&request, &facts, &model::footprint)
-    };
-    Ok(Builtin {
-        spec,
-        graphs,
-        plans: devices(command.device)
-            .into_iter()
-            .map(plan)
-            .collect::<Result<_>>()?,
-        budgets: command.budgets.clone(),
-    })
+    let mut plans = requests
+        .iter()
+        .map(|request| Plan::build(request, &facts, &model::footprint));
+    let mut all = plans
+        .next()
+        .unwrap_or_else(|| Err(Error::Bug("nothing to predict".into())))?;
+    for plan in plans {
+        all.trials.extend(plan?.trials);
+    }
+    Ok(all)
 }
 
 /// What was given, each once, or all.

@@ -19,6 +19,7 @@ use crate::model::{self, Preparing, Store};
 use crate::payload;
 use crate::progress::{Event, Progress};
 use crate::report;
+use crate::trial::Float;
 use crate::units::Bytes;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -123,12 +124,19 @@ fn render(report: &report::Report, format: OutputFormat, colour: ColorChoice) ->
 
 fn export_model(command: &ExportCommand) -> Result<u8> {
     let spec = crate::plan::find_model(&command.model)?;
+    let (form, precision) = (command.form, command.precision);
+    model::check_form(form, precision)?;
+    if command.activations.is_some() && precision.quantized_bits().is_none() {
+        return Err(Error::Usage(format!(
+            "--activations says what is computed in beside int8 or int4 weights, and a graph in {precision} computes in {precision}; leave it out"
+        )));
+    }
     let progress = progress(false);
     let mut tell = |event: Preparing| show_preparing(&progress, &command.model, event);
     let graph = model::export(
         spec,
-        command.form,
-        command.precision,
+        form,
+        precision.with(command.activations.unwrap_or(Float::Fp16)),
         command.seed,
         &command.output,
         &mut tell,

@@ -256,7 +256,7 @@ pub(super) fn trial(
     let prepared = store.prepare(
         spec,
         trial.form,
-        trial.precision,
+        trial.numerics(),
         trial.context(),
         trial.seed,
         &mut tell,
@@ -335,7 +335,7 @@ pub(super) fn params(planned: &PlannedTrial) -> Params {
 }
 
 pub(super) fn weight_bytes(planned: &PlannedTrial) -> Bytes {
-    model::weight_bytes(planned.spec, planned.trial.precision)
+    model::weight_bytes(planned.spec, planned.trial.numerics())
 }
 
 /// Prices from the command line, the report's assumptions where none were given.

@@ -14,7 +14,7 @@ use crate::model::builtin;
 use crate::payload::Arch;
 use crate::plan::{PrecisionChoice, SUITES};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Form, Precision};
+use crate::trial::{DeviceChoice, Float, Form, Precision};
 use crate::units::Bytes;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -36,11 +36,19 @@ fn models() -> PossibleValuesParser {
 }
 
 const FORMS: &[(&str, Form)] = &[("plain", Form::Plain), ("fused", Form::Fused)];
-const PRECISIONS: &[(&str, Precision)] = &[("fp32", Precision::Fp32), ("fp16", Precision::Fp16)];
+const PRECISIONS: &[(&str, Precision)] = &[
+    ("fp32", Precision::Fp32),
+    ("fp16", Precision::Fp16),
+    ("int8", Precision::Int8),
+    ("int4", Precision::Int4),
+];
+const ACTIVATIONS: &[(&str, Float)] = &[("fp32", Float::Fp32), ("fp16", Float::Fp16)];
 const PRECISION_CHOICES: &[(&str, PrecisionChoice)] = &[
     ("auto", PrecisionChoice::Auto),
     ("fp32", PrecisionChoice::Exactly(Precision::Fp32)),
     ("fp16", PrecisionChoice::Exactly(Precision::Fp16)),
+    ("int8", PrecisionChoice::Exactly(Precision::Int8)),
+    ("int4", PrecisionChoice::Exactly(Precision::Int4)),
 ];
 const OUTPUT_FORMATS: &[(&str, OutputFormat)] = &[
     ("table", OutputFormat::Table),
@@ -172,9 +180,12 @@ pub struct ExportArgs {
     /// Graph form: standard ONNX operators (plain) or ONNX Runtime's own (fused)
     #[arg(long, default_value = "fused", value_parser = named(FORMS))]
     pub form: Form,
-    /// Element type
+    /// Type of the weights; int8 and int4 are blocks of 32 with a scale each, in the fused form only
     #[arg(long, default_value = "fp32", value_parser = named(PRECISIONS))]
     pub precision: Precision,
+    /// What a graph with int8 or int4 weights computes in: fp16 for CUDA, fp32 for the CPU [default: fp16]
+    #[arg(long, value_name = "TYPE", value_parser = named(ACTIVATIONS))]
+    pub activations: Option<Float>,
     /// Folder to write to; created if missing
     #[arg(short, long, value_name = "DIR", required = true)]
     pub output: PathBuf,
@@ -261,7 +272,7 @@ pub struct SelectionArgs {
     /// Graph forms: standard ONNX operators (plain), ONNX Runtime's own (fused), or both
     #[arg(long, value_delimiter = ',', default_value = "fused", value_parser = named(FORMS))]
     pub form: Vec<Form>,
-    /// Element types; auto is fp32 on the CPU and fp16 on a GPU
+    /// Types of the weights; auto is fp32 on the CPU and fp16 on a GPU; int8 and int4 weights are quantised, in the fused form only, and all else is fp16 on a GPU and fp32 on the CPU
     #[arg(long, value_delimiter = ',', default_value = "auto", value_parser = named(PRECISION_CHOICES))]
     pub precision: Vec<PrecisionChoice>,
     /// Sequences decoded together, one or more numbers separated by commas

@@ -12,7 +12,7 @@ use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Enforce, Form, Precision};
+use crate::trial::{DeviceChoice, Enforce, Float, Form, Precision};
 use crate::units::Bytes;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -139,8 +139,10 @@ pub struct ExportCommand {
     pub model: String,
     /// Graph form.
     pub form: Form,
-    /// Element type.
+    /// Type of the weights.
     pub precision: Precision,
+    /// What is computed in where they are quantised; `None` for the default.
+    pub activations: Option<Float>,
     /// Folder.
     pub output: PathBuf,
     /// Seed of the weights.
@@ -271,6 +273,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             model: args.model,
             form: args.form,
             precision: args.precision,
+            activations: args.activations,
             output: args.output,
             seed: args.seed,
         }),
@@ -575,6 +578,7 @@ mod tests {
             model: "tiny-llama".into(),
             form: Form::Plain,
             precision: Precision::Fp16,
+            activations: None,
             output: "out".into(),
             seed: 42,
         };

@@ -37,7 +37,7 @@ pub struct InspectCommand {
     pub budgets: Vec<Bytes>,
     /// Graph forms of a built-in model; empty for all.
     pub forms: Vec<Form>,
-    /// Element types of a built-in model; empty for all.
+    /// Types of the weights of a built-in model; empty for all.
     pub precisions: Vec<Precision>,
     /// Device to predict for; `Auto` for both kinds.
     pub device: DeviceChoice,

@@ -374,7 +374,7 @@ impl Engine for Scripted {
             session,
             provider: "ScriptedExecutionProvider".into(),
             weights: self.request.weights,
-            kv_cache: Bytes(per_position * positions * trial.precision.element_bytes()),
+            kv_cache: Bytes(per_position * positions * trial.numerics().compute().bytes()),
             io_buffers: Bytes(0),
             weights_taken: None,
             buffers_taken: None,

@@ -3,10 +3,10 @@
 use super::human;
 use crate::error::{Error, Result};
 use crate::model::{self, Entry, ModelSpec};
-use crate::trial::Precision;
+use crate::trial::{Float, Precision};
 use crate::units::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::Path;
 
 /// Columns that running text is wrapped to.
@@ -24,26 +24,31 @@ pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
         "active-read",
         "fp32",
         "fp16",
+        "int8",
+        "int4",
         "KV/token fp16",
         "positions",
         "suites",
     ];
     let rows = specs.iter().map(|spec| {
         let census = model::census(spec);
+        let size = |precision| human::bytes(weight_bytes(spec, precision).0);
         vec![
             spec.name.clone(),
             grouped(census.total),
             grouped(census.active),
             grouped(census.active_read),
-            human::bytes(model::weight_bytes(spec, Precision::Fp32).0),
-            human::bytes(model::weight_bytes(spec, Precision::Fp16).0),
-            kib(model::kv_bytes_per_token(spec, Precision::Fp16)),
+            size(Precision::Fp32),
+            size(Precision::Fp16),
+            size(Precision::Int8),
+            size(Precision::Int4),
+            kib(model::kv_bytes_per_token(spec, Float::Fp16)),
             grouped(u64::from(spec.max_positions)),
             spec.suites.join(","),
         ]
     });
-    let mut text = table(&titles, rows, 1..8);
-    let legend = "total: every stored parameter. active: those that take part for one token. active-read: those that decoding one token reads (lookup tables are left out). Sizes are binary: 1 GiB = 1,073,741,824 bytes.";
+    let mut text = table(&titles, rows, 1..10);
+    let legend = "total: every stored parameter. active: those that take part for one token. active-read: those that decoding one token reads (lookup tables are left out). int8, int4: with a scale for each 32 weights. Sizes are binary: 1 GiB = 1,073,741,824 bytes.";
     text.push_str(&format!("\n{}\n\n", human::wrap(legend, WIDTH, 0)));
     for spec in specs {
         let mut note = format!("{}: {}. {}.", spec.name, spec.summary, spec.source);
@@ -67,14 +72,22 @@ fn model_json(spec: &ModelSpec) -> Value {
         "source": spec.source,
         "suites": spec.suites,
         "params": { "total": census.total, "active": census.active, "active_read": census.active_read, "unused": census.unused },
-        "weight_bytes": { "fp32": model::weight_bytes(spec, Precision::Fp32), "fp16": model::weight_bytes(spec, Precision::Fp16) },
+        "weight_bytes": Precision::ALL
+            .map(|precision| (precision.to_string(), json!(weight_bytes(spec, precision))))
+            .into_iter()
+            .collect::<Map<String, Value>>(),
         "kv_bytes_per_token": {
-            "fp32": model::kv_bytes_per_token(spec, Precision::Fp32),
-            "fp16": model::kv_bytes_per_token(spec, Precision::Fp16),
+            "fp32": model::kv_bytes_per_token(spec, Float::Fp32),
+            "fp16": model::kv_bytes_per_token(spec, Float::Fp16),
         },
         "max_positions": spec.max_positions,
         "vocab": spec.vocab,
     })
+}
+
+/// Bytes of the weights, as they are for a GPU: quantised ones have scales in fp16.
+fn weight_bytes(spec: &ModelSpec, precision: Precision) -> Bytes {
+    model::weight_bytes(spec, precision.with(Float::Fp16))
 }
 
 /// What the cache holds.

@@ -1,7 +1,7 @@
 //! Parameter counts of a spec, from its dimensions; pure.
 
 use super::spec::{Ffn, ModelSpec, NormKind, Position};
-use crate::trial::Precision;
+use crate::trial::Float;
 use crate::units::Bytes;
 
 /// Parameter counts.
@@ -110,17 +110,12 @@ fn router(spec: &ModelSpec) -> (u64, u64) {
 }
 
 /// Bytes of keys and values that one token adds to the cache.
-pub fn kv_bytes_per_token(spec: &ModelSpec, precision: Precision) -> Bytes {
+pub fn kv_bytes_per_token(spec: &ModelSpec, float: Float) -> Bytes {
     let elements = 2
         * u64::from(spec.bodies() * spec.n_layers)
         * u64::from(spec.n_kv_heads)
         * u64::from(spec.head_dim);
-    Bytes(elements * precision.element_bytes())
-}
-
-/// Bytes of all stored parameters.
-pub fn weight_bytes(spec: &ModelSpec, precision: Precision) -> Bytes {
-    Bytes(census(spec).total * precision.element_bytes())
+    Bytes(elements * float.bytes())
 }
 
 #[cfg(test)]
@@ -170,11 +165,11 @@ mod tests {
     #[test]
     fn kv_bytes_follow_the_heads() {
         assert_eq!(
-            kv_bytes_per_token(find("dense-120m").unwrap(), Precision::Fp16),
+            kv_bytes_per_token(find("dense-120m").unwrap(), Float::Fp16),
             Bytes(36_864)
         );
         assert_eq!(
-            kv_bytes_per_token(find("granite-1b-a400m").unwrap(), Precision::Fp16),
+            kv_bytes_per_token(find("granite-1b-a400m").unwrap(), Float::Fp16),
             Bytes(48 * 1024)
         );
     }

@@ -3,7 +3,7 @@
 use super::census::kv_bytes_per_token;
 use super::spec::{Ffn, ModelSpec};
 use super::weights::Layout;
-use crate::trial::{Device, Form, Precision, Trial};
+use crate::trial::{Device, Float, Form, Numerics, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
 
@@ -55,14 +55,14 @@ pub fn footprint(spec: &ModelSpec, trial: &Trial) -> Footprint {
 /// Predicts the memory of `trial` on a GPU of which `probed` is known: the memory that a process holds there after one addition.
 pub fn footprint_on(spec: &ModelSpec, trial: &Trial, probed: Option<Bytes>) -> Footprint {
     let weights = match trial.device {
-        Device::Cpu => host_weights(spec, trial.precision),
-        Device::Cuda(_) => Layout::of(spec, trial.precision).file_bytes,
+        Device::Cpu => host_weights(spec, trial.numerics()),
+        Device::Cuda(_) => Layout::of(spec, trial.numerics()).file_bytes,
     };
     let tokens = u64::from(trial.batch) * u64::from(trial.context());
     // A growing cache is copied from one buffer into the other.
     let copies = if trial.form == Form::Fused { 1 } else { 2 };
     let kv_cache = Bytes(
-        kv_bytes_per_token(spec, trial.precision)
+        kv_bytes_per_token(spec, trial.numerics().compute())
             .0
             .saturating_mul(tokens)
             .saturating_mul(copies),
@@ -115,14 +115,17 @@ pub fn basis(device: Device) -> [(&'static str, &'static str); 4] {
 /// Weights as the CPU provider holds them. It computes in fp32 and converts fp16 weights at load (measured: 672 MiB for
 /// dense-120m in fp16, whose file has 237). The head's matrix product packs a copy of a tied embedding, which stays as it
 /// is for the lookups.
-fn host_weights(spec: &ModelSpec, precision: Precision) -> Bytes {
-    let single = Precision::Fp32.element_bytes();
-    let file = Layout::of(spec, precision).file_bytes.0;
+fn host_weights(spec: &ModelSpec, numerics: Numerics) -> Bytes {
+    let single = Float::Fp32.bytes();
+    let file = Layout::of(spec, numerics).file_bytes.0;
+    if numerics.quantized_bits().is_some() {
+        return Bytes(file);
+    }
     let head = match spec.tied_head {
         true => u64::from(spec.vocab) * u64::from(spec.d_model) * single,
         false => 0,
     };
-    Bytes(file * (single / precision.element_bytes()) + head)
+    Bytes(file * (single / numerics.compute().bytes()) + head)
 }
 
 /// Values alive at once while the prompt runs through a layer, and the logits.
@@ -145,13 +148,14 @@ fn activations(spec: &ModelSpec, trial: &Trial) -> Bytes {
     let elements = rows
         .saturating_mul(row)
         .saturating_add(batch * wide(spec.vocab) * 2);
-    Bytes(elements.saturating_mul(trial.precision.element_bytes()))
+    Bytes(elements.saturating_mul(trial.numerics().compute().bytes()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{builtin, find};
     use super::*;
+    use crate::trial::Precision;
 
     fn trial(form: Form, batch: u32, prompt_tokens: u32) -> Trial {
         Trial {

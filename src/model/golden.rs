@@ -33,7 +33,7 @@ pub fn golden(model: &str, seed: u64) -> Option<Golden> {
 pub fn tolerance(precision: Precision) -> f64 {
     match precision {
         Precision::Fp32 => 1e-4,
-        Precision::Fp16 => 1e-2,
+        Precision::Fp16 | Precision::Int8 | Precision::Int4 => 1e-2,
     }
 }
 

@@ -5,7 +5,7 @@ use super::proto::{
     OperatorSetIdProto, StringStringEntryProto, TensorProto, TensorShapeProto, TensorTypeProto,
     TypeProto, ValueInfoProto, attribute_type,
 };
-use crate::protocol::WeightTensor;
+use crate::protocol::{Element, WeightTensor};
 use half::f16;
 use prost::Message;
 use std::collections::HashSet;
@@ -15,6 +15,16 @@ pub const CONTRIB: &str = "com.microsoft";
 
 /// Name of the external-data file, beside the graph.
 pub const WEIGHTS_FILE: &str = "weights.bin";
+
+impl From<Element> for DataType {
+    fn from(element: Element) -> DataType {
+        match element {
+            Element::Fp32 => DataType::Float,
+            Element::Fp16 => DataType::Float16,
+            Element::Uint8 => DataType::Uint8,
+        }
+    }
+}
 
 /// One dimension of an input or output.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +57,7 @@ pub struct GraphBuilder {
     float: DataType,
     scope: String,
     contrib: bool,
+    weights: Vec<WeightTensor>,
 }
 
 impl GraphBuilder {
@@ -62,6 +73,7 @@ impl GraphBuilder {
             float,
             scope: String::new(),
             contrib: false,
+            weights: Vec::new(),
         }
     }
 
@@ -184,47 +196,34 @@ impl GraphBuilder {
         name
     }
 
-    /// A weight of the graph's floating point type in the external-data file; declared once however often it is used.
-    pub fn weight(&mut self, name: &str, dims: &[u64], offset: u64, bytes: u64) -> String {
-        if self.known.insert(name.to_owned()) {
+    /// A weight in the external-data file, of so many bytes; declared once however often it is used.
+    pub fn weight(&mut self, weight: WeightTensor, bytes: u64) -> String {
+        let name = weight.name.clone();
+        if self.known.insert(name.clone()) {
             let entry = |key: &str, value: String| StringStringEntryProto {
                 key: key.into(),
                 value,
             };
             self.graph.initializer.push(TensorProto {
-                dims: dims.iter().map(|dim| *dim as i64).collect(),
-                data_type: self.float as i32,
-                name: name.into(),
+                dims: weight.dims.clone(),
+                data_type: DataType::from(weight.element) as i32,
+                name: name.clone(),
                 external_data: vec![
                     entry("location", WEIGHTS_FILE.into()),
-                    entry("offset", offset.to_string()),
+                    entry("offset", weight.offset.to_string()),
                     entry("length", bytes.to_string()),
                 ],
                 data_location: Some(EXTERNAL),
                 ..TensorProto::default()
             });
+            self.weights.push(weight);
         }
-        name.to_owned()
+        name
     }
 
     /// The weights in the external-data file that were declared so far.
     pub fn weights(&self) -> Vec<WeightTensor> {
-        let external = |tensor: &&TensorProto| tensor.data_location == Some(EXTERNAL);
-        let offset = |tensor: &TensorProto| {
-            let mut entries = tensor.external_data.iter();
-            entries
-                .find(|entry| entry.key == "offset")
-                .and_then(|entry| entry.value.parse().ok())
-                .unwrap_or(0)
-        };
-        let tensors = self.graph.initializer.iter().filter(external);
-        tensors
-            .map(|tensor| WeightTensor {
-                name: tensor.name.clone(),
-                dims: tensor.dims.clone(),
-                offset: offset(tensor),
-            })
-            .collect()
+        self.weights.clone()
     }
 
     /// The file's bytes. Opset 20 is the oldest with the tanh form of Gelu, and ONNX Runtime 1.17 and later know it.

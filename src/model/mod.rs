@@ -12,9 +12,10 @@ mod spec;
 mod store;
 mod weights;
 
-pub use census::{census, kv_bytes_per_token, weight_bytes};
+pub use census::{census, kv_bytes_per_token};
+pub use emit::check_form;
 pub use footprint::{Footprint, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance};
-pub use part::{Amount, Part, parts};
+pub use part::{Amount, Part, parts, weight_bytes};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};

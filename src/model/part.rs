@@ -2,7 +2,7 @@
 
 use super::spec::ModelSpec;
 use super::weights::Layout;
-use crate::trial::Precision;
+use crate::trial::Numerics;
 use crate::units::Bytes;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,19 +87,22 @@ impl Amount {
     }
 }
 
-/// The weights of a built-in model by part.
-pub fn parts(spec: &ModelSpec, precision: Precision) -> BTreeMap<Part, Amount> {
+/// The weights of a built-in model by part. Scales and zero points of quantised weights are bytes of their part, and no parameters.
+pub fn parts(spec: &ModelSpec, numerics: Numerics) -> BTreeMap<Part, Amount> {
     let mut parts: BTreeMap<Part, Amount> = BTreeMap::new();
-    for tensor in &Layout::of(spec, precision).tensors {
+    for tensor in &Layout::of(spec, numerics).tensors {
         let part = of_weight(&tensor.name);
-        let params = if part.is_learned() {
-            tensor.elements()
-        } else {
-            0
-        };
+        let params = if part.is_learned() { tensor.stored } else { 0 };
         parts.entry(part).or_default().add(params, tensor.bytes);
     }
     parts
+}
+
+/// Bytes of all stored parameters, with what quantised ones are scaled and shifted by.
+pub fn weight_bytes(spec: &ModelSpec, numerics: Numerics) -> Bytes {
+    let parts = parts(spec, numerics);
+    let learned = parts.iter().filter(|(part, _)| part.is_learned());
+    learned.map(|(_, amount)| amount.bytes).sum()
 }
 
 /// The part of a weight by the name that its layout gives it: `l3.qkv.weight`, `s1.wte`, `l0.experts.fc1`.
@@ -129,35 +132,48 @@ fn of_weight(name: &str) -> Part {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{builtin, census};
+    use super::super::{builtin, census, find};
     use super::*;
+    use crate::trial::{Float, Precision};
+
+    const FP32: Float = Float::Fp32;
 
     #[test]
     fn parts_of_every_model_add_up_to_its_census_and_its_bytes() {
         for spec in builtin() {
-            for precision in [Precision::Fp32, Precision::Fp16] {
-                let parts = parts(spec, precision);
+            for precision in Precision::ALL {
+                let parts = parts(spec, precision.with(FP32));
                 assert!(!parts.contains_key(&Part::Unknown), "{}", spec.name);
                 let params: u64 = parts.values().map(|amount| amount.params).sum();
                 assert_eq!(params, census(spec).total, "{}", spec.name);
                 let unused = parts.get(&Part::Unused).map_or(0, |amount| amount.params);
                 assert_eq!(unused, census(spec).unused, "{}", spec.name);
-                let learned = parts.iter().filter(|(part, _)| part.is_learned());
-                let bytes: Bytes = learned.map(|(_, amount)| amount.bytes).sum();
-                assert_eq!(
-                    bytes,
-                    super::super::weight_bytes(spec, precision),
-                    "{}",
-                    spec.name
-                );
             }
+            for (precision, size) in [(Precision::Fp32, 4), (Precision::Fp16, 2)] {
+                let bytes = weight_bytes(spec, precision.with(FP32));
+                assert_eq!(bytes.0, census(spec).total * size, "{}", spec.name);
+            }
+        }
+    }
+
+    #[test]
+    fn weights_of_few_bits_take_their_share() {
+        let bytes = |name, precision: Precision| {
+            weight_bytes(find(name).unwrap(), precision.with(Float::Fp16)).0 as f64
+        };
+        for name in ["llama-1b", "granite-1b-a400m", "dense-120m"] {
+            let share = |precision| bytes(name, precision) / bytes(name, Precision::Fp16);
+            // 4 or 8 bits and half a bit of scale against 16; norms, positions and routers are not quantised.
+            let (int4, int8) = (share(Precision::Int4), share(Precision::Int8));
+            assert!((0.281..0.295).contains(&int4), "{name}: {int4}");
+            assert!((0.531..0.545).contains(&int8), "{name}: {int8}");
         }
     }
 
     #[test]
     fn only_untied_heads_have_bytes_of_their_own() {
         for spec in builtin() {
-            let parts = parts(spec, Precision::Fp32);
+            let parts = parts(spec, Precision::Fp32.with(FP32));
             assert_eq!(parts.contains_key(&Part::Head), !spec.tied_head);
             assert_eq!(
                 parts.contains_key(&Part::Experts),

@@ -9,6 +9,8 @@ use prost::Message;
 pub enum DataType {
     /// `FLOAT`
     Float = 1,
+    /// `UINT8`
+    Uint8 = 2,
     /// `INT32`
     Int32 = 6,
     /// `INT64`

@@ -1,4 +1,4 @@
-//! The cache of generated models: one folder for each spec, precision and seed, holding the weight file, its manifest and
+//! The cache of generated models: one folder for each spec, number formats and seed, holding the weight file, its manifest and
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
 use super::emit::emit;
@@ -8,7 +8,7 @@ use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::{DecoderIo, WeightTensor};
 use crate::shelf::{self, Staged};
-use crate::trial::{Form, Precision};
+use crate::trial::{Form, Numerics};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -56,7 +56,7 @@ pub enum Preparing<'a> {
 /// One entry, for `edgebench cache`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// Folder name: model, layout digest, seed, precision.
+    /// Folder name: model, layout digest, seed, number formats.
     pub name: String,
     /// Bytes on disk.
     pub bytes: Bytes,
@@ -94,14 +94,14 @@ impl Store {
         &mut self,
         spec: &ModelSpec,
         form: Form,
-        precision: Precision,
+        numerics: Numerics,
         context: u32,
         seed: u64,
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<Prepared> {
-        let layout = Layout::of(spec, precision);
+        let layout = Layout::of(spec, numerics);
         let folder = self.root.join(format!(
-            "{}-{:016x}-s{seed}-{precision}",
+            "{}-{:016x}-s{seed}-{numerics}",
             spec.name,
             layout.digest()
         ));
@@ -287,12 +287,12 @@ impl Store {
 pub fn export(
     spec: &ModelSpec,
     form: Form,
-    precision: Precision,
+    numerics: Numerics,
     seed: u64,
     folder: &Path,
     tell: &mut dyn FnMut(Preparing),
 ) -> Result<PathBuf> {
-    let layout = Layout::of(spec, precision);
+    let layout = Layout::of(spec, numerics);
     let wrap = |source| Error::output(folder, source, " with -o");
     fs::create_dir_all(folder).map_err(wrap)?;
     let bytes = emit(spec, &layout, form, spec.max_positions).bytes;
@@ -411,7 +411,12 @@ impl<W: Write> Write for Hashing<W> {
 mod tests {
     use super::super::find;
     use super::*;
+    use crate::trial::{Float, Precision};
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn fp32() -> Numerics {
+        Precision::Fp32.with(Float::Fp32)
+    }
 
     fn prepare(store: &mut Store, model: &str) -> (Prepared, Vec<String>) {
         let mut notes = Vec::new();
@@ -419,7 +424,7 @@ mod tests {
             .prepare(
                 find(model).unwrap(),
                 Form::Fused,
-                Precision::Fp32,
+                fp32(),
                 64,
                 1,
                 &mut |event| {
@@ -516,9 +521,9 @@ mod tests {
     /// Prepares in a store of its own, as another process would, and looks at what it was given.
     fn prepare_apart(root: &Path, seed: u64) -> Option<String> {
         let spec = find("tiny-gpt2").unwrap();
-        let (form, precision) = (Form::Fused, Precision::Fp32);
+        let (form, numerics) = (Form::Fused, fp32());
         let mut store = Store::new(root, Bytes(u64::MAX));
-        match store.prepare(spec, form, precision, 64, seed, &mut |_| {}) {
+        match store.prepare(spec, form, numerics, 64, seed, &mut |_| {}) {
             Err(error) => Some(format!("{error:?}")),
             Ok(prepared) => [WEIGHTS_FILE, MANIFEST, shelf::LOCK, "fused-64.onnx"]
                 .map(|name| prepared.graph.with_file_name(name))

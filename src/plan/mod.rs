@@ -12,7 +12,7 @@ pub use fit::{at_least, at_most};
 pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};
-use crate::model::{Footprint, ModelSpec};
+use crate::model::{Footprint, ModelSpec, check_form};
 use crate::trial::{Device, Form, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
@@ -33,7 +33,7 @@ pub struct Request {
     pub selection: Selection,
     /// Graph forms.
     pub forms: Vec<Form>,
-    /// Element types.
+    /// Types of the weights.
     pub precisions: Vec<PrecisionChoice>,
     /// Batch sizes.
     pub batches: Vec<u32>,
@@ -64,7 +64,7 @@ pub enum Selection {
     Models(Vec<String>),
 }
 
-/// The element type the user asked for.
+/// The type of the weights that the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrecisionChoice {
     /// fp32 on the CPU, fp16 on a GPU.
@@ -133,6 +133,7 @@ impl Plan {
     pub fn build(request: &Request, facts: &Facts, predict: Predict<'_>) -> Result<Plan> {
         let budgets = budgets(&request.budgets, facts.device_memory)?;
         let specs = sweep::select(&request.selection)?;
+        check_forms(request)?;
         let cells = sweep::expand(&specs, request, facts, &budgets);
         check_positions(&request.selection, &cells)?;
         let trials = cells
@@ -168,6 +169,18 @@ fn budgets(asked: &[Bytes], memory: Option<Bytes>) -> Result<Vec<Bytes>> {
                 .into(),
         )),
     }
+}
+
+/// Refuses forms that cannot be written with the weights asked for.
+fn check_forms(request: &Request) -> Result<()> {
+    for form in &request.forms {
+        for precision in &request.precisions {
+            if let PrecisionChoice::Exactly(precision) = precision {
+                check_form(*form, *precision)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses lengths that a model named by the user does not have, or that no model of the suite has.
@@ -249,7 +262,7 @@ mod tests {
 
     fn build_on(request: &Request, facts: &Facts) -> Result<Plan> {
         Plan::build(request, facts, &|spec, trial| Footprint {
-            weights: weight_bytes(spec, trial.precision),
+            weights: weight_bytes(spec, trial.numerics()),
             kv_cache: Bytes(0),
             activations: Bytes(0),
             runtime: Bytes(0),
@@ -299,6 +312,26 @@ mod tests {
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         assert!(reason.contains("raise --vram-budget to 2358M"), "{reason}");
         assert!(!reason.contains("has only"), "{reason}");
+    }
+
+    #[test]
+    fn quantised_weights_have_no_plain_form() {
+        let mut request = request(&["tiny-llama"]);
+        request.precisions = vec![
+            PrecisionChoice::Auto,
+            PrecisionChoice::Exactly(Precision::Int4),
+        ];
+        let plan = build(&request).unwrap();
+        assert_eq!(
+            plan.trials[1].trial.id,
+            "tiny-llama/fused/int4/b1/pp64/tg32"
+        );
+        request.forms = vec![Form::Fused, Form::Plain];
+        let text = refusal(&request);
+        assert!(
+            text.contains("--form fused") && text.contains("--precision int4"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -166,7 +166,7 @@ fn argument(size: Bytes) -> String {
     }
 }
 
-/// The element type meant on this device.
+/// The type of the weights meant on this device.
 fn resolve(choice: PrecisionChoice, device: Device) -> Precision {
     match (choice, device) {
         (PrecisionChoice::Exactly(precision), _) => precision,

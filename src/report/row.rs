@@ -4,7 +4,7 @@ use super::cost::{CostInputs, cost};
 use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Row};
 use super::{energy, memory, metrics, state, warnings};
 use crate::stats;
-use crate::trial::{CheckFacts, Device, Form, Outcome, Precision, Trial, TrialResult};
+use crate::trial::{CheckFacts, Device, Float, Form, Outcome, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
 
@@ -140,9 +140,9 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
 
 /// llama-bench's fields, as far as they are known before the trial.
 fn llama_bench(trial: &Trial, params: &Params, weight_bytes: Bytes) -> LlamaBench {
-    let cache = match trial.precision {
-        Precision::Fp32 => "f32",
-        Precision::Fp16 => "f16",
+    let cache = match trial.numerics().compute() {
+        Float::Fp32 => "f32",
+        Float::Fp16 => "f16",
     };
     LlamaBench {
         test: format!("pp{}+tg{}", trial.prompt_tokens, trial.gen_tokens),

@@ -32,7 +32,7 @@ pub struct InspectArgs {
     /// Graph forms of a built-in model [default: both]
     #[arg(long, value_delimiter = ',', value_parser = named(FORMS))]
     pub form: Vec<Form>,
-    /// Element types of a built-in model [default: both]
+    /// Types of the weights of a built-in model [default: all]
     #[arg(long, value_delimiter = ',', value_parser = named(PRECISIONS))]
     pub precision: Vec<Precision>,
     /// Device to predict for, which need not be there: cpu, cuda or cuda:N; auto is both kinds

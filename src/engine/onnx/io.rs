@@ -3,7 +3,6 @@
 use super::super::EngineError;
 use super::tensors::{self, Binding, Buffer, Element, Number, Place, Slab, Space, Tensor};
 use crate::protocol::{CacheShape, DecoderIo, TrialRequest};
-use crate::trial::Precision;
 use crate::units::Bytes;
 use ort::session::Session;
 
@@ -71,10 +70,7 @@ impl Io {
     ) -> Result<Io, EngineError> {
         let (trial, decoder) = (&request.trial, &request.io);
         let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
-        let float = match trial.precision {
-            Precision::Fp32 => f32::ELEMENT,
-            Precision::Fp16 => half::f16::ELEMENT,
-        };
+        let float = tensors::element(trial.numerics().compute().into());
         let size = tensors::element_bytes(float);
         let copies = if decoder.shared_kv { 1 } else { 2 };
         let mut part = |bytes: usize| -> Result<CachePart, EngineError> {

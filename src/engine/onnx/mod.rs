@@ -14,7 +14,7 @@ mod weights;
 
 use super::{Ballast, Engine, EngineError};
 use crate::protocol::{EngineKind, Held, TrialRequest};
-use crate::trial::{Arena, Device, LoadFacts, Placement, Precision};
+use crate::trial::{Arena, Device, Float, LoadFacts, Placement};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
 use io::{Io, Shape};
@@ -24,7 +24,7 @@ use ort::session::{RunOptions, Session};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
-use tensors::{Binding, Number, Place, Space};
+use tensors::{Binding, Place, Space};
 use weights::Weights;
 
 pub use probe::probe;
@@ -32,6 +32,14 @@ pub use probe::probe;
 /// Bytes of call stack for each GPU thread, a quarter of CUDA's default. The context reserves them for every thread that the
 /// GPU can hold: 198 MiB less on an H100 (518 to 320 MiB), where every test-size model keeps to its reference with it.
 const STACK: usize = 256;
+
+/// For graphs with weights that the CUDA provider packs anew. The bytes of the file go into allocations of their own, which are
+/// given back when they are packed; in chunks of the arena they would stay. And experts are not turned into fp16 beyond this
+/// many bytes at a time, for which the default is 1 GiB.
+const REPACKING: [(&str, &str); 2] = [
+    ("session.use_device_allocator_for_initializers", "1"),
+    ("ep.cuda.qmoe_int_dequant_max_scratch_bytes", "67108864"),
+];
 
 /// Attention kernels that the runtime brings itself. Left to choose, it takes cuDNN's on newer GPUs where some cuDNN happens to be
 /// installed, and fails where that lacks a library of its own: the same file would run other kernels on the next box.
@@ -260,15 +268,15 @@ impl Engine for OnnxEngine {
 
     fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
         let count = self.next.len() * self.request.io.vocab as usize;
-        let precision = self.request.trial.precision;
+        let float = self.request.trial.numerics().compute();
         let logits = &self.loaded()?.io.logits;
-        match precision {
-            Precision::Fp32 => {
+        match float {
+            Float::Fp32 => {
                 let mut values = vec![0.0; count];
                 logits.read(&mut values)?;
                 Ok(values)
             }
-            Precision::Fp16 => {
+            Float::Fp16 => {
                 let mut values = vec![half::f16::ZERO; count];
                 logits.read(&mut values)?;
                 Ok(values.into_iter().map(half::f16::to_f32).collect())
@@ -310,15 +318,10 @@ impl OnnxEngine {
     /// The weights on the GPU, in a block of our own; on the CPU the runtime maps the file itself.
     fn weights(&self) -> Result<Option<Weights>, EngineError> {
         let request = &self.request;
-        let element = match request.trial.precision {
-            Precision::Fp32 => f32::ELEMENT,
-            Precision::Fp16 => half::f16::ELEMENT,
-        };
         match &self.space {
             Space::Host => Ok(None),
             Space::Gpu(..) => {
-                Weights::load(&request.weight_file, &request.tensors, element, &self.space)
-                    .map(Some)
+                Weights::load(&request.weight_file, &request.tensors, &self.space).map(Some)
             }
         }
     }
@@ -384,6 +387,13 @@ impl OnnxEngine {
                 .build()
                 // The default is to fall back to the CPU in silence.
                 .error_on_failure();
+            if self.request.tensors.iter().any(|tensor| tensor.repacked) {
+                for (key, value) in REPACKING {
+                    builder = builder
+                        .with_config_entry(key, value)
+                        .map_err(|error| refused(error.into()))?;
+                }
+            }
             if self.request.io.shared_kv {
                 // A fused graph has nothing to compute on the CPU: a node that would land there is an error, not a
                 // slower run. Plain graphs compute shapes on the host, as every framework's export does.

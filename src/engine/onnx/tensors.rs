@@ -10,6 +10,7 @@
 use super::super::EngineError;
 use super::super::cuda::{Cuda, DeviceBuffer};
 use super::library::refused;
+use crate::protocol;
 use ort::AsPointer;
 use ort::session::{RunOptions, Session};
 use ort::sys;
@@ -329,11 +330,21 @@ impl Drop for Tensor {
     }
 }
 
+/// What ONNX Runtime calls an element type.
+pub fn element(element: protocol::Element) -> Element {
+    match element {
+        protocol::Element::Fp32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
+        protocol::Element::Fp16 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+        protocol::Element::Uint8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
+    }
+}
+
 /// Bytes of one element of the types edgebench binds.
 pub fn element_bytes(element: Element) -> usize {
     match element {
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => 8,
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => 2,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 => 1,
         _ => 4,
     }
 }

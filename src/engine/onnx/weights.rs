@@ -1,14 +1,14 @@
 //! Weights in one block of GPU memory of our own, handed to ONNX Runtime in place.
 //!
 //! Left to itself the runtime copies each tensor into chunks of its arena, whose slack it never gives back; here the block is
-//! as long as the file, and a tensor is an address in it.
+//! as long as the file (or the part of it that is kept as it is), and a tensor is an address in it.
 #![allow(
     unsafe_code,
     reason = "raw ONNX Runtime calls; each block names the rule it keeps"
 )]
 
 use super::super::EngineError;
-use super::tensors::{Buffer, Element, Place, Space, Tensor, check, terminated};
+use super::tensors::{Buffer, Place, Space, Tensor, check, element, terminated};
 use crate::protocol::WeightTensor;
 use ort::AsPointer;
 use ort::session::builder::SessionBuilder;
@@ -27,11 +27,11 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Copies the file into a block of `space` and lays the tensors over it.
+    /// Copies the file into a block of `space` and lays the tensors over it, up to those that the runtime packs anew: of them
+    /// it would make a copy beside ours.
     pub fn load(
         file: &Path,
         tensors: &[WeightTensor],
-        element: Element,
         space: &Space,
     ) -> Result<Weights, EngineError> {
         let unreadable = |cause: &dyn std::fmt::Display| {
@@ -42,6 +42,10 @@ impl Weights {
         };
         let source = File::open(file).map_err(|cause| unreadable(&cause))?;
         let length = source.metadata().map_err(|cause| unreadable(&cause))?.len() as usize;
+        let repacked = tensors.iter().filter(|tensor| tensor.repacked);
+        let length = repacked
+            .map(|tensor| tensor.offset as usize)
+            .fold(length, usize::min);
         let mut block = Buffer::new(space, length)?;
         let mut bytes = vec![0; BLOCK.min(length)];
         let mut at = 0;
@@ -59,7 +63,7 @@ impl Weights {
                 &block,
                 tensor.offset as usize,
                 &place,
-                element,
+                element(tensor.element),
                 &tensor.dims,
             )
             .ok_or_else(|| unreadable(&format!("{} lies outside of it", tensor.name)))??;
@@ -67,6 +71,7 @@ impl Weights {
         };
         let tensors = tensors
             .iter()
+            .filter(|tensor| !tensor.repacked)
             .map(over)
             .collect::<Result<_, EngineError>>()?;
         Ok(Weights {

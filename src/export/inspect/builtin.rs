@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::onnx::OnnxFile;
 use crate::model::{self, ModelSpec};
 use crate::plan::{Plan, PlannedTrial};
-use crate::trial::{Device, Form, Precision};
+use crate::trial::{Device, Float, Form, Numerics};
 use crate::units::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -17,8 +17,8 @@ use serde_json::{Map, Value, json};
 pub struct Graph {
     /// Its form.
     pub form: Form,
-    /// Its element type.
-    pub precision: Precision,
+    /// Its number formats.
+    pub numerics: Numerics,
     /// What it says of itself.
     pub file: OnnxFile,
 }
@@ -57,7 +57,7 @@ pub fn builtin(sheet: &Builtin<'_>, as_json: bool) -> Result<String> {
         .iter()
         .map(|graph| {
             (
-                format!("{} {}", graph.form, graph.precision),
+                format!("{} {}", graph.form, graph.numerics.precision()),
                 &graph.file.operators,
             )
         })
@@ -70,17 +70,17 @@ pub fn builtin(sheet: &Builtin<'_>, as_json: bool) -> Result<String> {
 /// Weights by part for each element type, and constants by type for each graph.
 fn weights(sheet: &Builtin<'_>) -> String {
     let mut text = String::new();
-    let mut precisions: Vec<Precision> = sheet.graphs.iter().map(|one| one.precision).collect();
+    let mut numerics: Vec<Numerics> = sheet.graphs.iter().map(|one| one.numerics).collect();
     // The weights are the same in both forms.
-    precisions.dedup();
-    for precision in precisions {
-        let parts = model::parts(sheet.spec, precision);
+    numerics.dedup();
+    for numerics in numerics {
+        let parts = model::parts(sheet.spec, numerics);
         let named = parts
             .iter()
             .map(|(part, amount)| (part.to_string(), amount));
         text.push_str(&format!(
             "\n{}",
-            amounts(&format!("part, {precision}"), named)
+            amounts(&format!("part, {numerics}"), named)
         ));
     }
     text.push('\n');
@@ -90,7 +90,7 @@ fn weights(sheet: &Builtin<'_>) -> String {
             .map(|(name, amount)| format!("{name} {}", grouped(amount.bytes.0)))
             .collect();
         text.push_str(&line(
-            &format!("{} {}", graph.form, graph.precision),
+            &format!("{} {}", graph.form, graph.numerics),
             &format!("{} bytes of constants by type", types.join(", ")),
         ));
     }
@@ -112,11 +112,11 @@ fn head(sheet: &Builtin<'_>) -> String {
             grouped(census.unused)
         ));
     }
-    let cache = |precision| kib(model::kv_bytes_per_token(spec, precision));
+    let cache = |float| kib(model::kv_bytes_per_token(spec, float));
     let cache = format!(
         "{} for each token in fp32, {} in fp16",
-        cache(Precision::Fp32),
-        cache(Precision::Fp16)
+        cache(Float::Fp32),
+        cache(Float::Fp16)
     );
     let positions = format!(
         "{}, the model's own limit and not a matter of memory",
@@ -234,8 +234,8 @@ fn to_json(sheet: &Builtin<'_>) -> Result<Value> {
         "source": spec.source,
         "params": { "total": census.total, "active": census.active, "active_read": census.active_read, "unused": census.unused },
         "kv_bytes_per_token": {
-            "fp32": model::kv_bytes_per_token(spec, Precision::Fp32),
-            "fp16": model::kv_bytes_per_token(spec, Precision::Fp16),
+            "fp32": model::kv_bytes_per_token(spec, Float::Fp32),
+            "fp16": model::kv_bytes_per_token(spec, Float::Fp16),
         },
         "max_positions": spec.max_positions,
         "head_is_embedding": spec.tied_head,
@@ -251,9 +251,10 @@ fn to_json(sheet: &Builtin<'_>) -> Result<Value> {
 fn graph_json(spec: &ModelSpec, graph: &Graph) -> Value {
     json!({
         "form": graph.form,
-        "precision": graph.precision,
+        "precision": graph.numerics.precision(),
+        "activations": graph.numerics.compute(),
         "operators": graph.file.operators,
-        "parts": parts_json(&model::parts(spec, graph.precision)),
+        "parts": parts_json(&model::parts(spec, graph.numerics)),
         "types": types_json(&graph.file.counts.types),
     })
 }

@@ -44,8 +44,8 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
         graphs: graphs
             .map(|(form, precision)| Graph {
                 form,
-                precision,
-                file: onnx::of_builtin(spec, form, precision).unwrap(),
+                numerics: precision.on(Device::Cuda(0)),
+                file: onnx::of_builtin(spec, form, precision.on(Device::Cuda(0))).unwrap(),
             })
             .collect(),
         plans: vec![Plan::build(&request, &facts, &model::footprint).unwrap()],
@@ -68,7 +68,8 @@ fn a_built_in_model_for_programs() {
 /// A file's sheet, one of its data files missing.
 fn file_text(budgets: &[Bytes], as_json: bool) -> String {
     let spec = find("tiny-specialists").unwrap();
-    let mut read = onnx::of_builtin(spec, Form::Fused, Precision::Fp16).unwrap();
+    let mut read =
+        onnx::of_builtin(spec, Form::Fused, Precision::Fp16.on(Device::Cuda(0))).unwrap();
     // The version that is written changes with every release.
     read.producer = Some("a writer\u{1b}[31m 1".into());
     read.positions = Err("nothing says it".into());

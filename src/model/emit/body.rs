@@ -37,21 +37,35 @@ impl Emitter<'_> {
             &[&stream.normed, &last],
             &[("axis", Attr::Int(1))],
         );
-        let head = self.weight(&format!(
-            "{prefix}{}",
-            if self.spec.tied_head {
-                "wte"
-            } else {
-                "head.weight"
-            }
-        ));
+        let head = if self.spec.tied_head {
+            "wte"
+        } else {
+            "head.weight"
+        };
+        self.head(&last, &format!("{prefix}{head}"))
+    }
+
+    /// Logits `[B, V]` of the last position's `[B, d]`.
+    fn head(&mut self, last: &str, weight: &str) -> String {
+        if self.is_quantized(weight) {
+            return self.quantized_head(last, weight);
+        }
+        let weight = self.weight(weight);
         self.g
-            .op("Gemm", &[&last, &head], &[("transB", Attr::Int(1))])
+            .op("Gemm", &[last, &weight], &[("transB", Attr::Int(1))])
+    }
+
+    /// The embedding `weight` of the tokens.
+    pub(super) fn lookup(&mut self, weight: &str, tokens: &str) -> String {
+        if self.is_quantized(weight) {
+            return self.quantized_lookup(weight, tokens);
+        }
+        let table = self.weight(weight);
+        self.g.op("Gather", &[&table, tokens], &[])
     }
 
     fn embed(&mut self, shared: &Shared, prefix: &str) -> Stream {
-        let table = self.weight(&format!("{prefix}wte"));
-        let tokens = self.g.op("Gather", &[&table, &shared.input_ids], &[]);
+        let tokens = self.lookup(&format!("{prefix}wte"), &shared.input_ids);
         let norm = format!("{prefix}l0.attn_norm");
         match (self.spec.position, &shared.positions) {
             (Position::Learned, Some(positions)) => {
@@ -176,8 +190,7 @@ impl Emitter<'_> {
 
     /// Linear layer without its bias, which is returned beside it for whoever can fuse it.
     pub(super) fn linear(&mut self, x: &str, name: &str) -> (String, Option<String>) {
-        let weight = self.weight(&format!("{name}.weight"));
-        let product = self.g.op("MatMul", &[x, &weight], &[]);
+        let product = self.matmul(x, &format!("{name}.weight"));
         let bias = self.spec.bias.then(|| self.weight(&format!("{name}.bias")));
         (product, bias)
     }
@@ -247,6 +260,9 @@ impl Emitter<'_> {
     }
 
     pub(super) fn matmul(&mut self, x: &str, weight: &str) -> String {
+        if self.is_quantized(weight) {
+            return self.quantized_matmul(x, weight);
+        }
         let weight = self.weight(weight);
         self.g.op("MatMul", &[x, &weight], &[])
     }

@@ -21,21 +21,7 @@ impl Emitter<'_> {
             let shares = self.matmul(x, &router);
             let flat = self.g.ints(&[-1, experts as i64]);
             let logits = self.g.op("Reshape", &[&shares, &flat], &[]);
-            let fc1 = self.weight(&format!("{layer}experts.fc1"));
-            let fc2 = self.weight(&format!("{layer}experts.fc2"));
-            let attributes = [
-                ("k", Attr::Int(top_k)),
-                ("activation_type", Attr::Text("swiglu")),
-                // Gate and value rows of fc1 alternate: the one layout that both the CPU and the CUDA kernel take.
-                ("swiglu_fusion", Attr::Int(1)),
-                // silu(gate) * value: gate * sigmoid(alpha * gate) * (value + beta).
-                ("activation_alpha", Attr::Float(1.0)),
-                ("activation_beta", Attr::Float(0.0)),
-                ("normalize_routing_weights", Attr::Int(1)),
-            ];
-            let mixed = self
-                .g
-                .contrib("MoE", &[x, &logits, &fc1, "", &fc2], &attributes);
+            let mixed = self.fused_experts(x, &logits, layer, top_k);
             return if normalize {
                 mixed
             } else {
@@ -57,6 +43,27 @@ impl Emitter<'_> {
         }
         let shape = self.g.op("Shape", &[x], &[]);
         self.g.op("Reshape", &[&mixed, &shape], &[])
+    }
+
+    /// All experts in one operator, with weights normalised over the chosen ones.
+    fn fused_experts(&mut self, x: &str, logits: &str, layer: &str, top_k: i64) -> String {
+        let attributes = vec![
+            ("k", Attr::Int(top_k)),
+            ("activation_type", Attr::Text("swiglu")),
+            // Gate and value rows of fc1 alternate: the one layout that both the CPU and the CUDA kernel take.
+            ("swiglu_fusion", Attr::Int(1)),
+            // silu(gate) * value: gate * sigmoid(alpha * gate) * (value + beta).
+            ("activation_alpha", Attr::Float(1.0)),
+            ("activation_beta", Attr::Float(0.0)),
+            ("normalize_routing_weights", Attr::Int(1)),
+        ];
+        let (fc1, fc2) = (format!("{layer}experts.fc1"), format!("{layer}experts.fc2"));
+        if self.is_quantized(&fc1) {
+            return self.quantized_experts(x, logits, [&fc1, &fc2], attributes);
+        }
+        let (fc1, fc2) = (self.weight(&fc1), self.weight(&fc2));
+        self.g
+            .contrib("MoE", &[x, logits, &fc1, "", &fc2], &attributes)
     }
 
     /// Turns routing weights normalised over the chosen experts into shares of the softmax over all: times the sum of the

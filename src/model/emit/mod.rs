@@ -17,13 +17,15 @@ mod body;
 mod experts;
 mod fused;
 mod plain;
+mod quantized;
 mod specialists;
 
 use super::graph::{Dim, GraphBuilder};
 use super::proto::DataType;
 use super::spec::{ModelSpec, Position};
-use super::weights::Layout;
-use crate::protocol::{CacheShape, DecoderIo, WeightTensor};
+use super::weights::{Layout, Tensor};
+use crate::error::{Error, Result};
+use crate::protocol::{CacheShape, DecoderIo, Element, WeightTensor};
 use crate::trial::{Form, Precision};
 
 /// A graph, and what one must know to run it.
@@ -36,12 +38,19 @@ pub struct Emitted {
     pub weights: Vec<WeightTensor>,
 }
 
+/// Refuses a form that cannot be written with weights of this precision.
+pub fn check_form(form: Form, precision: Precision) -> Result<()> {
+    match (form, precision.quantized_bits()) {
+        (Form::Plain, Some(_)) => Err(Error::Usage(format!(
+            "--form plain has standard operators only, and none of them multiplies with {precision} weights as they are; use --form fused for --precision {precision}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Writes the graph of `spec` for sequences up to `context` tokens. `layout` is the weight file it refers to.
 pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> Emitted {
-    let float = match layout.precision {
-        Precision::Fp32 => DataType::Float,
-        Precision::Fp16 => DataType::Float16,
-    };
+    let float = DataType::from(Element::from(layout.numerics.compute()));
     let mut emitter = Emitter {
         g: GraphBuilder::new(&spec.name, float),
         spec,
@@ -72,6 +81,7 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> Emit
     let metadata = [
         ("edgebench.model", spec.name.clone()),
         ("edgebench.form", form.to_string()),
+        ("edgebench.precision", layout.numerics.to_string()),
         ("edgebench.context", context.to_string()),
     ];
     Emitted {
@@ -169,41 +179,46 @@ impl Emitter<'_> {
             .output(&next, "next_ids", DataType::Int64, &[batch, Dim::Fixed(1)]);
     }
 
+    /// A tensor of the layout.
+    fn tensor(&self, name: &str) -> &Tensor {
+        self.layout
+            .get(name)
+            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"))
+    }
+
     /// Declares a weight of the layout and returns its name.
     fn weight(&mut self, name: &str) -> String {
-        let tensor = self
-            .layout
-            .get(name)
-            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
-        self.g
-            .weight(name, &tensor.dims, tensor.offset, tensor.bytes)
+        let tensor = self.tensor(name);
+        let (weight, bytes) = (part(tensor, name, tensor.dims.clone(), 0), tensor.bytes);
+        self.g.weight(weight, bytes)
     }
 
     /// Declares the first `rows` rows of a weight, under the same name.
     fn weight_rows(&mut self, name: &str, rows: u64) -> String {
-        let tensor = self
-            .layout
-            .get(name)
-            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        let tensor = self.tensor(name);
         let mut dims = tensor.dims.clone();
         let bytes = tensor.bytes / dims[0] * rows;
         dims[0] = rows;
-        self.g.weight(name, &dims, tensor.offset, bytes)
+        let weight = part(tensor, name, dims, 0);
+        self.g.weight(weight, bytes)
+    }
+
+    /// Declares the first `rows` rows of a weight as a matrix, under a name of their own: another view of the same bytes.
+    fn weight_as_rows(&mut self, name: &str, rows: u64, view: &str) -> String {
+        let tensor = self.tensor(name);
+        let bytes = tensor.bytes / tensor.dims[0] * rows;
+        let width = bytes / rows / tensor.element.bytes();
+        let weight = part(tensor, &format!("{name}.{view}"), vec![rows, width], 0);
+        self.g.weight(weight, bytes)
     }
 
     /// Declares slice `index` along the first dimension of a weight, as a weight of its own.
     fn weight_slice(&mut self, name: &str, index: u64) -> String {
-        let tensor = self
-            .layout
-            .get(name)
-            .unwrap_or_else(|| unreachable!("the layout has every weight of its spec: {name}"));
+        let tensor = self.tensor(name);
         let bytes = tensor.bytes / tensor.dims[0];
-        self.g.weight(
-            &format!("{name}.{index}"),
-            &tensor.dims[1..],
-            tensor.offset + index * bytes,
-            bytes,
-        )
+        let (name, dims) = (format!("{name}.{index}"), tensor.dims[1..].to_vec());
+        let weight = part(tensor, &name, dims, index * bytes);
+        self.g.weight(weight, bytes)
     }
 
     /// Shape of one key or value cache: a growing one's length has a name, a shared one's is the capacity.
@@ -218,5 +233,16 @@ impl Emitter<'_> {
             length,
             Dim::Fixed(self.spec.head_dim),
         ]
+    }
+}
+
+/// A tensor of the weight file, or the part of one that starts at byte `from` of it, as a graph declares it.
+fn part(tensor: &Tensor, name: &str, dims: Vec<u64>, from: u64) -> WeightTensor {
+    WeightTensor {
+        name: name.to_owned(),
+        dims: dims.into_iter().map(|dim| dim as i64).collect(),
+        element: tensor.element,
+        offset: tensor.offset + from,
+        repacked: tensor.repacked,
     }
 }

@@ -39,8 +39,7 @@ impl Emitter<'_> {
     /// Router weights of each position, kept in a cache of their own, averaged over the sequence: `[B, count]`.
     fn mean_router_weights(&mut self, shared: &Shared, specialists: Specialists) -> String {
         self.g.scope("/router/");
-        let table = self.weight("s0.wte");
-        let x = self.g.op("Gather", &[&table, &shared.input_ids], &[]);
+        let x = self.lookup("s0.wte", &shared.input_ids);
         let hidden = self.router_layer(&x, "fc");
         let hidden = self.g.op("Relu", &[&hidden], &[]);
         let logits = self.router_layer(&hidden, "out");

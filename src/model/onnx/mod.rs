@@ -21,7 +21,7 @@ use super::spec::ModelSpec;
 use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::Told;
-use crate::trial::{Form, Precision};
+use crate::trial::{Form, Numerics};
 use network::Network;
 use skim::{Cause, Skimmed};
 use std::collections::{BTreeMap, HashSet};
@@ -70,8 +70,8 @@ pub struct External {
 }
 
 /// What the graph of a built-in model says, as it is written for its longest sequences.
-pub fn of_builtin(spec: &ModelSpec, form: Form, precision: Precision) -> Result<OnnxFile> {
-    let layout = Layout::of(spec, precision);
+pub fn of_builtin(spec: &ModelSpec, form: Form, numerics: Numerics) -> Result<OnnxFile> {
+    let layout = Layout::of(spec, numerics);
     let bytes = emit(spec, &layout, form, spec.max_positions).bytes;
     let length = bytes.len() as u64;
     parse(Cursor::new(bytes), length).map_err(Error::Bug)

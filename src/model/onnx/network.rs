@@ -22,6 +22,8 @@ pub struct Tensor {
     pub external: Option<(String, u64)>,
     /// Its values, for a few integers.
     pub integers: Vec<i64>,
+    /// Names of other constants that are the same bytes of the same file.
+    pub views: Vec<String>,
 }
 
 /// A node's input: the node's index and the place among its inputs.
@@ -43,6 +45,30 @@ pub struct Network {
     readers: HashMap<String, Vec<Use>>,
     makers: HashMap<String, usize>,
     constants: HashMap<String, usize>,
+    /// Where constants start in files beside the graph's.
+    places: HashMap<(String, u64), usize>,
+}
+
+impl Tensor {
+    /// Where its values start, if it has any and they are in a file of their own.
+    fn place(&self) -> Option<(String, u64)> {
+        let (name, end) = self.external.as_ref()?;
+        let start = end.checked_sub(self.bytes.filter(|bytes| *bytes > 0)?)?;
+        Some((name.clone(), start))
+    }
+
+    /// Counts another constant that starts where this one does as this one: one table that is read in two ways. It has the
+    /// values of the shorter, without rows that only fill up a matrix, and the bytes of the longer.
+    fn add_view(&mut self, other: &Tensor) {
+        self.views.push(other.name.clone());
+        if other.bytes < self.bytes {
+            self.dims.clone_from(&other.dims);
+            self.elements = other.elements;
+        } else {
+            self.bytes = other.bytes;
+            self.external.clone_from(&other.external);
+        }
+    }
 }
 
 impl Network {
@@ -114,6 +140,14 @@ impl Network {
     fn add_tensor(&mut self, tensor: SkimmedTensor) -> Result<(), Cause> {
         let (tensor, note) = read(tensor)?;
         self.notes.extend(note);
+        if let Some(place) = tensor.place() {
+            let first = *self.places.entry(place).or_insert(self.tensors.len());
+            if let Some(other) = self.tensors.get_mut(first) {
+                other.add_view(&tensor);
+                self.constants.insert(tensor.name, first);
+                return Ok(());
+            }
+        }
         self.constants
             .insert(tensor.name.clone(), self.tensors.len());
         self.tensors.push(tensor);
@@ -200,6 +234,7 @@ fn read(tensor: SkimmedTensor) -> Result<(Tensor, Option<String>), Cause> {
         bytes,
         external: external.map(|found| (found.location, found.end)),
         integers: integers(&proto),
+        views: Vec::new(),
     };
     Ok((read, note))
 }

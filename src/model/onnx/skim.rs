@@ -231,13 +231,19 @@ impl<R: Read + Seek> Source<R> {
 mod tests {
     use super::super::super::{emit::emit, find, weights::Layout};
     use super::*;
-    use crate::trial::{Form, Precision};
+    use crate::trial::{Float, Form, Precision};
     use proptest::prelude::*;
     use std::io::Cursor;
 
     fn graph() -> Vec<u8> {
         let spec = find("tiny-moe-llama").unwrap();
-        emit(spec, &Layout::of(spec, Precision::Fp16), Form::Plain, 64).bytes
+        emit(
+            spec,
+            &Layout::of(spec, Precision::Fp16.with(Float::Fp16)),
+            Form::Plain,
+            64,
+        )
+        .bytes
     }
 
     fn of(bytes: &[u8]) -> Result<Skimmed, Cause> {

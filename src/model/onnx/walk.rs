@@ -37,7 +37,8 @@ impl Network {
     /// What reads a constant, through what only hands it on.
     pub fn uses(&self, tensor: &Tensor) -> Vec<Use> {
         let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        let mut open = vec![tensor.name.as_str()];
+        let mut open: Vec<&str> = tensor.views.iter().map(String::as_str).collect();
+        open.push(&tensor.name);
         while let Some(value) = open.pop() {
             if !seen.insert(value) {
                 continue;

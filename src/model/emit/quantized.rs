@@ -1,0 +1,97 @@
+//! Operators on quantised weights: linear layers, embedding, head, experts. Whatever the layout keeps floating point is none of
+//! this file's business.
+
+use super::super::graph::{Attr, CONTRIB};
+use super::super::weights::QUANTIZED_BLOCK;
+use super::Emitter;
+
+const BLOCK_SIZE: (&str, Attr) = ("block_size", Attr::Int(QUANTIZED_BLOCK as i64));
+
+/// What the CPU provider may round activations to: 8 bits in blocks, for which it has integer kernels. Without it a quantised
+/// model is slower there than one in fp32: by 100 times with 8 bits, for which it then has no kernel of its own. The CUDA
+/// provider computes in the type of the activations whatever this says.
+const ACCURACY_LEVEL: (&str, Attr) = ("accuracy_level", Attr::Int(4));
+
+impl Emitter<'_> {
+    /// Whether the layout stores this weight quantised.
+    pub(super) fn is_quantized(&self, weight: &str) -> bool {
+        self.layout.get(&format!("{weight}.q")).is_some()
+    }
+
+    fn bits(&self) -> i64 {
+        self.layout.numerics.quantized_bits().map_or(0, i64::from)
+    }
+
+    /// `x` times a linear layer's weight.
+    pub(super) fn quantized_matmul(&mut self, x: &str, weight: &str) -> String {
+        let packed = &self.tensor(&format!("{weight}.q")).dims;
+        let (outputs, inputs) = (packed[0] as i64, (packed[1] * QUANTIZED_BLOCK) as i64);
+        let packed = self.weight(&format!("{weight}.q"));
+        let scales = self.weight(&format!("{weight}.scales"));
+        let attributes = [
+            ("K", Attr::Int(inputs)),
+            ("N", Attr::Int(outputs)),
+            ("bits", Attr::Int(self.bits())),
+            BLOCK_SIZE,
+            ACCURACY_LEVEL,
+        ];
+        self.g
+            .contrib("MatMulNBits", &[x, &packed, &scales], &attributes)
+    }
+
+    /// Logits `[B, V]`: a product with all stored rows, without those that only fill up the matrix.
+    pub(super) fn quantized_head(&mut self, last: &str, weight: &str) -> String {
+        let logits = self.quantized_matmul(last, weight);
+        let vocab = i64::from(self.spec.vocab);
+        if self.tensor(&format!("{weight}.q")).dims[0] == u64::from(self.spec.vocab) {
+            return logits;
+        }
+        let (start, end, axis) = (self.g.ints(&[0]), self.g.ints(&[vocab]), self.g.ints(&[1]));
+        self.g.op("Slice", &[&logits, &start, &end, &axis], &[])
+    }
+
+    /// Rows of the embedding. Where that is the head as well, the two operators read the same bytes of the weight file.
+    pub(super) fn quantized_lookup(&mut self, weight: &str, tokens: &str) -> String {
+        let rows = u64::from(self.spec.vocab);
+        let mut rows_of =
+            |part: &str| self.weight_as_rows(&format!("{weight}.{part}"), rows, "rows");
+        let (packed, scales, zeros) = (rows_of("q"), rows_of("scales"), rows_of("zero_points"));
+        let attributes = [
+            ("bits", Attr::Int(self.bits())),
+            BLOCK_SIZE,
+            ("gather_axis", Attr::Int(0)),
+            ("quantize_axis", Attr::Int(1)),
+        ];
+        self.g.contrib(
+            "GatherBlockQuantized",
+            &[&packed, tokens, &scales, &zeros],
+            &attributes,
+        )
+    }
+
+    /// All experts in one operator; `attributes` are those that it shares with the one for floating point.
+    pub(super) fn quantized_experts(
+        &mut self,
+        x: &str,
+        logits: &str,
+        [fc1, fc2]: [&str; 2],
+        mut attributes: Vec<(&str, Attr)>,
+    ) -> String {
+        attributes.extend([
+            ("expert_weight_bits", Attr::Int(self.bits())),
+            BLOCK_SIZE,
+            // As they are in the file: the one layout that both the CPU and the CUDA kernel take.
+            ("weights_prepacked", Attr::Int(0)),
+            ACCURACY_LEVEL,
+        ]);
+        let mut both = |weight: &str| {
+            let packed = self.weight(&format!("{weight}.q"));
+            (packed, self.weight(&format!("{weight}.scales")))
+        };
+        let ((fc1, fc1_scales), (fc2, fc2_scales)) = (both(fc1), both(fc2));
+        let inputs = [x, logits, &fc1, &fc1_scales, "", &fc2, &fc2_scales];
+        self.g
+            .node(CONTRIB, "QMoE", &inputs, 1, &attributes)
+            .swap_remove(0)
+    }
+}
