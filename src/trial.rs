@@ -155,6 +155,9 @@ pub struct LoadFacts {
     /// What the device gave for the KV cache and the other buffers: free memory before less after.
     #[serde(default)]
     pub buffers_taken: Option<Bytes>,
+    /// What the arena held once the session was made and before anything ran: weights that the runtime packed anew.
+    #[serde(default)]
+    pub packed: Option<Bytes>,
     /// Limit of the runtime's arena, where one was set.
     #[serde(default)]
     pub arena_limit: Option<Bytes>,

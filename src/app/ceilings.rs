@@ -110,8 +110,8 @@ impl Crank<'_> {
             ceiling.trials.push(entries::trial(Some(size), &row));
             let verdict = verdict(&result, &row);
             if let Some(fails) = worth_remembering(size, &result.outcome, &verdict) {
-                // Nobody looks yet whether other programs used the device at the same time.
-                self.told(failures.remember(&key, fails, true));
+                let alone = !matches!(&result.others, Some(Ok(others)) if !others.is_empty());
+                self.told(failures.remember(&key, fails, alone));
             }
             search.tell(size, verdict);
         }

@@ -378,6 +378,7 @@ impl Engine for Scripted {
             io_buffers: Bytes(0),
             weights_taken: None,
             buffers_taken: None,
+            packed: None,
             arena_limit: None,
             largest_tensor: self.request.largest_tensor,
             kv_mode: if self.request.io.shared_kv {

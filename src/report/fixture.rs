@@ -80,6 +80,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             io_buffers: Bytes(1 << 20),
             weights_taken: None,
             buffers_taken: None,
+            packed: None,
             arena_limit: None,
             largest_tensor: Bytes(147 << 20),
             kv_mode: "in place".to_owned(),

@@ -233,7 +233,7 @@ mod tests {
             threads: None,
             cuda_graph: true,
             seed: 42,
-            budgets: vec![],
+            budgets: Vec::new(),
         };
         let facts = Facts {
             device: Device::Cpu,

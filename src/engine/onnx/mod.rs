@@ -148,6 +148,8 @@ impl Engine for OnnxEngine {
         let session_time = Nanos::from(weights_time + started.elapsed());
         let placement = self.placement(&session)?;
         let allocator = self.allocator(&session)?;
+        let packed = allocator.as_ref().and_then(Allocator::stats);
+        let packed = packed.map(|arena| arena.reserved);
         let kv_cache = io.cache_bytes();
         let io_buffers = io.other_bytes();
         let option = |id: &str| -> Result<RunOptions, EngineError> {
@@ -191,6 +193,7 @@ impl Engine for OnnxEngine {
             io_buffers,
             weights_taken: grown(used_before, used_with_weights),
             buffers_taken: grown(used_with_weights, used_with_all),
+            packed,
             arena_limit,
             largest_tensor: self.request.largest_tensor,
             kv_mode: if self.request.io.shared_kv {

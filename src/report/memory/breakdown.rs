@@ -8,7 +8,7 @@ use crate::trial::{Arena, LoadFacts, MemoryReading, Phase, TrialResult};
 use crate::units::Bytes;
 
 /// Where the figures come from.
-pub const METHOD: &str = "peak: highest device memory of the process (NVML); weights: fall of the device's free memory while their block was allocated; kv: its buffers in a second block; activations: what the runtime's arena holds (its own count) and the rest of that block; runtime: the process once its context was made, and what it gained until the end of the warm-up (of the trial, without one) besides the above";
+pub const METHOD: &str = "peak: highest device memory of the process (NVML); weights: fall of the device's free memory while their block was allocated, and what the arena held before anything ran (weights that the runtime packed anew); kv: its buffers in a second block; activations: what else the runtime's arena holds (its own count) and the rest of that block; runtime: the process once its context was made, and what it gained until the end of the warm-up (of the trial, without one) besides the above";
 
 /// The measured parts, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,12 @@ pub fn parts(result: &TrialResult, gauge: Gauge) -> Option<Parts> {
     let libraries = settled.saturating_sub(loaded);
     let most = readings.iter().filter_map(|look| look.arena);
     let reserved = most.map(|arena| arena.reserved).max()?;
+    // The runtime keeps what it packs of the weights in its arena.
+    let packed = load.packed.unwrap_or_default();
     Some(Parts {
-        weights: weights.0,
+        weights: (weights + packed).0,
         kv: load.kv_cache.0,
-        activations: reserved.0 + other_buffers(load, buffers),
+        activations: reserved.saturating_sub(packed).0 + other_buffers(load, buffers),
         runtime: (context + libraries).0,
         context: context.0,
         libraries: libraries.0,
@@ -142,6 +144,7 @@ mod tests {
             load.weights_taken = Some(Bytes(1000));
             load.buffers_taken = Some(Bytes(120));
             load.kv_cache = Bytes(100);
+            load.packed = Some(Bytes(4));
         }
         result.memory = vec![
             look(Phase::Start, 0, None),
@@ -159,9 +162,9 @@ mod tests {
     #[test]
     fn each_part_is_what_its_moment_added() {
         let parts = parts(&result(), Gauge::DeviceProcess).unwrap();
-        assert_eq!((parts.weights, parts.kv), (1000, 100));
-        // The arena at its largest, and 20 for the buffers that are not the cache.
-        assert_eq!(parts.activations, 64 + 20);
+        assert_eq!((parts.weights, parts.kv), (1004, 100));
+        // The arena at its largest without the packed weights, and 20 for the buffers that are not the cache.
+        assert_eq!(parts.activations, 60 + 20);
         assert_eq!((parts.context, parts.libraries), (320, 60));
         assert_eq!(parts.runtime, 380);
     }
