@@ -7,11 +7,8 @@ use crate::error::Error;
 use crate::model::{self, Store, builtin};
 use crate::plan::{self, PlannedTrial};
 use crate::report::{Ceiling, CeilingTrial, LargerModel, ceilings as entries};
-use crate::trial::{Precision, Trial};
+use crate::trial::{Form, Precision, Trial};
 use crate::units::Bytes;
-
-/// Element types to try each model in.
-const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Fp16];
 
 /// A model and precision with the trial that would show whether it fits, and how that went.
 struct Candidate {
@@ -79,8 +76,12 @@ impl Crank<'_> {
                 request.gen_tokens.first().copied(),
                 Some(spec.max_positions.into()),
             );
-            for precision in PRECISIONS {
+            for precision in Precision::ALL {
                 let (name, form) = (&spec.name, like.trial.form);
+                // Quantised weights are for the runtime's own operators.
+                if form == Form::Plain && precision.quantized_bits().is_some() {
+                    continue;
+                }
                 let trial = Trial {
                     id: format!("{name}/{form}/{precision}/b1/pp{prompt_tokens}/tg{gen_tokens}"),
                     model: name.clone(),
