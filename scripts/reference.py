@@ -5,9 +5,11 @@
     edgebench export tiny-gpt2 --form fused --precision fp32 -o out/tiny-gpt2
     python scripts/reference.py check out/tiny-gpt2
     python scripts/reference.py golden out/tiny-* -o models/golden
+    edgebench export tiny-gpt2 --precision int4 --activations fp32 -o out/tiny-gpt2-int4
+    python scripts/reference.py golden out/tiny-gpt2-int4 -o models/golden
     python scripts/reference.py stats out/tiny-gpt2
 
-Only the weights are taken from the export, by name. The arithmetic is that of transformers' own classes, built from
+Only the weights are taken from the export, by name; of quantised ones, what they stand for. The arithmetic is that of transformers' own classes, built from
 models/<name>.json: GPT-2, Llama, Qwen3, Mixtral; for Mixture-of-Experts layers on a GPT-2 trunk, GPT-2 with Mixtral's
 block in place of its MLP; for the mixture of specialists, several GPT-2 models and the router written out here.
 """
@@ -47,6 +49,8 @@ class Export:
         metadata = {entry.key: entry.value for entry in model.metadata_props}
         self.name = metadata["edgebench.model"]
         self.form = metadata["edgebench.form"]
+        # fp32, or for example int4-fp32: 4-bit weights, and fp32 for everything else.
+        self.precision = metadata["edgebench.precision"]
         self.context = int(metadata["edgebench.context"])
         self.spec = json.loads((SPECS / f"{self.name}.json").read_text())
         self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -56,8 +60,31 @@ class Export:
         if name not in self.tensors and f"{name}.0" in self.tensors:
             count = sum(other.startswith(f"{name}.") for other in self.tensors)
             return torch.stack([self[f"{name}.{index}"] for index in range(count)])
-        array = onnx.numpy_helper.to_array(self.tensors[name], base_dir=str(self.folder))
-        return torch.from_numpy(numpy.array(array, dtype=numpy.float32))
+        if name not in self.tensors:
+            return self.dequantized(name)
+        return torch.from_numpy(numpy.array(self.stored(name), dtype=numpy.float32))
+
+    def stored(self, name):
+        return onnx.numpy_helper.to_array(self.tensors[name], base_dir=str(self.folder))
+
+    def dequantized(self, name):
+        """What a quantised weight stands for: (number - zero point) * scale of its block, in the shape of the weight in fp32."""
+        # An embedding that is not the head is there as the rows that are looked up, and nothing else.
+        view = "" if f"{name}.q" in self.tensors else ".rows"
+        packed, scales = (self.stored(f"{name}.{part}{view}") for part in ("q", "scales"))
+        bits = int(re.match(r"int(\d+)-", self.precision)[1])
+        if bits == 4:
+            # Two to a byte, the first in its low half.
+            packed = numpy.stack([packed & 0xF, packed >> 4], axis=-1)
+        blocks = packed.reshape(*scales.shape, 32).astype(numpy.float32) - 2.0 ** (bits - 1)
+        values = (blocks * scales.astype(numpy.float32)[..., None]).reshape(*scales.shape[:-1], -1)
+        if re.search(r"(^|\.)(wte|head\.weight)$", name):
+            # Rows beyond the vocabulary fill the matrix up.
+            values = values[: self.spec["vocab"]]
+        elif not re.search(r"\.experts\.", name):
+            # A linear layer is stored by outputs where it is quantised, by inputs where it is not.
+            values = values.T
+        return torch.from_numpy(numpy.ascontiguousarray(values))
 
 
 # ------------------------------------------------------------------------------------------------ the torch models
@@ -292,7 +319,9 @@ class RouterLogits:
 
 PROMPT, STEPS = 24, 8
 # Below these, a comparison at lower precision could differ by a tie and not by a mistake.
-TOP_GAP, ROUTING_GAP, THRESHOLD_GAP = 2e-2, 1e-2, 2e-3
+GAPS = {"top": 2e-2, "routing": 1e-2, "threshold": 2e-3}
+# With quantised weights the CPU provider rounds activations to 8 bits: logits are then off by some percent of the largest.
+QUANTIZED_GAPS = {"top": 0.25, "routing": 0.1, "threshold": 2e-3}
 # A text that repeats one token would hide mistakes in positions and cache.
 DISTINCT = 4
 
@@ -313,37 +342,66 @@ def routing_gap(model, ids):
     return min(gaps, default=None)
 
 
+def step_gaps(model, ids, before):
+    """Greedy text after a prompt: its ids and logits, and how near it came to another one; ends early where that is too near."""
+    rows, chosen, gaps = [], [], {"top": float("inf")}
+    for _ in range(STEPS):
+        # The whole sequence each time: no cache whose mistakes could be ours too.
+        row = model(torch.tensor([ids + chosen]))[0, -1]
+        best = row.topk(2)
+        gaps["top"] = min(gaps["top"], (best.values[0] - best.values[1]).item())
+        if gaps["top"] <= before["top"]:
+            return None
+        rows.append(row.tolist())
+        chosen.append(best.indices[0].item())
+    gaps.update(choice_gaps(model, ids + chosen[:-1]))
+    return None if is_near(gaps, before) or len(set(chosen)) < DISTINCT else (rows, chosen, gaps)
+
+
+def choice_gaps(model, ids):
+    """How near any token came to another choice of experts or specialists."""
+    gaps = {"routing": routing_gap(model, torch.tensor([ids]))}
+    if isinstance(model, Mixture):
+        gaps["threshold"] = (model.shares(torch.tensor([ids])) - model.threshold).abs().min().item()
+    return gaps
+
+
+def is_near(gaps, least):
+    return any(gaps.get(name) is not None and gaps[name] <= bound for name, bound in least.items())
+
+
+def prompts(model, vocabulary, quantized):
+    """Prompts to try, one after the other."""
+    if not quantized:
+        yield from (prompt_ids(vocabulary, PROMPT, constant) for constant in range(1, 1000))
+        return
+    # Ids that keep clear of another choice, each after those before it; the last two are searched for.
+    for constant in range(1, 100):
+        ids = []
+        for wanted in prompt_ids(vocabulary, PROMPT - 2, constant):
+            others = (2 + (wanted - 2 + more) % (vocabulary - 2) for more in range(vocabulary - 2))
+            ids.append(next(other for other in others if not is_near(choice_gaps(model, ids + [other]), QUANTIZED_GAPS)))
+        for index in range((vocabulary - 2) ** 2):
+            yield ids + [2 + (index + index // (vocabulary - 2)) % (vocabulary - 2), 2 + index // (vocabulary - 2)]
+
+
 def golden(args):
     args.output.mkdir(parents=True, exist_ok=True)
     for folder in args.folders:
         export = Export(folder)
         model = build(export).double()
-        for constant in range(1, 1000):
-            ids = prompt_ids(export.spec["vocab"], PROMPT, constant)
-            rows, chosen, top_gap = [], [], float("inf")
-            for _ in range(STEPS):
-                # The whole sequence each time: no cache whose mistakes could be ours too.
-                row = model(torch.tensor([ids + chosen]))[0, -1]
-                best = row.topk(2)
-                top_gap = min(top_gap, (best.values[0] - best.values[1]).item())
-                rows.append(row.tolist())
-                chosen.append(best.indices[0].item())
-            used = torch.tensor([ids + chosen[:-1]])
-            gaps = {"top": top_gap, "routing": routing_gap(model, used)}
-            if isinstance(model, Mixture):
-                gaps["threshold"] = (model.shares(used) - model.threshold).abs().min().item()
-            if (
-                top_gap > TOP_GAP
-                and len(set(chosen)) >= DISTINCT
-                and (gaps["routing"] is None or gaps["routing"] > ROUTING_GAP)
-                and gaps.get("threshold", 1.0) > THRESHOLD_GAP
-            ):
+        quantized = export.precision.startswith("int")
+        gaps = QUANTIZED_GAPS if quantized else GAPS
+        for ids in prompts(model, export.spec["vocab"], quantized):
+            if found := step_gaps(model, ids, gaps):
                 break
         else:
             sys.exit(f"{export.name}: no prompt keeps clear of ties and of one repeated token")
-        write_golden(args.output / f"{export.name}.json", export, ids, rows, chosen)
+        rows, chosen, gaps = found
+        kind = f".{export.precision.split('-')[0]}" if quantized else ""
+        write_golden(args.output / f"{export.name}{kind}.json", export, ids, rows, chosen)
         shown = ", ".join(f"{name} gap {gap:.3g}" for name, gap in gaps.items() if gap is not None)
-        print(f"{export.name}: prompt constant {constant}, {shown}, {len(set(chosen))} distinct of {STEPS} ids")
+        print(f"{export.name}{kind}: {shown}, {len(set(chosen))} distinct of {len(chosen)} ids")
 
 
 def write_golden(path, export, ids, rows, chosen):

@@ -172,8 +172,11 @@ pub struct TrialRequest {
     pub tensors: Vec<WeightTensor>,
     /// Prompt ids, one row for each sequence, all of the trial's prompt length.
     pub prompts: Vec<Vec<i64>>,
-    /// Reference to check against before timing.
+    /// Reference to check against before timing: of the weights as they are, also where they are quantised.
     pub golden: Option<Golden>,
+    /// Reference of the weights in fp32, where the trial's are quantised: to tell what that changed.
+    #[serde(default)]
+    pub unquantized: Option<Golden>,
     /// Largest allowed relative difference from the reference.
     pub tolerance: f64,
     /// Pause between memory readings; `None` to read at the ends of phases only.

@@ -244,6 +244,21 @@ fn a_model_is_held_to_its_reference_before_it_is_timed() {
     assert!(status.success());
     assert_eq!(of(&checked, "checked")[0]["decode_error"], 0.0);
     assert_eq!(of(&checked, "checked")[0]["ids_equal"], true);
+    assert!(of(&checked, "checked")[0]["quantization"].is_null());
+
+    // A reference of other weights, twice as sure of itself and of another mind at the end, is told of and fails nothing.
+    let twice = |id| {
+        one(id)
+            .iter()
+            .map(|value| 2.0 * value)
+            .collect::<Vec<f32>>()
+    };
+    request["unquantized"] = json!({"prompt": [1, 2, 3, 4, 5], "logits": [twice(5), twice(6), twice(7)], "ids": [5, 6, 1]});
+    let (output, status) = finish(&request);
+    assert!(status.success());
+    let expected = json!({"error": 0.5, "same_top": 2, "positions": 3});
+    let told = messages(&output);
+    assert_eq!(of(&told, "checked")[0]["quantization"], expected);
 
     // A batch has no reference of its own.
     request["trial"]["batch"] = json!(2);

@@ -1,7 +1,7 @@
 //! The columns of a result: key, title, unit, where each is shown and how it is read off a row. Table, CSV and Markdown
 //! share the list; none of them knows a field of its own.
 
-use crate::report::{Energy, EnergyWindow, Metric, Quantiles, Readings, Row};
+use crate::report::{Energy, EnergyWindow, Metric, Quantiles, Quantization, Readings, Row};
 
 /// What a cell holds, in base units.
 #[derive(Debug, Clone, PartialEq)]
@@ -192,6 +192,11 @@ fn throttling(row: &Row) -> Value {
         .into_value()
 }
 
+/// What quantising the weights changed.
+fn quantization(row: &Row) -> Option<&Quantization> {
+    row.check.as_ref()?.quantization.as_ref()
+}
+
 /// The status.
 fn status(row: &Row) -> Value {
     Value::Name(row.status.clone())
@@ -379,6 +384,15 @@ pub const COLUMNS: &[Column] = &[
     }),
     data("check_worst_error", |r| {
         r.check.as_ref().map(|check| check.worst_error).into()
+    }),
+    data("quantization_error", |r| {
+        quantization(r).map(|found| found.error).into()
+    }),
+    data("quantization_same_top", |r| {
+        quantization(r).map(|found| found.same_top).into()
+    }),
+    data("quantization_positions", |r| {
+        quantization(r).map(|found| found.positions).into()
     }),
     data("wall_s", |r| r.wall_s.into()),
     data("test", |r| (&r.llama_bench.test).into()),

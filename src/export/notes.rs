@@ -117,6 +117,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
     remarks.extend(costs(rows));
     remarks.extend(prices(rows));
     remarks.extend(prediction(rows));
+    remarks.extend(quantization(rows));
     let left = rows.iter().filter(|row| row.status == "pending").count();
     if left > 0 {
         remarks.push(format!(
@@ -214,6 +215,27 @@ fn costs(rows: &[Row]) -> Option<String> {
             "Cost per 1,000,000 generated tokens in {}: {}.",
             first.currency,
             list.join(", ")
+        ))
+    })
+}
+
+/// What quantised weights were held to, and how far they are from the weights they were made from.
+fn quantization(rows: &[Row]) -> Option<String> {
+    let one = |row: &Row| {
+        let found = row.check.as_ref()?.quantization.as_ref()?;
+        Some(format!(
+            "{} by {} %, the same most likely token at {} of {} positions",
+            name(row),
+            human::plain(found.error * 100.0),
+            found.same_top,
+            found.positions
+        ))
+    };
+    let list: Vec<String> = rows.iter().filter_map(one).collect();
+    (!list.is_empty()).then(|| {
+        human::one_line(&format!(
+            "Quantised weights are held to reference logits of the same quantised weights. Against the fp32 weights the logits differ (root mean square, of that of the logits): {}.",
+            list.join("; ")
         ))
     })
 }

@@ -8,6 +8,8 @@ mod graph;
 pub mod onnx;
 mod part;
 mod proto;
+#[cfg(test)]
+mod quantized_tests;
 mod spec;
 mod store;
 mod weights;
@@ -15,7 +17,7 @@ mod weights;
 pub use census::{census, kv_bytes_per_token};
 pub use emit::check_form;
 pub use footprint::{Footprint, basis, footprint, footprint_on};
-pub use golden::{golden, tolerance};
+pub use golden::{golden, tolerance, unquantized_golden};
 pub use part::{Amount, Part, parts, weight_bytes};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};

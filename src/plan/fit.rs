@@ -1,7 +1,7 @@
 //! Why a trial cannot run, in words: too long for the model or too large for the budget, and what would fit instead.
 
 use super::{Facts, Predict};
-use crate::model::{ModelSpec, builtin, census};
+use crate::model::{ModelSpec, builtin, census, check_form};
 use crate::trial::{Precision, Trial};
 use crate::units::Bytes;
 
@@ -57,13 +57,17 @@ pub fn too_large(
     }
 }
 
-/// The largest of what is predicted to fit: the same model in fp16, or another built-in model in the same shape.
+/// The largest of what is predicted to fit: the same model in fewer bits, or another built-in model in the same shape.
 /// The test sizes are no alternative to anything.
 fn alternative(spec: &'static ModelSpec, trial: &Trial, predict: Predict<'_>) -> Option<String> {
     let others = builtin().iter().filter(|other| {
         other.name != spec.name && other.suites.iter().any(|suite| suite != "sanity")
     });
-    let smaller = (trial.precision == Precision::Fp32).then_some((spec, Precision::Fp16));
+    // The most exact one last: see below.
+    let smaller = Precision::ALL.into_iter().rev().filter(|precision| {
+        *precision > trial.precision && check_form(trial.form, *precision).is_ok()
+    });
+    let smaller = smaller.map(|precision| (spec, precision));
     let candidates = others.map(|other| (other, trial.precision)).chain(smaller);
     let fitting = candidates.filter(|(candidate, precision)| {
         let trial = Trial {

@@ -1,7 +1,7 @@
 //! One trial to one row of the result. Every figure that is missing gets its reason here.
 
 use super::cost::{CostInputs, cost};
-use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Row};
+use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Quantization, Row};
 use super::{energy, memory, metrics, state, warnings};
 use crate::stats;
 use crate::trial::{CheckFacts, Device, Float, Form, Outcome, Trial, TrialResult};
@@ -198,6 +198,11 @@ fn check(facts: &CheckFacts) -> Check {
         tolerance: facts.tolerance,
         worst_error: worst,
         ids_equal: facts.ids_equal,
+        quantization: facts.quantization.map(|facts| Quantization {
+            error: facts.error,
+            same_top: facts.same_top,
+            positions: facts.positions,
+        }),
     }
 }
 
@@ -495,6 +500,7 @@ mod tests {
             stepwise_error: 0.0,
             decode_error: 0.0,
             ids_equal: true,
+            quantization: None,
         });
         let check = row_of(&result).check.unwrap();
         assert!(!check.passed && check.worst_error.is_finite());

@@ -400,7 +400,8 @@ pub struct Cost {
     pub watts_source: String,
 }
 
-/// Comparison with the committed reference logits.
+/// Comparison with the committed reference logits. With quantised weights these are computed from the same quantised weights,
+/// turned back into numbers: so what the check fails on is how they are read, and not that they are quantised.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
     /// Whether it passed.
@@ -411,6 +412,21 @@ pub struct Check {
     pub worst_error: f64,
     /// Whether the greedy ids were the reference's.
     pub ids_equal: bool,
+    /// What quantising the weights changed, which no check fails on; absent where they are not quantised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
+}
+
+/// Difference from the reference logits of the weights in fp32, on the same text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Quantization {
+    /// Root mean square of the differences over that of the reference's logits: 0 where nothing changed, about 1.4 between models
+    /// that have nothing to do with each other.
+    pub error: f64,
+    /// Positions at which the most likely token is the reference's.
+    pub same_top: u32,
+    /// Positions that were compared.
+    pub positions: u32,
 }
 
 /// llama-bench's field names, where they mean the same.

@@ -52,6 +52,7 @@ fn request() -> TrialRequest {
         tensors: vec![],
         prompts: vec![vec![1, 2]],
         golden: None,
+        unquantized: None,
         tolerance: 1e-4,
         sample_interval: Some(Nanos(1_000_000)),
         enforce: Enforce::Hard,

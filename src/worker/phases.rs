@@ -40,7 +40,10 @@ fn measure(
     speaker.say(&Message::Loaded(engine.load(held)?))?;
     if let Some(golden) = reference::of(request) {
         meter.enter(Phase::Check, Seen::by(engine))?;
-        let facts = reference::check(engine, golden, request.tolerance)?;
+        let mut facts = reference::check(engine, golden, request.tolerance)?;
+        if let Some(golden) = reference::unquantized(request) {
+            facts.quantization = Some(reference::compare_along(engine, golden)?);
+        }
         let verdict = reference::verdict(&facts);
         speaker.say(&Message::Checked(facts))?;
         verdict?;

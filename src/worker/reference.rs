@@ -2,11 +2,19 @@
 
 use crate::engine::{Engine, EngineError};
 use crate::protocol::{Golden, TrialRequest};
-use crate::trial::CheckFacts;
+use crate::trial::{CheckFacts, QuantizationFacts};
 
 /// The reference of this trial, where it can be held to it: one sequence, and a cache long enough.
 pub fn of(request: &TrialRequest) -> Option<&Golden> {
-    let golden = request.golden.as_ref()?;
+    usable(request, request.golden.as_ref()?)
+}
+
+/// The reference of the weights before they were quantised, under the same conditions.
+pub fn unquantized(request: &TrialRequest) -> Option<&Golden> {
+    usable(request, request.unquantized.as_ref()?)
+}
+
+fn usable<'a>(request: &TrialRequest, golden: &'a Golden) -> Option<&'a Golden> {
     let length = golden.prompt.len() + golden.ids.len().saturating_sub(1);
     let usable = request.trial.batch == 1
         && length <= request.trial.context() as usize
@@ -28,6 +36,7 @@ pub fn check(
         stepwise_error: 0.0,
         decode_error: 0.0,
         ids_equal: true,
+        quantization: None,
     };
     for (row, id) in golden.ids.iter().enumerate() {
         if row > 0 {
@@ -42,6 +51,40 @@ pub fn check(
     facts.stepwise_error = feed(engine, golden, 1)?;
     engine.reset()?;
     Ok(facts)
+}
+
+/// Compares with the reference of other weights, along its own text: at every position the engine has read what the reference
+/// had read, whatever it would have said itself.
+pub fn compare_along(
+    engine: &mut dyn Engine,
+    golden: &Golden,
+) -> Result<QuantizationFacts, EngineError> {
+    let (mut wrong, mut all) = (0.0, 0.0);
+    let (mut same_top, mut positions) = (0, 0);
+    engine.reset()?;
+    let mut read = golden.prompt.clone();
+    for (expected, id) in golden.logits.iter().zip(&golden.ids) {
+        engine.append(&[read])?;
+        let pairs = engine.logits()?;
+        let pairs = pairs.iter().zip(expected);
+        wrong += squares(pairs.map(|(found, expected)| f64::from(*found) - f64::from(*expected)));
+        all += squares(expected.iter().copied().map(f64::from));
+        same_top += u32::from(engine.next_ids() == [*id]);
+        positions += 1;
+        read = vec![*id];
+    }
+    engine.reset()?;
+    let error = (wrong / all).sqrt();
+    Ok(QuantizationFacts {
+        // JSON knows no infinity.
+        error: if error.is_finite() { error } else { f64::MAX },
+        same_top,
+        positions,
+    })
+}
+
+fn squares(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|value| value * value).sum()
 }
 
 /// A model that computes something else must not be timed.
@@ -133,6 +176,7 @@ mod tests {
             stepwise_error: 0.1,
             decode_error: 0.0,
             ids_equal: false,
+            quantization: None,
         };
         let reason = verdict(&facts).unwrap_err().to_string();
         assert!(

@@ -201,7 +201,11 @@ fn a_model_is_shown_with_what_fits_a_budget_as_a_prediction() {
     }
     let with = inspected(&sandbox, "llama-1b", &["--vram-budget", "4G"]);
     let rows = with["predictions"].as_array().unwrap();
-    assert_eq!(rows.len(), 8, "both forms, types and kinds of device");
+    assert_eq!(
+        rows.len(),
+        12,
+        "two types in both forms and two in one, on both kinds of device"
+    );
     for row in rows {
         let (fits, terms) = (row["does_not_fit"].is_null(), &row["predicted"]);
         assert_eq!(

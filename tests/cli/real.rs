@@ -68,6 +68,113 @@ fn both_forms_of_every_architecture_are_held_to_the_reference() {
 }
 
 #[test]
+fn quantised_models_are_held_to_the_reference_of_their_own_weights() {
+    let sandbox = Sandbox::new();
+    let mut args = vec!["--suite", "sanity", "--precision", "int8,int4", "-r", "1"];
+    args.extend(["--device", "cpu", "--format", "json"]);
+    let ran = sandbox.run(&args).left_with(0);
+    let rows = rows(&ran);
+    assert_eq!(rows.len(), 12);
+    for row in &rows {
+        let check = &row["check"];
+        let both = (&check["passed"], &check["ids_equal"]);
+        assert_eq!(both, (&json!(true), &json!(true)), "{row}");
+        // The CPU provider rounds activations to 8 bits; another layout of the weights would be off by about 1.
+        let error = check["worst_error"].as_f64().unwrap();
+        assert!(error > 1e-3 && error <= 8e-2, "{row}");
+        let changed = &check["quantization"];
+        assert_eq!(changed["positions"], 8);
+        let most = if row["precision"] == "int8" { 0.2 } else { 0.9 };
+        let changed = changed["error"].as_f64().unwrap();
+        assert!(changed > 1e-3 && changed < most, "{row}");
+        assert_eq!(
+            (&row["type_k"], &row["type_v"]),
+            (&json!("f32"), &json!("f32"))
+        );
+        // 4 or 8 bits, and a scale of 32 bits for each 32 weights.
+        let size = row["model_size"].as_f64().unwrap() / row["params"]["total"].as_f64().unwrap();
+        let bytes = if row["precision"] == "int8" {
+            1.125
+        } else {
+            0.625
+        };
+        assert!(size > bytes && size < 2.0, "{row}");
+    }
+    let entries = sandbox.cached();
+    for end in ["-int8-fp32", "-int4-fp32"] {
+        assert_eq!(
+            entries.iter().filter(|name| name.ends_with(end)).count(),
+            6,
+            "{entries:?}"
+        );
+    }
+}
+
+#[test]
+fn quantised_weights_have_no_plain_form_and_other_activations_in_an_export_only() {
+    let sandbox = Sandbox::new();
+    let refused = [
+        (
+            vec!["--form", "plain", "--precision", "int4"],
+            "--form fused",
+        ),
+        (
+            vec![
+                "export",
+                "tiny-llama",
+                "--form",
+                "plain",
+                "--precision",
+                "int8",
+                "-o",
+                "out",
+            ],
+            "--form fused",
+        ),
+        (
+            vec![
+                "inspect",
+                "tiny-llama",
+                "--form",
+                "plain",
+                "--precision",
+                "int8",
+            ],
+            "--form fused",
+        ),
+        (
+            vec!["export", "tiny-llama", "--activations", "fp16", "-o", "out"],
+            "--activations",
+        ),
+    ];
+    for (args, word) in refused {
+        sandbox.run(&args).refused(2, &[word]);
+    }
+    for (activations, element) in [("fp32", "float32"), ("fp16", "float16")] {
+        let options = [
+            "--precision",
+            "int4",
+            "--activations",
+            activations,
+            "-o",
+            "out",
+        ];
+        let args = [&["export", "tiny-moe-llama"], &options[..]].concat();
+        sandbox.run(&args).left_with(0);
+        let file = sandbox
+            .run(&["inspect", "out/model.onnx", "--format", "json"])
+            .left_with(0)
+            .json();
+        assert_eq!(file["params"]["total"], 334_336, "{file:#}");
+        assert!(
+            file["types"]["uint8"]["bytes"].as_u64().unwrap() > 150_000,
+            "{file:#}"
+        );
+        assert!(file["types"].get(element).is_some(), "{file:#}");
+    }
+}
+
+#[test]
 fn a_row_of_a_batch_is_what_it_is_alone() {
     let sandbox = Sandbox::new();
     let more = [

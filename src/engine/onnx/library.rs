@@ -12,6 +12,10 @@ use std::path::Path;
 /// Oldest version whose interface edgebench is compiled for.
 const OLDEST: &str = "1.20";
 
+/// A process can have one environment, which a worker makes and leaves with. Tests make several engines.
+#[cfg(test)]
+static SHARED: std::sync::Mutex<Option<Environment>> = std::sync::Mutex::new(None);
+
 /// Loads the library and creates its environment.
 pub fn load(path: &Path) -> Result<Environment, EngineError> {
     if !path.exists() {
@@ -38,6 +42,12 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
             path.display()
         ))
     };
+    #[cfg(test)]
+    let mut shared = SHARED.lock().unwrap();
+    #[cfg(test)]
+    if let Some(environment) = shared.as_ref() {
+        return Ok(environment.clone());
+    }
     let builder = ort::init_from(path).map_err(|error| unusable(error.to_string()))?;
     let environment = builder
         .with_name("edgebench")
@@ -46,6 +56,8 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
         .build()
         .map_err(|error| unusable(first_line(error.message())))?;
     environment.set_log_level(ort::logging::LogLevel::Error);
+    #[cfg(test)]
+    let environment = shared.insert(environment).clone();
     Ok(environment)
 }
 

@@ -443,8 +443,12 @@ impl OnnxEngine {
             EngineError::Model(cause)
                 if self.request.io.shared_kv && signs.iter().any(|sign| cause.contains(sign)) =>
             {
+                let instead = match self.request.trial.precision.quantized_bits() {
+                    None => "the fused form: use --form plain",
+                    Some(_) => "quantised weights: use --precision fp16 or fp32",
+                };
                 EngineError::Model(format!(
-                    "{cause}; this ONNX Runtime may be too old for the fused form: use --form plain, or name a newer one with --ort"
+                    "{cause}; this ONNX Runtime may be too old for {instead}, or name a newer one with --ort"
                 ))
             }
             other => other,

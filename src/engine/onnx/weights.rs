@@ -96,3 +96,48 @@ impl Weights {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::library;
+    use super::*;
+    use crate::protocol::Element;
+
+    fn tensor(name: &str, element: Element, offset: u64, repacked: bool) -> WeightTensor {
+        WeightTensor {
+            name: name.into(),
+            dims: vec![2, 3],
+            element,
+            offset,
+            repacked,
+        }
+    }
+
+    #[test]
+    fn what_the_runtime_packs_anew_is_left_to_it() {
+        let library = env!("EDGEBENCH_BUILD_ORT");
+        let _environment = library::load(Path::new(library)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights.bin");
+        std::fs::write(&file, [7; 100]).unwrap();
+        let load = |tensors: &[WeightTensor]| {
+            let weights = Weights::load(&file, tensors, &Space::Host)?;
+            let names = weights.tensors.iter().map(|(name, _)| name.clone());
+            Ok::<_, EngineError>((names.collect::<Vec<_>>(), weights._block.bytes))
+        };
+        let kept = [
+            tensor("a", Element::Uint8, 0, false),
+            tensor("b", Element::Fp16, 16, false),
+        ];
+        assert_eq!(load(&kept).unwrap(), (vec!["a".into(), "b".into()], 100));
+        let repacked = [
+            tensor("d", Element::Uint8, 80, true),
+            tensor("c", Element::Fp32, 48, true),
+        ];
+        let all = [&kept[..], &repacked].concat();
+        assert_eq!(load(&all).unwrap(), (vec!["a".into(), "b".into()], 48));
+        // 2 x 3 halves from byte 40 on would end at 52, behind what is kept.
+        let beyond = tensor("e", Element::Fp16, 40, false);
+        assert!(load(&[&all[..], &[beyond]].concat()).is_err());
+    }
+}

@@ -90,7 +90,7 @@ fn weights(sheet: &Builtin<'_>) -> String {
             .map(|(name, amount)| format!("{name} {}", grouped(amount.bytes.0)))
             .collect();
         text.push_str(&line(
-            &format!("{} {}", graph.form, graph.numerics),
+            &format!("{} {}", graph.form, graph.numerics.precision()),
             &format!("{} bytes of constants by type", types.join(", ")),
         ));
     }

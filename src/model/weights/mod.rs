@@ -69,9 +69,9 @@ impl Layout {
     /// The layout for `spec` in these number formats.
     pub fn of(spec: &ModelSpec, numerics: Numerics) -> Layout {
         let weights = planner::weights(spec);
-        let quantized = weights.iter().filter(|weight| weight.kind == Kind::Experts);
         // One operator takes both matrices of an expert: both are quantised or none is.
-        let experts = quantized.clone().all(|weight| divides(weight));
+        let mut matrices = weights.iter().filter(|weight| weight.kind == Kind::Experts);
+        let experts = matrices.all(divides);
         let mut tensors = Vec::new();
         for weight in weights {
             match numerics.quantized_bits() {
@@ -100,6 +100,32 @@ impl Layout {
     pub fn largest(&self) -> Bytes {
         let sizes = self.tensors.iter().map(|tensor| tensor.bytes);
         Bytes(sizes.max().unwrap_or(0))
+    }
+
+    /// Quantised bytes that two operators read: an embedding that is the head as well.
+    pub fn read_twice(&self) -> Bytes {
+        let shared = self.tensors.iter().filter(|tensor| {
+            tensor.weight.kind == Kind::Embedding { is_head: true }
+                && tensor.content != Content::Values
+        });
+        shared.map(|tensor| Bytes(tensor.bytes)).sum()
+    }
+
+    /// Weights of the largest quantised linear layer, the head aside.
+    pub fn largest_quantized_linear(&self) -> u64 {
+        let linear = self.tensors.iter().filter(|tensor| {
+            matches!(tensor.content, Content::Packed { .. }) && tensor.weight.kind == Kind::Linear
+        });
+        linear.map(|tensor| tensor.stored).max().unwrap_or(0)
+    }
+
+    /// Blocks of quantised weights that something is multiplied with.
+    pub fn packed_blocks(&self) -> u64 {
+        let packed = self.tensors.iter().filter(|tensor| {
+            matches!(tensor.content, Content::Packed { .. })
+                && tensor.weight.kind != Kind::Embedding { is_head: false }
+        });
+        packed.map(Tensor::units).sum()
     }
 
     /// Identifies the bytes that will be generated, but for the seed.
@@ -438,6 +464,9 @@ mod tests {
         let table = [
             (Precision::Fp32, Float::Fp32, "dc3283647bd4c911"),
             (Precision::Fp16, Float::Fp16, "21ef9a98189661e1"),
+            (Precision::Int8, Float::Fp16, "f79958f548aae31b"),
+            (Precision::Int4, Float::Fp16, "58f00484e0359f73"),
+            (Precision::Int4, Float::Fp32, "393a86d2dca8acce"),
         ];
         for (precision, float, expected) in table {
             let found = digest("tiny-moe-llama", precision.with(float), 42);

@@ -195,6 +195,7 @@ fn what_makes_a_row_not_comparable_is_told() {
                     tolerance: 1e-4,
                     worst_error: 1.0,
                     ids_equal: false,
+                    quantization: None,
                 });
             },
             "B: its logits differ",
