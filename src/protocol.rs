@@ -7,8 +7,8 @@ pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, DeviceChoice, EnergySource, Enforce, Float, LoadFacts, MemoryReading, Phase,
-    PowerMark, Repetition, Trial,
+    CheckFacts, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce, Float, LoadFacts,
+    MemoryReading, Phase, PowerMark, Repetition, Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -147,6 +147,19 @@ pub enum Request {
         /// What is to stay free.
         leave: Bytes,
     },
+    /// How fast is the device?
+    Measure {
+        /// What to load.
+        engine: EngineKind,
+        /// The device.
+        device: Device,
+        /// Graphs to measure with.
+        yardsticks: Yardsticks,
+        /// Device memory that may be used meanwhile.
+        room: Bytes,
+        /// Threads of the CPU.
+        threads: u32,
+    },
     /// Run one trial.
     Trial(Box<TrialRequest>),
 }
@@ -192,6 +205,21 @@ pub struct TrialRequest {
     pub device_free: Option<Bytes>,
     /// Other processes on the GPU fail the trial.
     pub exclusive: bool,
+}
+
+/// Graphs to measure a device with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Yardsticks {
+    /// A chain of kernels, input `x` and output `y` of one float, and how many there are.
+    pub short_chain: (PathBuf, u32),
+    /// A longer one.
+    pub long_chain: (PathBuf, u32),
+    /// A product of square matrices, inputs `a` and `b`, output `c`.
+    pub product: PathBuf,
+    /// Edge of the matrices.
+    pub edge: u32,
+    /// Their element type.
+    pub float: Float,
 }
 
 /// What a process that takes memory away has done.
@@ -328,6 +356,8 @@ pub enum Message {
     },
     /// Answer to [`Request::Hold`].
     Holding(Held),
+    /// Answer to [`Request::Measure`].
+    Measured(Box<DeviceLimits>),
     /// What tells the energy of this trial, or why nothing does; said once, before the timed phases.
     EnergySource {
         /// The source.

@@ -1,11 +1,13 @@
 //! Plain data that crosses rooms: what a trial is, and the raw facts that come back from one.
 //! No behaviour beyond names, no I/O.
 
+mod limits;
 mod memory;
 mod numerics;
 mod pool;
 mod power;
 
+pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
 pub use numerics::{Float, Numerics, Precision};

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::payload;
 use crate::protocol::ProbeFacts;
 use crate::report::{Environment, Tool};
-use crate::trial::{Device, DeviceChoice};
+use crate::trial::{Device, DeviceChoice, DeviceLimits};
 use std::collections::BTreeMap;
 
 /// The program.
@@ -18,7 +18,12 @@ pub fn tool() -> Tool {
 }
 
 /// The machine and its runtime.
-pub fn environment(host: &HostFacts, probe: &ProbeFacts, device: Device) -> Environment {
+pub fn environment(
+    host: &HostFacts,
+    probe: &ProbeFacts,
+    device: Device,
+    limits: Option<DeviceLimits>,
+) -> Environment {
     let mut environment = Environment {
         host: host.name.clone(),
         os: host.os.clone(),
@@ -39,6 +44,7 @@ pub fn environment(host: &HostFacts, probe: &ProbeFacts, device: Device) -> Envi
             Device::Cuda(_) => "CUDAExecutionProvider".into(),
         }),
         cuda_unavailable: probe.cuda_unavailable.clone(),
+        limits,
         power_mode: host.governor.clone(),
         cpu_clock_mhz: host.clock_mhz,
         not_measured: BTreeMap::new(),
@@ -85,6 +91,11 @@ fn reasons(environment: &Environment) -> BTreeMap<String, String> {
             "cuda_unavailable",
             environment.cuda_unavailable.is_none(),
             cuda,
+        ),
+        (
+            "limits",
+            environment.limits.is_none(),
+            "no trial was to be run",
         ),
         ("power_mode", environment.power_mode.is_none(), governor),
         ("cpu_clock_mhz", environment.cpu_clock_mhz.is_none(), clock),

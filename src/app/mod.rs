@@ -5,6 +5,7 @@ mod compare;
 mod doctor;
 mod facts;
 mod inspect;
+mod limits;
 mod pack;
 mod plan;
 mod run;

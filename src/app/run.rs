@@ -1,7 +1,7 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
 use super::start::Start;
-use super::{ceilings, facts, plan, print, progress, render, show_preparing};
+use super::{ceilings, facts, limits, plan, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
@@ -48,11 +48,12 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         Some(output) => output.clone(),
         None => default_output(&started, &host)?,
     };
+    let limits = limits::measure(&bench, &host, command.try_all)?;
     let head = ReportHead {
         tool: facts::tool(),
         command_line,
         started_utc: started,
-        environment: facts::environment(&host, &bench.probe, bench.plan.device),
+        environment: facts::environment(&host, &bench.probe, bench.plan.device, limits),
         budgets: bench.plan.budgets.clone(),
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
@@ -107,7 +108,8 @@ impl Words {
 
 /// Everything that is settled before the first trial.
 pub(super) struct Bench {
-    start: Start,
+    /// The worker and its runtime.
+    pub start: Start,
     /// What the probe found.
     pub probe: ProbeFacts,
     /// The trials.
@@ -222,7 +224,7 @@ fn trials(
         if !matches!(result.outcome, Outcome::Ok | Outcome::DoesNotFit { .. }) {
             code = exit::TRIALS;
         }
-        rows.rows[index] = report::row(
+        let row = report::row(
             &result,
             params(planned),
             weight_bytes(planned),
@@ -230,6 +232,13 @@ fn trials(
             cost,
             Some(began),
         );
+        rows.rows[index] = match &rows.head.environment.limits {
+            Some(limits) => {
+                let work = model::work(planned.spec, &planned.trial);
+                report::with_limits(row, &work, limits)
+            }
+            None => row,
+        };
         rows.save()?;
         progress.event(&Event::TrialFinished {
             id,

@@ -1,13 +1,16 @@
 //! Door of the engine room: what runs a graph, behind one trait. No process, pipe or clock policy here.
 
 mod cuda;
+mod host;
 mod onnx;
 mod scripted;
 
 pub use scripted::{ScriptedDriver, ScriptedPower};
 
-use crate::protocol::{EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, TrialRequest};
-use crate::trial::{Arena, DeviceChoice, LoadFacts};
+use crate::protocol::{
+    EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, TrialRequest, Yardsticks,
+};
+use crate::trial::{Arena, Device, DeviceChoice, DeviceLimits, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use std::path::Path;
 
@@ -81,6 +84,23 @@ pub fn hold(
     }
 }
 
+/// How fast `device` is.
+pub fn measure(
+    engine: &EngineKind,
+    device: Device,
+    yardsticks: &Yardsticks,
+    room: Bytes,
+    threads: u32,
+) -> Result<DeviceLimits, EngineError> {
+    match engine {
+        EngineKind::Onnx { library, cuda_dirs } => match device {
+            Device::Cpu => onnx::measure_host(library, yardsticks, threads),
+            Device::Cuda(index) => onnx::measure_gpu(library, cuda_dirs, index, yardsticks, room),
+        },
+        EngineKind::Scripted { script } => scripted::measure(script),
+    }
+}
+
 /// Loads the engine's library; no session yet.
 pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
     match &request.engine {
@@ -115,6 +135,7 @@ pub fn greeting(request: &Request) -> u32 {
     let (engine, model) = match request {
         Request::Probe { engine, .. }
         | Request::Hold { engine, .. }
+        | Request::Measure { engine, .. }
         | Request::Examine {
             engine: Some(engine),
             ..

@@ -20,6 +20,7 @@
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
 //!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
 //!   order; `states`, at the start and the end of what is timed.
+//! - `limits` of the script itself: how fast the device is, each as `{"Ok": 1e9}` or `{"Err": "…"}`.
 //! - `hold` of the script itself: what comes of taking memory away, a `fault` as below or the `free` bytes that are left.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
 //!   `what` is `{"grow_mib": 64}` (memory asked for, touched and kept; a refusal is told), `{"burst_mib": 64}` (the same by a
@@ -36,7 +37,7 @@ pub use power::ScriptedPower;
 
 use super::{Ballast, Engine, EngineError};
 use crate::protocol::{DriverFacts, Held, ProbeFacts, Told, TrialRequest};
-use crate::trial::{Arena, LoadFacts};
+use crate::trial::{Arena, DeviceLimits, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use memory::ScriptedMemory;
 use serde::Deserialize;
@@ -51,6 +52,7 @@ struct Script {
     probe: Option<ProbeFacts>,
     probe_fault: Option<What>,
     hold: ScriptedHold,
+    limits: Option<DeviceLimits>,
     driver: Option<DriverFacts>,
     own_process: Option<Bytes>,
     default: Behaviour,
@@ -251,6 +253,12 @@ pub fn hold(script: &Path, leave: Bytes) -> Result<(Box<dyn Ballast>, Held), Eng
         free: hold.free.unwrap_or(leave),
     };
     Ok((Box::new(hold), held))
+}
+
+/// The scripted limits.
+pub fn measure(script: &Path) -> Result<DeviceLimits, EngineError> {
+    let limits = read(script)?.limits;
+    Ok(limits.unwrap_or_else(|| DeviceLimits::unknown("the script tells none")))
 }
 
 /// A driver as a script plays it.

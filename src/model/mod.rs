@@ -12,7 +12,9 @@ mod proto;
 mod quantized_tests;
 mod spec;
 mod store;
+mod traffic;
 mod weights;
+mod yardstick;
 
 pub use census::{census, kv_bytes_per_token};
 pub use emit::check_form;
@@ -21,3 +23,7 @@ pub use golden::{golden, tolerance, unquantized_golden};
 pub use part::{Amount, Part, parts, weight_bytes};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};
+#[cfg(test)]
+pub use traffic::Traffic;
+pub use traffic::{Work, work};
+pub use yardstick::yardsticks;

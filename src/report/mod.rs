@@ -8,6 +8,7 @@ mod cost;
 mod energy;
 #[cfg(test)]
 mod fixture;
+mod limit;
 mod memory;
 mod metrics;
 mod row;
@@ -22,6 +23,7 @@ pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, several_budgets};
+pub use limit::with_limits;
 pub use row::{pending_row, row};
 pub use schema::*;
 

@@ -18,6 +18,7 @@ pub fn pending_row(
     let memory = memory::planned(trial.budget, predicted_peak);
     let mut row = frame(trial, params, weight_bytes, memory);
     let fields = [
+        "limits",
         "load_ms",
         "ttft_ms",
         "prefill_tok_s",
@@ -127,6 +128,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         itl_ms: None,
         outside_run_share: None,
         memory,
+        limits: None,
         energy: None,
         device_state: None,
         cost: None,
@@ -302,6 +304,11 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
             "outside_run_share",
             row.outside_run_share.is_none(),
             no_decode(result),
+        ),
+        (
+            "limits",
+            row.limits.is_none(),
+            "the device's limits were not measured".to_owned(),
         ),
         ("cost", row.cost.is_none(), no_cost.to_owned()),
         ("check", row.check.is_none(), no_check(result)),

@@ -1,7 +1,7 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::{GpuProcess, MemoryReading, Placement};
+use crate::trial::{DeviceLimits, GpuProcess, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -87,6 +87,9 @@ pub struct Environment {
     pub provider_in_use: Option<String>,
     /// Why CUDA was not used, when `--device auto` chose the CPU.
     pub cuda_unavailable: Option<String>,
+    /// What the device can do at most.
+    #[serde(default)]
+    pub limits: Option<DeviceLimits>,
     /// Power mode (`nvpmodel`, CPU governor), where known.
     pub power_mode: Option<String>,
     /// CPU clock at the start, where known.
@@ -156,6 +159,9 @@ pub struct Row {
     pub outside_run_share: Option<f64>,
     /// Memory.
     pub memory: MemoryRow,
+    /// How far it is from what the device can do at most.
+    #[serde(default)]
+    pub limits: Option<RowLimits>,
     /// Energy of the timed part.
     #[serde(default)]
     pub energy: Option<Energy>,
@@ -307,6 +313,36 @@ pub struct MemoryRow {
     /// The readings behind the figures: of each phase the first, the last and the largest.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub readings: Vec<MemoryReading>,
+}
+
+/// What a row's work takes at least on its device. The work is counted by shape, the rates were measured (`environment.limits`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RowLimits {
+    /// Bytes of weights that a decode step reads.
+    pub step_weight_bytes: u64,
+    /// Bytes of KV cache that it reads, at the mean depth.
+    pub step_kv_bytes: u64,
+    /// Decode steps.
+    pub decode: PhaseLimit,
+    /// Floating point operations of the prompt.
+    pub prefill_flop: f64,
+    /// Prompts.
+    pub prefill: PhaseLimit,
+}
+
+/// One phase against the device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PhaseLimit {
+    /// Least time, milliseconds: reading what must be read, or computing what must be computed.
+    pub floor_ms: f64,
+    /// That over the measured time, 0 to 1.
+    pub share: f64,
+    /// Time to launch its kernels one after the other, over the measured time.
+    pub launch_share: Option<f64>,
+    /// `bandwidth`, `compute` or `launch` where that explains half of the time, else `kernels`.
+    pub bound: String,
+    /// What would help.
+    pub remedy: String,
 }
 
 /// Energy from the start of the first timed prefill to the end of the last timed decode.

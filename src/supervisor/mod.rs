@@ -15,8 +15,8 @@ use crate::protocol::{
     EngineKind, FailureKind, Message, PROTOCOL, ProbeFacts, Request, TrialRequest,
 };
 use crate::trial::{
-    Device, DeviceChoice, Enforce, Enforcement, MemoryReading, Outcome, Phase, PoolSource,
-    TrialResult,
+    Device, DeviceChoice, DeviceLimits, Enforce, Enforcement, MemoryReading, Outcome, Phase,
+    PoolSource, TrialResult,
 };
 use crate::units::Bytes;
 use hold::Hold;
@@ -176,6 +176,29 @@ pub fn probe(
                 .reason()
                 .unwrap_or("the worker was done without an answer"),
         )),
+    }
+}
+
+/// Asks a worker how fast the device is. Never fails: what could not be measured says why.
+pub fn measure(request: &Request, worker: &WorkerCommand, timeout: Duration) -> DeviceLimits {
+    let engine = match request {
+        Request::Measure { engine, .. } => Some(engine),
+        _ => None,
+    };
+    let mut limits = None;
+    let ending = converse(request, engine, worker, timeout, &mut |message| {
+        if let Message::Measured(measured) = message {
+            limits = Some(*measured);
+        }
+        None
+    });
+    match (limits, verdict::outcome(ending)) {
+        (Some(limits), _) => limits,
+        (None, outcome) => DeviceLimits::unknown(
+            outcome
+                .reason()
+                .unwrap_or("the worker was done without an answer"),
+        ),
     }
 }
 

@@ -83,6 +83,7 @@ impl Notes {
             | Message::Driver { .. }
             | Message::Probed(_)
             | Message::Holding(_)
+            | Message::Measured(_)
             | Message::OwnProcess { .. }
             | Message::Done
             | Message::Failed { .. } => {}

@@ -113,6 +113,16 @@ fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> 
             device,
             leave,
         } => hold(&engine, device, leave, speaker)?,
+        Request::Measure {
+            engine,
+            device,
+            yardsticks,
+            room,
+            threads,
+        } => {
+            let limits = engine::measure(&engine, device, &yardsticks, room, threads)?;
+            speaker.say(&Message::Measured(Box::new(limits)))?;
+        }
         Request::Trial(request) => phases::run(&request, speaker, started)?,
     }
     speaker.say(&Message::Done)

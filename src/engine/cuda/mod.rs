@@ -2,11 +2,13 @@
 #![allow(unsafe_code, reason = "calls into the CUDA runtime's C interface")]
 
 mod ballast;
+mod bandwidth;
 mod needed;
 mod places;
 mod search;
 
 pub use ballast::hold;
+pub use bandwidth::rates;
 
 use super::EngineError;
 use crate::units::Bytes;
@@ -31,6 +33,9 @@ pub struct Cuda {
     malloc: Symbol<unsafe extern "C" fn(*mut *mut c_void, usize) -> Status>,
     free: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
     copy: Symbol<unsafe extern "C" fn(*mut c_void, *const c_void, usize, c_int) -> Status>,
+    malloc_host: Symbol<unsafe extern "C" fn(*mut *mut c_void, usize) -> Status>,
+    free_host: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
+    synchronize: Symbol<unsafe extern "C" fn() -> Status>,
     set: Symbol<unsafe extern "C" fn(*mut c_void, c_int, usize) -> Status>,
     memory_info: Symbol<unsafe extern "C" fn(*mut usize, *mut usize) -> Status>,
     device_count: Symbol<unsafe extern "C" fn(*mut c_int) -> Status>,
@@ -71,6 +76,9 @@ impl Cuda {
                 malloc: symbol(runtime, "cudaMalloc")?,
                 free: symbol(runtime, "cudaFree")?,
                 copy: symbol(runtime, "cudaMemcpy")?,
+                malloc_host: symbol(runtime, "cudaMallocHost")?,
+                free_host: symbol(runtime, "cudaFreeHost")?,
+                synchronize: symbol(runtime, "cudaDeviceSynchronize")?,
                 set: symbol(runtime, "cudaMemset")?,
                 memory_info: symbol(runtime, "cudaMemGetInfo")?,
                 device_count: symbol(runtime, "cudaGetDeviceCount")?,
@@ -156,6 +164,12 @@ impl Cuda {
             (self.memory_info)(&mut free, &mut total)
         })?;
         Ok((Bytes(free as u64), Bytes(total as u64)))
+    }
+
+    /// Waits for everything that was asked of the GPU.
+    fn wait(&self) -> Result<(), EngineError> {
+        // SAFETY: takes and writes nothing.
+        self.check("the GPU did not finish", unsafe { (self.synchronize)() })
     }
 
     /// Version of the CUDA runtime, for example `13.0`.

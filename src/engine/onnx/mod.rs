@@ -11,6 +11,7 @@ mod placement;
 mod probe;
 mod tensors;
 mod weights;
+mod yardsticks;
 
 use super::{Ballast, Engine, EngineError};
 use crate::protocol::{EngineKind, Held, TrialRequest};
@@ -28,6 +29,7 @@ use tensors::{Binding, Place, Space};
 use weights::Weights;
 
 pub use probe::probe;
+pub use yardsticks::{measure_gpu, measure_host};
 
 /// Bytes of call stack for each GPU thread, a quarter of CUDA's default. The context reserves them for every thread that the
 /// GPU can hold: 198 MiB less on an H100 (518 to 320 MiB), where every test-size model keeps to its reference with it.

@@ -1,0 +1,201 @@
+//! How far a row is from what its device can do at most, and what holds it back. The work is counted by shape, the limits were
+//! measured in the same run.
+
+use super::schema::{PhaseLimit, Row, RowLimits};
+use crate::model::Work;
+use crate::trial::DeviceLimits;
+
+/// From this share of a limit on it is the limit that holds a phase back.
+const HELD: f64 = 0.5;
+
+/// What may hold a phase back, with the share of its time that it explains.
+struct Shares {
+    /// Reading what must be read.
+    reading: Option<f64>,
+    /// Launching kernels.
+    launching: Option<f64>,
+    /// Computing; of prompts only.
+    computing: Option<f64>,
+}
+
+/// The row with its limits, or the reason for having none.
+pub fn with_limits(mut row: Row, work: &Work, limits: &DeviceLimits) -> Row {
+    match of(&row, work, limits) {
+        Ok(found) => {
+            row.not_measured.remove("limits");
+            row.limits = Some(found);
+        }
+        Err(reason) => {
+            row.not_measured.insert("limits".to_owned(), reason);
+        }
+    }
+    row
+}
+
+fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String> {
+    let read = limits.read_bytes_s.clone()?;
+    let (Some(itl), Some(ttft)) = (&row.itl_ms, &row.ttft_ms) else {
+        return Err("no decode step and prompt were timed".to_owned());
+    };
+    let launching = launching_s(row, limits);
+    let (weights, kv) = (work.step.weights.0, work.step.kv_cache.0);
+    let step_s = itl.median / 1e3;
+    let decode_floor = (weights + kv) as f64 / read;
+    let decode = Shares {
+        reading: Some(decode_floor / step_s),
+        launching: launching.map(|seconds| seconds / step_s),
+        computing: None,
+    };
+    let prompt_s = ttft.median / 1e3;
+    let reading_s = work.prompt_weights.0 as f64 / read;
+    let computing_s = limits
+        .flop_s
+        .clone()
+        .ok()
+        .map(|rate| work.prompt_flop / rate);
+    let prefill = Shares {
+        reading: Some(reading_s / prompt_s),
+        launching: launching.map(|seconds| seconds / prompt_s),
+        computing: computing_s.map(|seconds| seconds / prompt_s),
+    };
+    Ok(RowLimits {
+        step_weight_bytes: weights,
+        step_kv_bytes: kv,
+        decode: phase(row, decode_floor, &decode),
+        prefill_flop: work.prompt_flop,
+        prefill: phase(row, reading_s.max(computing_s.unwrap_or(0.0)), &prefill),
+    })
+}
+
+/// What launching the row's kernels takes, one after the other.
+fn launching_s(row: &Row, limits: &DeviceLimits) -> Option<f64> {
+    let kernels = row.placement.as_ref()?.nodes.get("CUDAExecutionProvider")?;
+    let each = match row.cuda_graph {
+        Some(true) => &limits.graph_launch_s,
+        _ => &limits.launch_s,
+    };
+    Some(*kernels as f64 * each.clone().ok()?)
+}
+
+fn phase(row: &Row, floor_s: f64, shares: &Shares) -> PhaseLimit {
+    let (bound, remedy) = diagnosis(row, shares);
+    PhaseLimit {
+        floor_ms: floor_s * 1e3,
+        share: shares
+            .reading
+            .into_iter()
+            .chain(shares.computing)
+            .fold(0.0, f64::max),
+        launch_share: shares.launching,
+        bound: bound.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// The limit that explains most of the time, if one explains half of it, and what would help.
+fn diagnosis(row: &Row, shares: &Shares) -> (&'static str, &'static str) {
+    let launch_remedy = match row.cuda_graph {
+        Some(true) => "fewer and larger kernels, or a larger batch, which costs little more time",
+        _ => "capture the steps into a CUDA graph, or take a larger batch",
+    };
+    let named = [
+        (
+            shares.reading,
+            "bandwidth",
+            "fewer bytes: int8 or int4 weights, a shorter context; a larger batch reads the weights once for all",
+        ),
+        (
+            shares.computing,
+            "compute",
+            "fewer operations: a model with fewer active parameters, a shorter prompt",
+        ),
+        (shares.launching, "launch", launch_remedy),
+    ];
+    let most = named
+        .into_iter()
+        .filter_map(|(share, bound, remedy)| Some((share?, bound, remedy)))
+        .max_by(|a, b| a.0.total_cmp(&b.0));
+    match most {
+        Some((share, bound, remedy)) if share >= HELD => (bound, remedy),
+        _ => (
+            "kernels",
+            "the runtime's kernels reach no limit of the device: other kernels, another form or precision, or a larger batch",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Traffic;
+    use crate::report::fixture::fixture;
+    use crate::trial::Placement;
+    use crate::units::Bytes;
+
+    fn limits() -> DeviceLimits {
+        DeviceLimits {
+            read_bytes_s: Ok(1e11),
+            flop_s: Ok(1e13),
+            launch_s: Ok(5e-6),
+            graph_launch_s: Ok(1e-6),
+            ..DeviceLimits::default()
+        }
+    }
+
+    fn work(weights: u64, flop: f64) -> Work {
+        Work {
+            step: Traffic {
+                weights: Bytes(weights),
+                kv_cache: Bytes(0),
+            },
+            prompt_weights: Bytes(weights),
+            prompt_flop: flop,
+        }
+    }
+
+    /// A row with steps of 24.39 ms and prompts of 294.5 ms, of so many kernels.
+    fn row(kernels: u64, graph: bool) -> Row {
+        let mut row = fixture().trials.swap_remove(0);
+        row.cuda_graph = Some(graph);
+        row.placement = Some(Placement {
+            nodes: [("CUDAExecutionProvider".to_owned(), kernels)].into(),
+            ..Placement::default()
+        });
+        row
+    }
+
+    fn bound(row: Row, work: Work) -> (String, String) {
+        let limits = with_limits(row, &work, &limits()).limits.unwrap();
+        (limits.decode.bound, limits.prefill.bound)
+    }
+
+    #[test]
+    fn the_limit_that_explains_half_of_the_time_is_named() {
+        // 2 GB at 100 GB/s take 20 of 24 ms; 2e12 operations 200 of 294 ms.
+        assert_eq!(
+            bound(row(100, true), work(2_000_000_000, 2e12)),
+            ("bandwidth".into(), "compute".into())
+        );
+        // 4,000 kernels: 20 ms one by one, 4 ms in a graph.
+        assert_eq!(bound(row(4000, false), work(1000, 1.0)).0, "launch");
+        assert_eq!(bound(row(4000, true), work(1000, 1.0)).0, "kernels");
+    }
+
+    #[test]
+    fn shares_are_of_the_median_and_a_missing_limit_is_a_reason() {
+        let found = with_limits(row(1, true), &work(1_000_000_000, 1e12), &limits());
+        let found = found.limits.unwrap();
+        assert!((found.decode.floor_ms - 10.0).abs() < 1e-9);
+        assert!((found.decode.share - 10.0 / 24.39).abs() < 1e-6);
+        assert!((found.prefill.floor_ms - 100.0).abs() < 1e-6);
+        let none = with_limits(
+            row(1, true),
+            &work(1, 1.0),
+            &DeviceLimits::unknown("no GPU"),
+        );
+        assert_eq!(
+            (none.limits, none.not_measured["limits"].as_str()),
+            (None, "no GPU")
+        );
+    }
+}
