@@ -108,10 +108,7 @@ fn a_setting_that_differs_names_the_row() {
     let mut report = on_a_gpu();
     report.trials[1].precision = "int4".to_owned();
     let text = block(&table(&report, 100));
-    assert!(
-        text.contains("prec ") && text.contains("int4"),
-        "{text}"
-    );
+    assert!(text.contains("prec ") && text.contains("int4"), "{text}");
 }
 
 #[test]
