@@ -362,6 +362,31 @@ fn a_worker_leaves_when_its_stdin_closes_even_inside_the_engine() {
 }
 
 #[test]
+fn memory_is_held_until_stdin_closes_and_no_longer() {
+    for hold in [json!({"free": 5}), json!({"fault": "hang"})] {
+        let (_folder, trial) = trial(&json!({"hold": hold}));
+        let request =
+            json!({"request": "hold", "engine": trial["engine"], "device": 0, "leave": 7});
+        let mut child = start(&request.to_string());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut next =
+            || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+        assert_eq!(next()["message"], "hello");
+        if hold["free"].is_u64() {
+            let said = next();
+            assert_eq!(
+                (&said["message"], &said["free"]),
+                (&json!("holding"), &json!(5))
+            );
+        }
+        assert!(child.try_wait().unwrap().is_none());
+        drop(child.stdin.take());
+        assert!(wait(&mut child).success());
+        assert!(lines.next().is_none(), "it has more to say");
+    }
+}
+
+#[test]
 fn a_probe_tells_the_scripted_facts() {
     let (folder, _) = trial(
         &json!({"probe": {"runtime_version": "9.9", "providers": ["A"], "cuda_unavailable": "no driver"}}),

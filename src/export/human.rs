@@ -88,6 +88,35 @@ fn scale(unit: Unit, largest: f64, currency: &str) -> (f64, String) {
     (divisor, name.to_owned())
 }
 
+/// Columns of bytes that are read together, such as the terms of a sum: all in MiB, with no digit behind the point, or one where
+/// all of them are small.
+pub fn mebibytes(columns: &[Vec<Value>]) -> Vec<Cells> {
+    const SMALL: f64 = 100.0;
+    let mib = f64::from(1 << 20);
+    let numbers = columns.iter().flatten().filter_map(number);
+    let largest = numbers.fold(0.0_f64, |max, n| max.max(n.abs()));
+    let digits = usize::from(largest < SMALL * mib);
+    let show = |value: &Value| match number(value) {
+        Some(number) => match fixed(number / mib, digits).as_str() {
+            "-0" => "0".to_owned(),
+            "-0.0" => "0.0".to_owned(),
+            text => text.to_owned(),
+        },
+        None => MISSING.to_owned(),
+    };
+    let cells = |values: &Vec<Value>| Cells {
+        unit: "MiB".to_owned(),
+        texts: values.iter().map(show).collect(),
+        numeric: true,
+    };
+    columns.iter().map(cells).collect()
+}
+
+/// A deviation as signed percent, without the sign of percent.
+pub fn off(share: f64) -> String {
+    format!("{:+.1}", share * 100.0)
+}
+
 /// Digits behind the point that give the smallest number of a column three significant ones, six at most.
 fn digits(numbers: &[f64], divisor: f64) -> usize {
     let sizes = numbers.iter().map(|number| (number / divisor).abs());
@@ -232,6 +261,28 @@ mod tests {
             cells(Unit::TokensPerSecond, &values, Detail::Mean, "").texts,
             ["41.26", "9.50", "-"]
         );
+    }
+
+    #[test]
+    fn terms_of_a_sum_have_one_unit_and_equal_digits() {
+        let mib = |numbers: &[f64]| -> Vec<Value> {
+            let bytes = numbers
+                .iter()
+                .map(|n| Value::Signed((n * 1048576.0) as i64));
+            bytes.chain([Value::Missing]).collect()
+        };
+        let texts = |columns: &[Vec<Value>]| -> Vec<Vec<String>> {
+            mebibytes(columns)
+                .into_iter()
+                .map(|cells| cells.texts)
+                .collect()
+        };
+        assert_eq!(
+            texts(&[mib(&[0.2, -0.3]), mib(&[20000.0, 7.5])]),
+            [["0", "0", "-"], ["20000", "8", "-"]]
+        );
+        assert_eq!(texts(&[mib(&[0.25, -3.0])]), [["0.2", "-3.0", "-"]]);
+        assert_eq!([off(0.0123), off(-0.2)], ["+1.2", "-20.0"]);
     }
 
     #[test]

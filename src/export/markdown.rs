@@ -4,7 +4,7 @@ use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use super::{curve, notes};
+use super::{curve, memory, notes};
 use crate::report::{Report, budgets};
 
 /// The report as Markdown.
@@ -14,8 +14,9 @@ pub fn render(report: &Report) -> String {
         .map(|line| escape(line))
         .collect();
     blocks.extend(tables(report));
-    blocks.extend(curve(report));
-    blocks.push(ceiling_table(&ceilings::columns(&report.ceilings)));
+    blocks.extend(curve::columns(report).map(|columns| grid(Some(curve::TITLE), &columns)));
+    blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
+    blocks.push(grid(None, &ceilings::columns(&report.ceilings)));
     let remarks = notes::remarks(report);
     let items: Vec<String> = remarks
         .iter()
@@ -46,28 +47,6 @@ fn tables(report: &Report) -> Vec<String> {
         }
     };
     budgets.iter().map(one).collect()
-}
-
-/// What each budget buys.
-fn curve(report: &Report) -> Option<String> {
-    let columns = curve::columns(report)?;
-    let title = |column: &Prepared<'_>| format!("{} {}", column.title, column.cells.unit);
-    let side = |column: &Prepared<'_>| if column.cells.numeric { "---:" } else { "---" }.to_owned();
-    let mut lines = vec![
-        format!("### {}\n", curve::TITLE),
-        line(
-            columns
-                .iter()
-                .map(|column| title(column).trim_end().to_owned()),
-        ),
-        line(columns.iter().map(side)),
-    ];
-    for row in 0..columns[0].cells.texts.len() {
-        lines.push(line(
-            columns.iter().map(|column| column.cells.texts[row].clone()),
-        ));
-    }
-    Some(lines.join("\n"))
 }
 
 /// A table of some rows, in the columns that suit all.
@@ -108,22 +87,20 @@ fn table(report: &Report, places: &[usize]) -> String {
     lines.join("\n")
 }
 
-/// The table of ceilings; empty where there are none.
-fn ceiling_table(columns: &[Prepared]) -> String {
+/// A table of prepared columns, under its heading where it has one; empty where there are none.
+fn grid(heading: Option<&str>, columns: &[Prepared]) -> String {
     let Some(first) = columns.first() else {
         return String::new();
     };
     let title = |column: &Prepared| format!("{} {}", column.title, column.cells.unit);
     let side = |column: &Prepared| if column.cells.numeric { "---:" } else { "---" }.to_owned();
-    let mut lines = vec![
-        line(
-            columns
-                .iter()
-                .map(title)
-                .map(|title| title.trim().to_owned()),
-        ),
-        line(columns.iter().map(side)),
-    ];
+    let titles = columns.iter().map(title);
+    let mut lines: Vec<String> = heading
+        .map(|heading| format!("### {heading}\n"))
+        .into_iter()
+        .collect();
+    lines.push(line(titles.map(|title| title.trim().to_owned())));
+    lines.push(line(columns.iter().map(side)));
     for row in 0..first.cells.texts.len() {
         lines.push(line(
             columns.iter().map(|column| column.cells.texts[row].clone()),
@@ -164,8 +141,10 @@ mod tests {
             .filter(|line| line.starts_with('|'))
             .map(bars)
             .collect();
+        // Four rows, and the memory of the two that ran.
+        let equal = |lines: &[usize]| lines.windows(2).all(|pair| pair[0] == pair[1]);
         assert!(
-            counts.len() == 6 && counts.windows(2).all(|pair| pair[0] == pair[1]),
+            counts.len() == 10 && equal(&counts[..6]) && equal(&counts[6..]),
             "{counts:?}"
         );
     }

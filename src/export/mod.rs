@@ -13,6 +13,7 @@ mod json;
 mod jsonl;
 pub mod lists;
 mod markdown;
+mod memory;
 mod notes;
 pub mod packed;
 mod plan;

@@ -2,8 +2,8 @@
 
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
-use super::human;
-use crate::report::{Cost, Report, Row, budgets, hardware_price_source};
+use super::{human, memory};
+use crate::report::{Cost, Report, Row, budgets, hardware_price_source, is_same_work};
 use std::collections::BTreeSet;
 
 /// The machine and what all rows have in common.
@@ -113,6 +113,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
         remarks.extend(row.warnings.iter().map(tell));
     }
     remarks.extend(ceilings::remarks(&report.ceilings));
+    remarks.extend(memory::remarks(report));
     remarks.extend(energy(rows));
     remarks.extend(costs(rows));
     remarks.extend(prices(rows));
@@ -129,7 +130,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
 }
 
 /// A row by model, form and precision.
-fn name(row: &Row) -> String {
+pub fn name(row: &Row) -> String {
     format!("{} {} {}", row.model, row.form, row.precision)
 }
 
@@ -142,10 +143,6 @@ fn name_in_budget(row: &Row) -> String {
 /// Why rows are not `ok`, where there are several budgets. What fits none of some budgets is told once, with the reason for
 /// the largest of them.
 fn grouped_failures(rows: &[Row]) -> Vec<String> {
-    let same = |a: &Row, b: &Row| {
-        let work = |row: &Row| (row.batch, row.prompt_tokens, row.gen_tokens);
-        name(a) == name(b) && work(a) == work(b)
-    };
     let mut told: Vec<String> = Vec::new();
     for (place, row) in rows.iter().enumerate() {
         if row.status != "does_not_fit" {
@@ -154,7 +151,7 @@ fn grouped_failures(rows: &[Row]) -> Vec<String> {
             );
             continue;
         }
-        let small = |other: &&Row| other.status == "does_not_fit" && same(row, other);
+        let small = |other: &&Row| other.status == "does_not_fit" && is_same_work(row, other);
         if rows[..place].iter().any(|other| small(&other)) {
             continue;
         }

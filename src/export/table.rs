@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::{curve, notes};
+use super::{curve, memory, notes};
 use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
@@ -46,6 +46,11 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         let rows = columns.first().map_or(0, |column| column.cells.texts.len());
         format!("{}\n{}", curve::TITLE, layout(&columns, rows).join("\n"))
     }));
+    let parts = fit(memory::columns(report), width);
+    if let Some(first) = parts.first() {
+        let laid = layout(&parts, first.cells.texts.len());
+        blocks.push(format!("{}\n{}", memory::title(report), laid.join("\n")));
+    }
     let found = fit(ceilings::columns(&report.ceilings), width);
     if let Some(first) = found.first() {
         blocks.push(layout(&found, first.cells.texts.len()).join("\n"));

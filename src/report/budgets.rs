@@ -24,6 +24,13 @@ pub fn of(rows: &[Row]) -> Vec<u64> {
     budgets.into_iter().collect()
 }
 
+/// Whether two rows are the same work, in whatever budget.
+pub fn is_same_work(a: &Row, b: &Row) -> bool {
+    let named = |row: &Row| [&row.model, &row.form, &row.precision, &row.device].map(String::clone);
+    let work = |row: &Row| (row.batch, row.prompt_tokens, row.gen_tokens);
+    work(a) == work(b) && named(a) == named(b)
+}
+
 /// Whether a row ran inside its budget.
 pub fn is_inside(row: &Row) -> bool {
     let peak = row.memory.peak_bytes;

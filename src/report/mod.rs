@@ -17,7 +17,7 @@ mod state;
 mod verdict;
 mod warnings;
 
-pub use budgets::{Step, of as budgets, steps};
+pub use budgets::{Step, is_same_work, of as budgets, steps};
 pub use ceilings::{Ceiling, CeilingTrial, LargerModel};
 pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};

@@ -2,17 +2,21 @@
 
 use super::process::{Process, WorkerCommand};
 use super::verdict::{End, Ending, outcome};
-use super::{listen, spawn};
+use super::{listen, see_out, spawn};
 use crate::protocol::{EngineKind, Held, Message, Request};
 use crate::trial::{Enforce, Enforcement};
 use crate::units::Bytes;
-use std::time::Duration;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 /// A GPU's context, its libraries and the allocation take a second or two, on a slow board more.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The driver gives memory out in pieces: so much less than asked for may stay free where the rest was taken.
 const GRANULE: Bytes = Bytes(2 << 20);
+
+/// More than this beyond the budget left free is memory that the trial could still take.
+const EXCESS: Bytes = Bytes(32 << 20);
 
 /// Memory that is taken away as long as this lives.
 #[derive(Debug)]
@@ -24,21 +28,25 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Takes memory of GPU `device` away until `leave` stays free. An error is one clause.
+    /// Takes memory of GPU `device` away until `leave` stays free, for which it has `timeout`, or [`PATIENCE`] where that is less. An
+    /// error is one clause.
     pub fn start(
         engine: &EngineKind,
         device: u32,
         leave: Bytes,
         worker: &WorkerCommand,
+        timeout: Duration,
     ) -> Result<Hold, String> {
+        let patience = timeout.min(PATIENCE);
         let request = Request::Hold {
             engine: engine.clone(),
             device,
             leave,
         };
-        let mut process = spawn(&request, Some(engine), worker).map_err(|end| reason(end, ""))?;
+        let mut process =
+            spawn(&request, Some(engine), worker).map_err(|end| reason(end, None, ""))?;
         let mut held = None;
-        let (end, _) = listen(&mut process, PATIENCE, &mut |message| match message {
+        let (end, _) = listen(&mut process, patience, &mut |message| match message {
             Message::Holding(facts) => {
                 held = Some(facts);
                 Some(End::Done)
@@ -48,8 +56,8 @@ impl Hold {
         match (held, end) {
             (Some(held), End::Done) => Ok(Hold { process, held }),
             (_, end) => {
-                process.stop();
-                Err(reason(end, &process.stderr_tail()))
+                let status = see_out(&mut process, &end, patience);
+                Err(reason(end, status, &process.stderr_tail()))
             }
         }
     }
@@ -68,6 +76,12 @@ impl Hold {
                 free.0 >> 20
             ));
         }
+        if free > budget + EXCESS {
+            return Err(format!(
+                "the process that was to take it away left {} MiB free",
+                free.0 >> 20
+            ));
+        }
         Ok(Enforcement {
             mode: Enforce::Hard,
             how: format!(
@@ -79,18 +93,26 @@ impl Hold {
         })
     }
 
-    /// Lets go of the memory and waits until the process is gone.
-    pub fn release(mut self) {
+    /// Lets go of the memory and waits until the process is gone. An error, one clause, where it was gone before and the memory
+    /// with it.
+    pub fn release(mut self) -> Result<(), String> {
+        let gone = self.process.wait(Instant::now());
         self.process.stop();
+        match gone {
+            None => Ok(()),
+            Some(status) => Err(format!(
+                "the process that had taken it away ended before the trial did ({status})"
+            )),
+        }
     }
 }
 
 /// How it ended, as a clause.
-fn reason(end: End, stderr: &str) -> String {
+fn reason(end: End, status: Option<ExitStatus>, stderr: &str) -> String {
     let ending = Ending {
         end,
         phase: crate::trial::Phase::Start,
-        status: None,
+        status,
         stderr_tail: stderr.to_owned(),
         limit: None,
     };
@@ -109,3 +131,6 @@ const OWN_ROOM: Bytes = Bytes(600 << 20);
 pub fn is_needed(budget: Bytes, free: Option<Bytes>) -> bool {
     free.is_none_or(|free| free > budget + OWN_ROOM)
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,7 @@ pub fn run(
     on_event: &mut dyn FnMut(Event),
 ) -> TrialResult {
     let started = Instant::now();
-    let (hold, enforcement) = take_away(request, worker);
+    let (hold, enforcement) = take_away(request, worker, timeout);
     let own = hold.iter().map(Hold::pid).collect();
     let mut notes = Notes::new(own, enforcement);
     let mut over_budget = OverBudget::new(request.trial.device, request.trial.budget);
@@ -79,8 +79,8 @@ pub fn run(
         notes.take(message);
         None
     });
-    if let Some(hold) = hold {
-        hold.release();
+    if let Some(Err(cause)) = hold.map(Hold::release) {
+        notes.lost_hold(not_taken_away(&cause));
     }
     let limited = request.trial.device == Device::Cpu && request.enforce == Enforce::Hard;
     ending.limit = limited.then_some(request.trial.budget);
@@ -92,16 +92,17 @@ pub fn run(
 }
 
 /// Takes away what lies beyond the budget, where that is to be done and can be.
-fn take_away(request: &TrialRequest, worker: &WorkerCommand) -> (Option<Hold>, Enforcement) {
+fn take_away(
+    request: &TrialRequest,
+    worker: &WorkerCommand,
+    timeout: Duration,
+) -> (Option<Hold>, Enforcement) {
     let enforcement = |mode, how: String| Enforcement {
         mode,
         how,
         left_free: None,
     };
-    let watched = |why: &str| {
-        let how = format!("the arena is limited and the process is watched, {why}");
-        (None, enforcement(Enforce::Soft, how))
-    };
+    let watched = |why: &str| (None, watched(why));
     let Device::Cuda(index) = request.trial.device else {
         let how = match request.enforce {
             Enforce::Hard => {
@@ -120,14 +121,28 @@ fn take_away(request: &TrialRequest, worker: &WorkerCommand) -> (Option<Hold>, E
             "the GPU has hardly more free memory than the budget, so it refuses the rest itself";
         return (None, enforcement(Enforce::Hard, how.into()));
     }
-    let hold = Hold::start(&request.engine, index, budget, worker);
+    let hold = Hold::start(&request.engine, index, budget, worker, timeout);
     let held = hold.and_then(|hold| Ok((hold.enforcement(budget)?, hold)));
     match held {
         Ok((enforcement, hold)) => (Some(hold), enforcement),
-        Err(cause) => watched(&format!(
-            "because the rest could not be taken away: {cause}"
-        )),
+        Err(cause) => (None, not_taken_away(&cause)),
     }
+}
+
+/// How the budget is held where nothing is taken away.
+fn watched(why: &str) -> Enforcement {
+    Enforcement {
+        mode: Enforce::Soft,
+        how: format!("the arena is limited and the process is watched, {why}"),
+        left_free: None,
+    }
+}
+
+/// The same where something was to be.
+fn not_taken_away(cause: &str) -> Enforcement {
+    watched(&format!(
+        "because the rest could not be taken away: {cause}"
+    ))
 }
 
 /// Asks a worker what there is to run on. `timeout` holds for the whole answer.

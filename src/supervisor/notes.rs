@@ -33,6 +33,11 @@ impl Notes {
         }
     }
 
+    /// The budget was held otherwise than it was at the start.
+    pub fn lost_hold(&mut self, enforcement: Enforcement) {
+        self.enforcement = Some(enforcement);
+    }
+
     /// Other processes seen so far, ours apart.
     pub fn others(&self) -> &[GpuProcess] {
         match &self.others {

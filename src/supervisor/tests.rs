@@ -5,10 +5,10 @@ use crate::protocol::DecoderIo;
 use crate::trial::{Form, PoolReading, Precision, Trial};
 use crate::units::Nanos;
 
-const HELLO: &str = r#"{"message":"hello","protocol":1,"version":"0","pid":1}"#;
-const LOAD: &str = r#"{"message":"phase","phase":"load","at":5}"#;
-const REPETITION: &str = r#"{"message":"repetition","timing":{"prefill":1,"ttft":2,"itl":[3],"outside_run":0},"first_ids":[4]}"#;
-const DONE: &str = r#"{"message":"done"}"#;
+pub(super) const HELLO: &str = r#"{"message":"hello","protocol":1,"version":"0","pid":1}"#;
+pub(super) const LOAD: &str = r#"{"message":"phase","phase":"load","at":5}"#;
+pub(super) const REPETITION: &str = r#"{"message":"repetition","timing":{"prefill":1,"ttft":2,"itl":[3],"outside_run":0},"first_ids":[4]}"#;
+pub(super) const DONE: &str = r#"{"message":"done"}"#;
 
 fn memory(at: u64, mib: u64) -> String {
     let bytes = mib << 20;
@@ -17,7 +17,7 @@ fn memory(at: u64, mib: u64) -> String {
     )
 }
 
-fn request() -> TrialRequest {
+pub(super) fn request() -> TrialRequest {
     TrialRequest {
         trial: Trial {
             id: "m/plain/fp32/b1/pp2/tg2".into(),
@@ -63,7 +63,7 @@ fn request() -> TrialRequest {
     }
 }
 
-fn shell(script: &str) -> WorkerCommand {
+pub(super) fn shell(script: &str) -> WorkerCommand {
     WorkerCommand {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
@@ -83,8 +83,8 @@ fn run_with(worker: &WorkerCommand, timeout: Duration) -> TrialResult {
     run(&request(), worker, timeout, &mut |_| {})
 }
 
-const LONG: Duration = Duration::from_secs(60);
-const SHORT: Duration = Duration::from_millis(400);
+pub(super) const LONG: Duration = Duration::from_secs(60);
+pub(super) const SHORT: Duration = Duration::from_millis(400);
 
 #[test]
 fn a_finished_trial_is_ok_and_its_events_come_in_order() {

@@ -14,6 +14,7 @@ mod commands;
 mod compare;
 mod doctor;
 mod energy;
+mod enforce;
 mod formats;
 mod inspect;
 mod outcomes;
