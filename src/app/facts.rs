@@ -4,7 +4,7 @@ use crate::device::HostFacts;
 use crate::error::{Error, Result};
 use crate::payload;
 use crate::protocol::ProbeFacts;
-use crate::report::{Environment, Tool};
+use crate::report::{Environment, Limits, Tool};
 use crate::trial::{Device, DeviceChoice, DeviceLimits};
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub fn environment(
     host: &HostFacts,
     probe: &ProbeFacts,
     device: Device,
-    limits: Option<DeviceLimits>,
+    limits: Option<&DeviceLimits>,
 ) -> Environment {
     let mut environment = Environment {
         host: host.name.clone(),
@@ -44,13 +44,49 @@ pub fn environment(
             Device::Cuda(_) => "CUDAExecutionProvider".into(),
         }),
         cuda_unavailable: probe.cuda_unavailable.clone(),
-        limits,
+        limits: limits.map(plain),
         power_mode: host.governor.clone(),
         cpu_clock_mhz: host.clock_mhz,
         not_measured: BTreeMap::new(),
     };
     environment.not_measured = reasons(&environment);
     environment
+        .not_measured
+        .extend(limits.into_iter().flat_map(unmeasured));
+    environment
+}
+
+/// The device's limits in the report's words.
+fn plain(limits: &DeviceLimits) -> Limits {
+    let told = |value: &Result<f64, String>| value.as_ref().ok().copied();
+    Limits {
+        read_bytes_s: told(&limits.read_bytes_s),
+        copy_bytes_s: told(&limits.copy_bytes_s),
+        to_device_bytes_s: told(&limits.to_device_bytes_s),
+        from_device_bytes_s: told(&limits.from_device_bytes_s),
+        launch_s: told(&limits.launch_s),
+        graph_launch_s: told(&limits.graph_launch_s),
+        flop_s: told(&limits.flop_s),
+        method: limits.method.clone(),
+    }
+}
+
+/// Why some of them are not known.
+fn unmeasured(limits: &DeviceLimits) -> Vec<(String, String)> {
+    let all = [
+        ("read_bytes_s", &limits.read_bytes_s),
+        ("copy_bytes_s", &limits.copy_bytes_s),
+        ("to_device_bytes_s", &limits.to_device_bytes_s),
+        ("from_device_bytes_s", &limits.from_device_bytes_s),
+        ("launch_s", &limits.launch_s),
+        ("graph_launch_s", &limits.graph_launch_s),
+        ("flop_s", &limits.flop_s),
+    ];
+    let missing = all.into_iter().filter_map(|(name, value)| {
+        let reason = value.as_ref().err()?;
+        Some((format!("limits.{name}"), reason.clone()))
+    });
+    missing.collect()
 }
 
 /// Why a fact of the environment is missing, for each that is.

@@ -14,7 +14,7 @@ use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Ceiling, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, Outcome, Phase, PowerLog, TrialResult};
+use crate::trial::{Device, DeviceLimits, Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -53,7 +53,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         tool: facts::tool(),
         command_line,
         started_utc: started,
-        environment: facts::environment(&host, &bench.probe, bench.plan.device, limits),
+        environment: facts::environment(&host, &bench.probe, bench.plan.device, limits.as_ref()),
         budgets: bench.plan.budgets.clone(),
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
@@ -61,6 +61,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let mut rows = Rows {
         head,
         rows: bench.plan.trials.iter().map(pending).collect(),
+        limits,
         ceilings: ceilings.iter().map(|task| task.pending.clone()).collect(),
         output,
     };
@@ -158,6 +159,8 @@ pub(super) struct Rows {
     pub head: ReportHead,
     /// In the order of the plan.
     pub rows: Vec<Row>,
+    /// What the device can do at most.
+    pub limits: Option<DeviceLimits>,
     /// In the order of their searches.
     pub ceilings: Vec<Ceiling>,
     output: PathBuf,
@@ -232,7 +235,7 @@ fn trials(
             cost,
             Some(began),
         );
-        rows.rows[index] = match &rows.head.environment.limits {
+        rows.rows[index] = match &rows.limits {
             Some(limits) => {
                 let work = model::work(planned.spec, &planned.trial);
                 report::with_limits(row, &work, limits)

@@ -332,6 +332,24 @@ pub const COLUMNS: &[Column] = &[
     data("largest_tensor_bytes", |r| {
         r.memory.largest_tensor_bytes.into()
     }),
+    data("decode_floor_ms", |r| {
+        r.limits.as_ref().map(|l| l.decode.floor_ms).into()
+    }),
+    data("decode_limit_share", |r| {
+        r.limits.as_ref().map(|l| l.decode.share).into()
+    }),
+    data("decode_bound", |r| {
+        r.limits.as_ref().map(|l| l.decode.bound.clone()).into()
+    }),
+    data("prefill_floor_ms", |r| {
+        r.limits.as_ref().map(|l| l.prefill.floor_ms).into()
+    }),
+    data("prefill_limit_share", |r| {
+        r.limits.as_ref().map(|l| l.prefill.share).into()
+    }),
+    data("prefill_bound", |r| {
+        r.limits.as_ref().map(|l| l.prefill.bound.clone()).into()
+    }),
     data("memory_method", |r| (&r.memory.method).into()),
     shown(
         "energy_j_per_token",

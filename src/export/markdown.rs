@@ -4,7 +4,7 @@ use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use super::{curve, memory, notes};
+use super::{curve, limits, memory, notes};
 use crate::report::{Report, budgets};
 
 /// The report as Markdown.
@@ -16,6 +16,7 @@ pub fn render(report: &Report) -> String {
     blocks.extend(tables(report));
     blocks.extend(curve::columns(report).map(|columns| grid(Some(curve::TITLE), &columns)));
     blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
+    blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));
     blocks.push(grid(None, &ceilings::columns(&report.ceilings)));
     let remarks = notes::remarks(report);
     let items: Vec<String> = remarks

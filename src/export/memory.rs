@@ -51,7 +51,7 @@ pub fn columns(report: &Report) -> Vec<Prepared<'static>> {
 
 /// Rows with readings. With several budgets each work once, where its memory is tightest: the same model takes the same memory
 /// in a larger budget, so more lines would say no more.
-fn shown(rows: &[Row]) -> Vec<&Row> {
+pub(super) fn shown(rows: &[Row]) -> Vec<&Row> {
     let read: Vec<&Row> = rows
         .iter()
         .filter(|row| row.memory.peak_bytes.is_some())
@@ -70,7 +70,7 @@ fn shown(rows: &[Row]) -> Vec<&Row> {
 }
 
 /// What a row is called: its model, and each setting that the rows of the report do not share.
-fn names(rows: &[&Row], report: &Report) -> Vec<Prepared<'static>> {
+pub(super) fn names(rows: &[&Row], report: &Report) -> Vec<Prepared<'static>> {
     let told = |key: &str, place: Place| key == "model" || matches!(place, Place::Setting(_));
     let several = budgets(&report.trials).len() > 1;
     let named = COLUMNS

@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::{curve, memory, notes};
+use super::{curve, limits, memory, notes};
 use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
@@ -50,6 +50,11 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     if let Some(first) = parts.first() {
         let laid = layout(&parts, first.cells.texts.len());
         blocks.push(format!("{}\n{}", memory::title(report), laid.join("\n")));
+    }
+    let speeds = fit(limits::columns(report), width);
+    if let Some(first) = speeds.first() {
+        let laid = layout(&speeds, first.cells.texts.len());
+        blocks.push(format!("{}\n{}", limits::TITLE, laid.join("\n")));
     }
     let found = fit(ceilings::columns(&report.ceilings), width);
     if let Some(first) = found.first() {

@@ -8,6 +8,9 @@ use crate::trial::DeviceLimits;
 /// From this share of a limit on it is the limit that holds a phase back.
 const HELD: f64 = 0.5;
 
+/// Reading cannot take more than all of the time, give or take the spread of both: it was not memory that was read.
+const CACHED: f64 = 1.1;
+
 /// What may hold a phase back, with the share of its time that it explains.
 struct Shares {
     /// Reading what must be read.
@@ -111,6 +114,12 @@ fn diagnosis(row: &Row, shares: &Shares) -> (&'static str, &'static str) {
         ),
         (shares.launching, "launch", launch_remedy),
     ];
+    if shares.reading.is_some_and(|share| share > CACHED) {
+        return (
+            "cache",
+            "what it reads fits the processor's caches, so the speed of memory does not hold it back",
+        );
+    }
     let most = named
         .into_iter()
         .filter_map(|(share, bound, remedy)| Some((share?, bound, remedy)))
@@ -179,6 +188,7 @@ mod tests {
         // 4,000 kernels: 20 ms one by one, 4 ms in a graph.
         assert_eq!(bound(row(4000, false), work(1000, 1.0)).0, "launch");
         assert_eq!(bound(row(4000, true), work(1000, 1.0)).0, "kernels");
+        assert_eq!(bound(row(1, true), work(3_000_000_000, 1.0)).0, "cache");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::{DeviceLimits, GpuProcess, MemoryReading, Placement};
+use crate::trial::{GpuProcess, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -89,7 +89,7 @@ pub struct Environment {
     pub cuda_unavailable: Option<String>,
     /// What the device can do at most.
     #[serde(default)]
-    pub limits: Option<DeviceLimits>,
+    pub limits: Option<Limits>,
     /// Power mode (`nvpmodel`, CPU governor), where known.
     pub power_mode: Option<String>,
     /// CPU clock at the start, where known.
@@ -315,6 +315,27 @@ pub struct MemoryRow {
     pub readings: Vec<MemoryReading>,
 }
 
+/// What the device can do at most, measured once before the trials.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Bytes read in a second.
+    pub read_bytes_s: Option<f64>,
+    /// Bytes read and written in a second by a copy.
+    pub copy_bytes_s: Option<f64>,
+    /// Bytes copied in a second from pinned main memory to the device.
+    pub to_device_bytes_s: Option<f64>,
+    /// Bytes copied in a second from the device to pinned main memory.
+    pub from_device_bytes_s: Option<f64>,
+    /// Seconds that launching one more tiny kernel takes.
+    pub launch_s: Option<f64>,
+    /// The same inside a captured CUDA graph.
+    pub graph_launch_s: Option<f64>,
+    /// Floating point operations in a second of a large matrix product.
+    pub flop_s: Option<f64>,
+    /// How each was measured.
+    pub method: String,
+}
+
 /// What a row's work takes at least on its device. The work is counted by shape, the rates were measured (`environment.limits`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowLimits {
@@ -335,11 +356,12 @@ pub struct RowLimits {
 pub struct PhaseLimit {
     /// Least time, milliseconds: reading what must be read, or computing what must be computed.
     pub floor_ms: f64,
-    /// That over the measured time, 0 to 1.
+    /// That over the measured time; above 1 only where caches take the place of memory.
     pub share: f64,
     /// Time to launch its kernels one after the other, over the measured time.
     pub launch_share: Option<f64>,
-    /// `bandwidth`, `compute` or `launch` where that explains half of the time, else `kernels`.
+    /// `bandwidth`, `compute` or `launch` where that explains half of the time, `cache` where what it reads fits the caches, else
+    /// `kernels`.
     pub bound: String,
     /// What would help.
     pub remedy: String,
