@@ -89,7 +89,7 @@ fn table(report: &Report, places: &[usize]) -> String {
 }
 
 /// A table of prepared columns, under its heading where it has one; empty where there are none.
-fn grid(heading: Option<&str>, columns: &[Prepared]) -> String {
+pub fn grid(heading: Option<&str>, columns: &[Prepared]) -> String {
     let Some(first) = columns.first() else {
         return String::new();
     };

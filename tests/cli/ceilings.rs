@@ -159,6 +159,44 @@ fn contexts_and_batches_are_searched_for_on_a_gpu_without_being_asked() {
 }
 
 #[test]
+fn ceilings_of_two_results_are_compared_where_both_have_them() {
+    let sandbox = Sandbox::new();
+    let found = |memory: Value, ceiling: &str, name: &str| {
+        let script = gpu(false, json!({"memory": memory}));
+        search(&sandbox, &script, ceiling, &BUDGET).left_with(0);
+        let work = sandbox.work();
+        std::fs::rename(work.join("result.json"), work.join(name)).unwrap();
+        // The failures of one machine are not another's.
+        sandbox.run(&["cache", "clear"]).left_with(0);
+    };
+    found(json!({}), "context,batch", "a.json");
+    found(json!({"base_mib": 380}), "batch", "b.json");
+    let compare = |format: &str| {
+        let args = ["compare", "a.json", "b.json", "--format", format];
+        sandbox.run(&args).left_with(0)
+    };
+    let ceilings = compare("json").json()["against"][0]["ceilings"].clone();
+    assert_eq!(ceilings.as_array().unwrap().len(), 1, "{ceilings}");
+    let (fits, other) = (
+        &ceilings[0]["baseline"]["fits"],
+        &ceilings[0]["other"]["fits"],
+    );
+    // 20 MiB above the base hold 156.04 sequences.
+    assert_eq!(
+        (fits, other, &ceilings[0]["ratio"]),
+        (&json!(312), &json!(156), &json!(0.5))
+    );
+    for format in ["table", "markdown"] {
+        let text = compare(format).stdout;
+        let line = text.lines().find(|line| line.contains("batch 64+32"));
+        let line = line.unwrap_or_else(|| panic!("{text}"));
+        for part in ["tiny-gpt2", "fp16", "312", "156", "0.50", "memory"] {
+            assert!(line.contains(part), "{part}: {line}");
+        }
+    }
+}
+
+#[test]
 fn a_context_is_found_to_64_tokens() {
     let memory = json!({"memory": {"base_mib": 418, "bytes_per_token": 24_000}});
     let sandbox = Sandbox::new();

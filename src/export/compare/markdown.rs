@@ -1,7 +1,7 @@
 //! A comparison as Markdown: tables of facts and figures, the remarks as a list.
 
-use super::{remarks, sheet};
-use crate::export::markdown::{escape, line};
+use super::{ceilings, remarks, sheet};
+use crate::export::markdown::{escape, grid, line};
 use crate::report::compare::{Against, Comparison};
 
 /// The comparison as Markdown.
@@ -12,6 +12,8 @@ pub fn render(comparison: &Comparison) -> String {
         if !against.pairs.is_empty() {
             blocks.push(pairs(against, baseline));
         }
+        let ratio = format!("{}/{baseline}", against.file);
+        blocks.push(grid(None, &ceilings::columns(against, baseline, &ratio)));
         blocks.push(list(&remarks::of_file(against, baseline)));
     }
     let mut last = remarks::of_all(comparison);

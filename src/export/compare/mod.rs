@@ -1,5 +1,6 @@
 //! Door of the exporters of a comparison: a comparison in, text out.
 
+mod ceilings;
 mod csv;
 mod markdown;
 mod remarks;

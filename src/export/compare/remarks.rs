@@ -1,6 +1,6 @@
 //! What must be known besides the figures of a comparison, one remark each: the same for text and Markdown.
 
-use super::sheet;
+use super::{ceilings, sheet};
 use crate::export::human;
 use crate::report::compare::{
     Against, Checked, Comparison, Judgement, NOISE, Pair, Quantity, Verdict,
@@ -46,6 +46,7 @@ pub fn of_file(against: &Against, baseline: &str) -> Vec<String> {
             remarks.push(format!("Only in {file}: {}.", rows.join(", ")));
         }
     }
+    remarks.extend(ceilings::remarks(against));
     remarks.extend(against.hint.iter().map(|hint| format!("{hint}.")));
     remarks
         .iter()

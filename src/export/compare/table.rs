@@ -1,6 +1,6 @@
 //! A comparison as aligned text for a terminal: files, what differs between the machines, a block for each pair of rows.
 
-use super::{remarks, sheet};
+use super::{ceilings, remarks, sheet};
 use crate::export::human::{self, Cells};
 use crate::export::table::{self, Prepared};
 use crate::report::compare::{Against, Comparison, Verdict};
@@ -23,6 +23,11 @@ pub fn render(comparison: &Comparison, width: usize, colour: bool) -> String {
         }
         if !against.pairs.is_empty() {
             blocks.push(pairs(against, baseline, width, colour));
+        }
+        let ratio = format!("{}/{baseline}", against.file);
+        let found = table::fit(ceilings::columns(against, baseline, &ratio), width);
+        if !found.is_empty() {
+            blocks.push(table::layout(&found, against.ceilings.len()).join("\n"));
         }
         let remarks = remarks::of_file(against, baseline);
         blocks.push(table::lines(&remarks, width, 2));

@@ -77,7 +77,7 @@ fn a_name_from_a_file_ends_no_cell_and_opens_no_tag() {
     let mut counts: Vec<usize> = rows.map(bars).collect();
     counts.sort_unstable();
     counts.dedup();
-    // The facts of three files, and the figures.
+    // The facts of three files, the figures; the ceilings are as wide as those.
     assert_eq!(counts, [5, 8], "{text}");
 }
 

@@ -1,9 +1,10 @@
 //! One file against the baseline: its rows beside the baseline's, judged, and those that stand alone.
 
+use super::ceilings::CeilingPair;
 use super::quantity::Quantity;
 use super::run::{Case, Parts, Run, Source};
 use super::verdict::{self, Judgement, Labels};
-use super::{llama_bench, pairing};
+use super::{ceilings, llama_bench, pairing};
 use serde::Serialize;
 
 /// A file against the baseline.
@@ -17,6 +18,8 @@ pub struct Against {
     pub only_in_baseline: Vec<String>,
     /// Rows that this file alone has.
     pub only_in_other: Vec<String>,
+    /// Ceilings that both have.
+    pub ceilings: Vec<CeilingPair>,
     /// How its rows could be matched, where a name is all that stands between.
     pub hint: Option<String>,
     /// Rows that the baseline alone has, with their figures.
@@ -93,6 +96,7 @@ pub fn against(first: &Run, other: &Run, labels: Labels) -> Against {
             .collect(),
         only_in_baseline: ids(&lost),
         only_in_other: ids(&extra),
+        ceilings: ceilings::pairs(&first.ceilings, &other.ceilings, labels),
         hint: hint(&lost, &extra),
         lost: lost
             .iter()

@@ -2,7 +2,7 @@
 
 use super::{Comparison, Run, compare};
 use crate::report::schema::{Metric, Report, Row};
-use crate::report::{fixture, to_json};
+use crate::report::{Ceiling, fixture, to_json};
 
 /// A metric with everything in it times `factor`.
 fn scaled(metric: &mut Option<Metric>, factor: f64) {
@@ -71,12 +71,41 @@ pub fn other() -> Report {
     report
 }
 
-/// The fixture's report against itself and against [`other`], with a condition that fails.
+/// The report with a ceiling of its first row's model.
+pub fn with_ceiling(mut report: Report, kind: &str, fits: u32, limited_by: &str) -> Report {
+    let row = &report.trials[0];
+    let batch = kind == "batch";
+    let ceiling = Ceiling {
+        kind: kind.to_owned(),
+        model: Some(row.model.clone()),
+        form: row.form.clone(),
+        precision: Some(row.precision.clone()),
+        device: row.device.clone(),
+        budget_bytes: report.budget_bytes,
+        prompt_tokens: batch.then_some(256),
+        gen_tokens: Some(if batch { 128 } else { 16 }),
+        status: "measured".to_owned(),
+        reason: Some(format!("{limited_by} is why")),
+        fits: Some(fits),
+        limited_by: Some(limited_by.to_owned()),
+        ..Ceiling::default()
+    };
+    report.ceilings.push(ceiling);
+    report
+}
+
+/// The fixture's report against itself and against [`other`], both with ceilings, with a condition that fails.
 pub fn example() -> Comparison {
     let condition = super::Condition {
         quantity: super::Quantity::PeakBytes,
         operator: super::Operator::Above,
         limit: 1.05,
     };
-    compared(&[&fixture(), &other(), &fixture()], &[condition])
+    let ours = with_ceiling(fixture(), "context", 1024, "memory");
+    let ours = with_ceiling(ours, "batch", 8, "memory");
+    let theirs = with_ceiling(other(), "context", 1536, "positions");
+    let mut theirs = with_ceiling(theirs, "batch", 12, "memory");
+    theirs.ceilings[1].status = "not_closed".to_owned();
+    theirs.ceilings[1].limited_by = None;
+    compared(&[&ours, &theirs, &fixture()], &[condition])
 }

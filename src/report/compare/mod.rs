@@ -1,6 +1,7 @@
 //! Door of the comparison: files in, what differs between them out. Pure; no file is read and nothing is printed here.
 
 mod against;
+mod ceilings;
 mod condition;
 mod facts;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 mod verdict;
 
 pub use against::{Against, Pair};
+pub use ceilings::CeilingPair;
 pub use condition::{Checked, Condition, Operator};
 pub use facts::{Difference, Fact};
 #[cfg(test)]
@@ -172,6 +174,11 @@ fn apply(rename: &Rename, runs: &mut [Run]) -> Result<()> {
             case.key.model.clone_from(&rename.to);
             case.named_by_user = true;
             found = true;
+        }
+    }
+    for ceiling in runs.iter_mut().flat_map(|run| &mut run.ceilings) {
+        if ceiling.key.model == rename.from {
+            ceiling.key.model.clone_from(&rename.to);
         }
     }
     if found {

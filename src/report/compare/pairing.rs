@@ -1,7 +1,7 @@
 //! Which row of one file is which row of another, and what stands against comparing them.
 
 use super::quantity::Quantity;
-use super::run::Case;
+use super::run::{Case, same_budget};
 use super::verdict::Labels;
 use std::collections::BTreeMap;
 
@@ -31,7 +31,9 @@ pub fn pair(baseline: &[Case], other: &[Case]) -> Pairing {
         for (at, case) in baseline.iter().enumerate() {
             let free = |place: &usize| {
                 let other = &other[*place];
-                taken[*place].is_none() && same_budget(case, other) && way(case, other)
+                taken[*place].is_none()
+                    && same_budget(case.budget, other.budget)
+                    && way(case, other)
             };
             if found[at].is_none()
                 && let Some(place) = (0..other.len()).find(free)
@@ -58,15 +60,6 @@ pub fn pair(baseline: &[Case], other: &[Case]) -> Pairing {
 fn same(a: &Case, b: &Case) -> bool {
     let by_name = a.named_by_user || b.named_by_user;
     a.key == b.key && same_form(a, b) && (by_name || a.precision == b.precision)
-}
-
-/// Whether budgets keep two rows apart: where a file has several, each is another row. Those of two files with one budget
-/// each do not, and their difference is told.
-fn same_budget(a: &Case, b: &Case) -> bool {
-    match (a.budget, b.budget) {
-        (Some(a), Some(b)) if a.one_of_several || b.one_of_several => a.bytes == b.bytes,
-        _ => true,
-    }
 }
 
 /// Whether the forms are the same; a program without forms has any.

@@ -1,8 +1,8 @@
 //! A result of edgebench as the comparison sees it.
 
-use super::facts;
 use super::quantity::Quantity;
 use super::run::{Budget, Case, Figure, Key, Parts, Run, Samples, Source};
+use super::{ceilings, facts};
 use crate::report::schema::{Metric, Report, Row};
 use std::collections::BTreeMap;
 
@@ -21,6 +21,7 @@ pub fn run(file: &str, report: &Report) -> Run {
         finished: report.finished,
         facts: facts::of_report(report),
         cases: rows.iter().map(|row| case(row, version, several)).collect(),
+        ceilings: ceilings::of_report(report),
     }
 }
 

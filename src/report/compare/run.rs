@@ -1,5 +1,6 @@
 //! What the comparison sees of a file, whatever program wrote it: cases with figures, and facts of the machine.
 
+use super::ceilings::Ceiling;
 use super::facts::Facts;
 use super::quantity::Quantity;
 use std::collections::BTreeMap;
@@ -29,6 +30,8 @@ pub struct Run {
     pub facts: Facts,
     /// What was run.
     pub cases: Vec<Case>,
+    /// What was searched for.
+    pub ceilings: Vec<Ceiling>,
 }
 
 /// What must be equal for two rows to be the same work. The machine is no part of it.
@@ -84,6 +87,15 @@ pub struct Budget {
     pub bytes: u64,
     /// Whether its file has others too, so that it tells rows apart.
     pub one_of_several: bool,
+}
+
+/// Whether budgets keep two results apart: where a file has several, each is another result. Those of two files with one budget
+/// each do not, and their difference is told.
+pub fn same_budget(a: Option<Budget>, b: Option<Budget>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) if a.one_of_several || b.one_of_several => a.bytes == b.bytes,
+        _ => true,
+    }
 }
 
 /// A figure, or why there is none.
