@@ -1,9 +1,11 @@
 //! Weight tensors of a spec: their layout in the external-data file, and the seeded values that fill it.
 //! The same spec, number formats and seed give the same bytes on every machine.
 
+mod piece;
 mod planner;
 mod quantize;
 mod values;
+mod write;
 
 use self::planner::{Kind, Weight};
 use self::quantize::BLOCK;
@@ -133,39 +135,16 @@ impl Layout {
         xxh3_64_with_seed(format!("{self:?}").as_bytes(), u64::from(GENERATOR))
     }
 
-    /// Writes the file. `progress` is told the bytes done after each block.
+    /// Writes the file. `progress` is told the bytes done after each piece.
     pub fn write(
         &self,
         seed: u64,
         out: &mut impl Write,
-        mut progress: impl FnMut(Bytes),
+        progress: impl FnMut(Bytes),
     ) -> io::Result<()> {
-        let mut at = 0;
-        let mut block = Vec::with_capacity(STEP as usize * 4);
-        for tensor in &self.tensors {
-            let padding = tensor.offset - at;
-            io::copy(&mut io::Read::take(io::repeat(0), padding), out)?;
-            at = tensor.offset;
-            let key = xxh3_64_with_seed(tensor.weight.name.as_bytes(), seed);
-            let units = tensor.units();
-            let mut first = 0;
-            while first < units {
-                let end = units.min(first + STEP / tensor.unit_values());
-                block.clear();
-                tensor.fill(key, first..end, self.numerics, &mut block);
-                out.write_all(&block)?;
-                at += block.len() as u64;
-                first = end;
-                progress(Bytes(at));
-            }
-            debug_assert_eq!(at, tensor.offset + tensor.bytes, "{}", tensor.name);
-        }
-        Ok(())
+        write::write(self, seed, out, progress)
     }
 }
-
-/// Values generated at a time: what bounds the generator's memory.
-const STEP: u64 = 1 << 16;
 
 /// Large tensors start on a boundary that is a page on every machine we know (64 KiB pages exist on Arm), so that they can
 /// be mapped one by one; small ones are packed closer.
@@ -280,79 +259,6 @@ impl Weight {
                 self.rows().next_multiple_of(HEAD_ROWS)
             }
             _ => self.rows(),
-        }
-    }
-
-    /// The values of one block of a row; zeros in a row that only fills up.
-    fn block(&self, key: u64, row: u64, block: u64) -> [f32; BLOCK] {
-        let mut values = [0.0; BLOCK];
-        if row >= self.rows() {
-            return values;
-        }
-        let columns = block * QUANTIZED_BLOCK..(block + 1) * QUANTIZED_BLOCK;
-        let last = self.dims.last().copied().unwrap_or(1);
-        let mut slots = values.iter_mut();
-        let take = |value| {
-            if let Some(slot) = slots.next() {
-                *slot = value;
-            }
-        };
-        let (inner, linear) = (self.inner(), self.kind == Kind::Linear);
-        // A linear layer's outputs are the columns of what is generated.
-        let index = |column| match linear {
-            true => column * last + row,
-            false => row * inner + column,
-        };
-        values::each(self.init, key, last, columns.map(index), take);
-        values
-    }
-}
-
-impl Tensor {
-    /// What is generated together: a value, a block, or a row of zero points.
-    fn units(&self) -> u64 {
-        let blocks = self.weight.inner() / QUANTIZED_BLOCK;
-        match self.content {
-            Content::Values => self.stored,
-            Content::Packed { .. } | Content::Scales { .. } => self.weight.padded_rows() * blocks,
-            Content::ZeroPoints { .. } => self.weight.rows(),
-        }
-    }
-
-    /// Values of the model that a unit stands for, at most one step's.
-    fn unit_values(&self) -> u64 {
-        match self.content {
-            Content::Values => 1,
-            Content::Packed { .. } | Content::Scales { .. } => QUANTIZED_BLOCK,
-            Content::ZeroPoints { .. } => self.weight.inner().min(STEP),
-        }
-    }
-
-    /// Appends these units.
-    fn fill(&self, key: u64, units: std::ops::Range<u64>, numerics: Numerics, out: &mut Vec<u8>) {
-        let (weight, float) = (&self.weight, numerics.compute());
-        let blocks = weight.inner() / QUANTIZED_BLOCK;
-        let block = |unit: u64| weight.block(key, unit / blocks, unit % blocks);
-        match self.content {
-            Content::Values => {
-                let row = weight.dims.last().copied().unwrap_or(1);
-                values::each(weight.init, key, row, units, |value| {
-                    values::encode(value, float, out);
-                });
-            }
-            Content::Scales { bits } => units.for_each(|unit| {
-                values::encode(quantize::scale(&block(unit), bits), float, out);
-            }),
-            Content::Packed { bits } => units.for_each(|unit| {
-                let values = block(unit);
-                let scale = quantize::scale(&values, bits);
-                let numbers = values.map(|value| quantize::quantize(value, scale, bits));
-                quantize::pack(&numbers, bits, out);
-            }),
-            Content::ZeroPoints { bits } => {
-                let row = vec![quantize::zero_point(bits); blocks as usize];
-                units.for_each(|_| quantize::pack(&row, bits, out));
-            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::trial::Float;
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 
 /// How a tensor is filled.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,46 +39,89 @@ fn scatter(counter: u64) -> u64 {
 /// Standard deviation of the sum of four uniform 16-bit integers: `sqrt(4 * (65536^2 - 1) / 12)`.
 const LANES_STD: f32 = 37_837.227;
 
-/// A value of mean 0 and standard deviation 1: the centred sum of the four 16-bit lanes of a scattered counter (Irwin-Hall).
-fn bell(key: u64, index: u64) -> f32 {
+/// The centred sum of the four 16-bit lanes of a scattered counter (Irwin-Hall).
+fn lanes(key: u64, index: u64) -> i32 {
     let bits = scatter(key.wrapping_add(index));
-    let lanes = (bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) + ((bits >> 32) & 0xFFFF) + (bits >> 48);
-    (lanes as i32 - 131_070) as f32 / LANES_STD
+    let sum = (bits & 0xFFFF) + ((bits >> 16) & 0xFFFF) + ((bits >> 32) & 0xFFFF) + (bits >> 48);
+    sum as i32 - 131_070
 }
 
-/// Passes on the values at these indices of a tensor whose last dimension is `row`. One loop for each kind of tensor: this runs
-/// for every weight of every model.
-pub fn each(
-    init: Init,
-    key: u64,
-    row: u64,
-    indices: impl Iterator<Item = u64>,
-    mut take: impl FnMut(f32),
-) {
+/// A value of mean 0 and standard deviation 1.
+fn bell(key: u64, index: u64) -> f32 {
+    lanes(key, index) as f32 / LANES_STD
+}
+
+/// Fills `out` with values of a tensor whose last dimension is `row`: those at `start`, `start + step`, and so on. One loop for
+/// each kind of tensor, and no division of integers in it: this runs for every weight of every model.
+pub fn fill(init: Init, key: u64, row: u64, start: u64, step: u64, out: &mut [f32]) {
     match init {
-        Init::Bell { mean, std } => indices.for_each(|index| take(mean + std * bell(key, index))),
-        Init::Antithetic { std } => indices.for_each(|index| {
-            let (at, column) = (index / row, index % row);
+        Init::Bell { mean, std } => {
+            let mut index = start;
+            // Integers first, then all the arithmetic on them: the second loop is one that compilers vectorise.
+            let mut sums = [0; 32];
+            for part in out.chunks_mut(sums.len()) {
+                for sum in &mut sums[..part.len()] {
+                    *sum = lanes(key, index);
+                    index = index.wrapping_add(step);
+                }
+                for (slot, sum) in part.iter_mut().zip(&sums) {
+                    *slot = mean + std * (*sum as f32 / LANES_STD);
+                }
+            }
+        }
+        Init::Antithetic { std } => each_place(row, start, step, out, |at, column| {
             let value = std * bell(key, (at >> 1) * row + column);
-            take(if at & 1 == 0 { value } else { -value });
+            if at & 1 == 0 { value } else { -value }
         }),
-        Init::Rope { theta, sine } => indices.for_each(|index| {
-            let (position, pair) = ((index / row) as f64, (index % row) as f64);
-            let angle = position * libm::pow(theta, -pair / row as f64);
-            take(if sine {
-                libm::sin(angle)
-            } else {
-                libm::cos(angle)
-            } as f32);
-        }),
+        Init::Rope { theta, sine } => {
+            let speed = |pair| libm::pow(theta, -(pair as f64) / row as f64);
+            let speeds: Vec<f64> = (0..row).map(speed).collect();
+            each_place(row, start, step, out, |position, pair| {
+                let angle = position as f64 * speeds[pair as usize];
+                (if sine {
+                    libm::sin(angle)
+                } else {
+                    libm::cos(angle)
+                }) as f32
+            });
+        }
     }
 }
 
-/// Appends a value in a type.
-pub fn encode(value: f32, float: Float, out: &mut Vec<u8>) {
+/// As [`fill`], from the row and the column of each value.
+fn each_place(row: u64, start: u64, step: u64, out: &mut [f32], value: impl Fn(u64, u64) -> f32) {
+    let (mut at, mut column) = (start / row, start % row);
+    let (down, right) = (step / row, step % row);
+    for slot in out {
+        *slot = value(at, column);
+        at += down;
+        column += right;
+        if column >= row {
+            column -= row;
+            at += 1;
+        }
+    }
+}
+
+/// Appends values in a type.
+pub fn encode(values: &[f32], float: Float, out: &mut Vec<u8>) {
+    let (at, size) = (out.len(), float.bytes() as usize);
+    out.resize(at + values.len() * size, 0);
+    let slots = out[at..].chunks_exact_mut(size);
     match float {
-        Float::Fp32 => out.extend_from_slice(&value.to_le_bytes()),
-        Float::Fp16 => out.extend_from_slice(&f16::from_f32(value).to_le_bytes()),
+        Float::Fp32 => {
+            for (slot, value) in slots.zip(values) {
+                slot.copy_from_slice(&value.to_le_bytes());
+            }
+        }
+        Float::Fp16 => {
+            let mut halves = vec![f16::ZERO; values.len()];
+            // What the processor can is asked once for all of them.
+            halves.convert_from_f32_slice(values);
+            for (slot, value) in slots.zip(&halves) {
+                slot.copy_from_slice(&value.to_le_bytes());
+            }
+        }
     }
 }
 
@@ -98,5 +142,31 @@ mod tests {
             / values.len() as f64;
         assert!(mean.abs() < 0.01, "{mean}");
         assert!((variance - 1.0).abs() < 0.01, "{variance}");
+    }
+
+    #[test]
+    fn values_at_a_distance_are_those_of_the_whole_tensor() {
+        let inits = [
+            Init::Bell {
+                mean: 1.0,
+                std: 0.5,
+            },
+            Init::Antithetic { std: 0.5 },
+            Init::Rope {
+                theta: 1e4,
+                sine: true,
+            },
+        ];
+        for init in inits {
+            let mut all = vec![0.0; 7 * 60];
+            fill(init, 3, 7, 0, 1, &mut all);
+            assert!(all.iter().any(|value| *value != all[0]), "{init:?}");
+            for (start, step) in [(0, 1), (5, 1), (2, 7), (3, 16), (13, 5)] {
+                let mut some = vec![0.0; 20];
+                fill(init, 3, 7, start, step, &mut some);
+                let expected = all.iter().skip(start as usize).step_by(step as usize);
+                assert!(some.iter().eq(expected.take(20)), "{init:?} {start} {step}");
+            }
+        }
     }
 }
