@@ -130,6 +130,11 @@ pub fn scripted_power(script: &Path, model: &str) -> Result<ScriptedPower, Engin
     scripted::power(script, model)
 }
 
+/// What the device that a script plays for a model has in use before the trial; `None` where it does not tell.
+pub fn scripted_device_used(script: &Path, model: &str) -> Result<Option<Bytes>, EngineError> {
+    scripted::device_used(script, model)
+}
+
 /// The protocol number a worker greets with: [`PROTOCOL`], unless a script plays a worker of another build.
 pub fn greeting(request: &Request) -> u32 {
     let (engine, model) = match request {

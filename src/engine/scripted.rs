@@ -16,7 +16,7 @@
 //! - `memory`: `base_mib` and `bytes_per_token` for each position of each sequence: what the device tells from the load on, above
 //!   `device_used_mib`; with `touch` it is really taken, as resident memory; above `spills_above_mib` every run is 20 times slower.
 //! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
-//! - `device_used_mib`: what the device tells. `first_run_ms`: what the first append takes on top.
+//! - `device_used_mib`: what the device tells; where CPU and GPU share one memory, what is above it is the process's own. `first_run_ms`: what the first append takes on top.
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
 //!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
 //!   order; `states`, at the start and the end of what is timed.
@@ -283,6 +283,12 @@ pub fn driver(script: &Path) -> Result<ScriptedDriver, EngineError> {
 /// The scripted energy and state of the device.
 pub fn power(script: &Path, model: &str) -> Result<ScriptedPower, EngineError> {
     Ok(behaviour(read(script)?, model).power)
+}
+
+/// What the scripted device has in use before the trial.
+pub fn device_used(script: &Path, model: &str) -> Result<Option<Bytes>, EngineError> {
+    let told = behaviour(read(script)?, model).device_used_mib;
+    Ok(told.map(|mib| Bytes(mib << 20)))
 }
 
 /// The engine of one trial.

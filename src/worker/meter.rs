@@ -4,8 +4,9 @@
 use super::Stop;
 use super::limit::Limit;
 use super::power::PowerWatch;
+use super::shared::Shared;
 use super::speaker::Speaker;
-use crate::device::{DeviceLook, DeviceProbe, Gpu, Peaks, Pool, ProcessMemory, Sampler, Status};
+use crate::device::{DeviceLook, DeviceProbe, Gpu, Peaks, ProcessMemory, Sampler, Status};
 use crate::engine::Engine;
 use crate::protocol::{Message, TrialRequest};
 use crate::trial::{Arena, Device, Edge, MemoryReading, Phase};
@@ -37,7 +38,7 @@ pub struct Meter {
     memory: ProcessMemory,
     gpu: Option<Arc<Gpu>>,
     /// The memory that CPU and GPU share, where they do.
-    pool: Option<Pool>,
+    shared: Option<Shared>,
     started: Instant,
     peaks: Arc<Peaks>,
     // Whether the kernel's peak is of this phase alone.
@@ -61,13 +62,14 @@ impl Meter {
             Device::Cpu => None,
             Device::Cuda(index) => Gpu::open(index).map(Arc::new),
         };
-        let pool = request.unified_memory.then(|| Pool::open(Path::new("/")));
+        let shared = Shared::of(request)?;
+        let pool = shared.as_ref().and_then(Shared::machine);
         let probe = (gpu.is_some() || pool.is_some()).then(|| {
-            let (gpu, pool) = (gpu.clone(), pool.clone());
+            let (gpu, pool) = (gpu.clone(), pool.cloned());
             let look = move || DeviceLook {
                 process: gpu.as_ref().and_then(|gpu| gpu.own_bytes()),
                 used: gpu.as_ref().and_then(|gpu| gpu.used_bytes()),
-                pool: pool.as_ref().map(Pool::read),
+                pool: pool.as_ref().map(crate::device::Pool::read),
             };
             Box::new(look) as DeviceProbe
         });
@@ -93,7 +95,7 @@ impl Meter {
             limit: None,
             memory,
             gpu,
-            pool,
+            shared,
             started,
             peaks,
         };
@@ -194,7 +196,7 @@ impl Meter {
             device_process: own,
             device_used: seen.used,
             arena: seen.arena,
-            pool: self.pool.as_ref().map(Pool::read),
+            pool: self.shared.as_ref().map(|shared| shared.read(seen.used)),
         };
         self.peaks.raise(&reading, Bytes(0));
         self.speaker.say(&Message::Memory(reading))
