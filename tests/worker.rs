@@ -29,6 +29,7 @@ fn trial(script: &Value) -> (tempfile::TempDir, Value) {
         "weights": 10, "largest_tensor": 5, "weight_file": "", "tensors": [],
         "prompts": [[1, 2, 3, 4]],
         "golden": null, "tolerance": 1e-4, "sample_interval": 1_000_000,
+        "enforce": "hard", "enforce_note": null, "device_free": null, "exclusive": false,
     });
     (folder, request)
 }
