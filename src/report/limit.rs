@@ -36,7 +36,7 @@ pub fn with_limits(mut row: Row, work: &Work, limits: &DeviceLimits) -> Row {
 }
 
 fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String> {
-    let read = limits.read_bytes_s.clone()?;
+    let read = moved(limits)?;
     let (Some(itl), Some(ttft)) = (&row.itl_ms, &row.ttft_ms) else {
         return Err("no decode step and prompt were timed".to_owned());
     };
@@ -68,6 +68,16 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
         prefill_flop: work.prompt_flop,
         prefill: phase(row, reading_s.max(computing_s.unwrap_or(0.0)), &prefill),
     })
+}
+
+/// Bytes per second that memory is known to give: a sum that only reads may be slower than a copy, by its additions.
+fn moved(limits: &DeviceLimits) -> Result<f64, String> {
+    let read = limits.read_bytes_s.clone();
+    match (read, &limits.copy_bytes_s) {
+        (Ok(read), Ok(copy)) => Ok(read.max(*copy)),
+        (Err(_), Ok(copy)) => Ok(*copy),
+        (read, Err(_)) => read,
+    }
 }
 
 /// What launching the row's kernels takes, one after the other.
@@ -143,7 +153,8 @@ mod tests {
 
     fn limits() -> DeviceLimits {
         DeviceLimits {
-            read_bytes_s: Ok(1e11),
+            read_bytes_s: Ok(1e10),
+            copy_bytes_s: Ok(1e11),
             flop_s: Ok(1e13),
             launch_s: Ok(5e-6),
             graph_launch_s: Ok(1e-6),

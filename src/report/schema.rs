@@ -354,7 +354,8 @@ pub struct RowLimits {
 /// One phase against the device.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PhaseLimit {
-    /// Least time, milliseconds: reading what must be read, or computing what must be computed.
+    /// Least time, milliseconds: reading what must be read at the faster of the measured read and copy rates, or computing what must be
+    /// computed.
     pub floor_ms: f64,
     /// That over the measured time; above 1 only where caches take the place of memory.
     pub share: f64,
