@@ -1,5 +1,6 @@
 //! Door of the supervisor room: one worker per request, under deadlines, and whatever it said brought home.
 
+mod enforce;
 mod examine;
 mod hold;
 mod notes;
@@ -15,8 +16,8 @@ use crate::protocol::{
     EngineKind, FailureKind, Message, PROTOCOL, ProbeFacts, Request, TrialRequest,
 };
 use crate::trial::{
-    Device, DeviceChoice, DeviceLimits, Enforce, Enforcement, MemoryReading, Outcome, Phase,
-    PoolSource, TrialResult,
+    Device, DeviceChoice, DeviceLimits, Enforce, MemoryReading, Outcome, Phase, PoolSource,
+    TrialResult,
 };
 use crate::units::Bytes;
 use hold::Hold;
@@ -50,7 +51,7 @@ pub fn run(
     on_event: &mut dyn FnMut(Event),
 ) -> TrialResult {
     let started = Instant::now();
-    let (hold, enforcement) = take_away(request, worker, timeout);
+    let (hold, enforcement) = enforce::take_away(request, worker, timeout);
     let own = hold.iter().map(Hold::pid).collect();
     let mut notes = Notes::new(own, enforcement);
     let mut over_budget = OverBudget::new(request.trial.device, request.trial.budget);
@@ -80,7 +81,7 @@ pub fn run(
         None
     });
     if let Some(Err(cause)) = hold.map(Hold::release) {
-        notes.lost_hold(not_taken_away(&cause));
+        notes.lost_hold(enforce::not_taken_away(&cause));
     }
     let limited = request.trial.device == Device::Cpu && request.enforce == Enforce::Hard;
     ending.limit = limited.then_some(request.trial.budget);
@@ -89,60 +90,6 @@ pub fn run(
         verdict::outcome(ending),
         started.elapsed().into(),
     )
-}
-
-/// Takes away what lies beyond the budget, where that is to be done and can be.
-fn take_away(
-    request: &TrialRequest,
-    worker: &WorkerCommand,
-    timeout: Duration,
-) -> (Option<Hold>, Enforcement) {
-    let enforcement = |mode, how: String| Enforcement {
-        mode,
-        how,
-        left_free: None,
-    };
-    let watched = |why: &str| (None, watched(why));
-    let Device::Cuda(index) = request.trial.device else {
-        let how = match request.enforce {
-            Enforce::Hard => {
-                "the worker's own memory is limited (RLIMIT_DATA), and it is stopped when it is seen to hold more"
-            }
-            Enforce::Soft => "the worker is stopped when it is seen to hold more",
-        };
-        return (None, enforcement(request.enforce, how.into()));
-    };
-    if request.enforce == Enforce::Soft {
-        return watched(request.enforce_note.as_deref().unwrap_or("as asked for"));
-    }
-    let budget = request.trial.budget;
-    if !hold::is_needed(budget, request.device_free) {
-        let how =
-            "the GPU has hardly more free memory than the budget, so it refuses the rest itself";
-        return (None, enforcement(Enforce::Hard, how.into()));
-    }
-    let hold = Hold::start(&request.engine, index, budget, worker, timeout);
-    let held = hold.and_then(|hold| Ok((hold.enforcement(budget)?, hold)));
-    match held {
-        Ok((enforcement, hold)) => (Some(hold), enforcement),
-        Err(cause) => (None, not_taken_away(&cause)),
-    }
-}
-
-/// How the budget is held where nothing is taken away.
-fn watched(why: &str) -> Enforcement {
-    Enforcement {
-        mode: Enforce::Soft,
-        how: format!("the arena is limited and the process is watched, {why}"),
-        left_free: None,
-    }
-}
-
-/// The same where something was to be.
-fn not_taken_away(cause: &str) -> Enforcement {
-    watched(&format!(
-        "because the rest could not be taken away: {cause}"
-    ))
 }
 
 /// Asks a worker what there is to run on. `timeout` holds for the whole answer.
