@@ -272,7 +272,7 @@ pub struct SelectionArgs {
     /// Graph forms: standard ONNX operators (plain), ONNX Runtime's own (fused), or both
     #[arg(long, value_delimiter = ',', default_value = "fused", value_parser = named(FORMS))]
     pub form: Vec<Form>,
-    /// Types of the weights; auto is fp32 on the CPU and fp16 on a GPU; int8 and int4 weights are quantised, in the fused form only, and all else is fp16 on a GPU and fp32 on the CPU
+    /// Types of the weights; auto is for each trial the widest that is predicted to fit its budget: of fp16, int8 and int4 on a GPU, of fp32, int8 and int4 on the CPU, in the plain form always the first of them; int8 and int4 weights are quantised, in the fused form only, and all else is fp16 on a GPU and fp32 on the CPU
     #[arg(long, value_delimiter = ',', default_value = "auto", value_parser = named(PRECISION_CHOICES))]
     pub precision: Vec<PrecisionChoice>,
     /// Sequences decoded together, one or more numbers separated by commas

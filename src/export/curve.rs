@@ -4,6 +4,7 @@ use super::columns::{Unit, Value};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
 use crate::report::{Report, Row, Step, steps};
+use std::collections::BTreeSet;
 
 /// What stands over it.
 pub const TITLE: &str = "What each budget buys";
@@ -30,7 +31,17 @@ pub fn columns(report: &Report) -> Option<Vec<Prepared<'static>>> {
     let fitting = steps
         .iter()
         .map(|step| format!("{} of {}", step.fitting, step.models));
-    let model = |row: Option<&Row>| row.map_or_else(missing, |row| human::one_line(&row.model));
+    // What fits a small budget may be the same model in fewer bits.
+    let precisions: BTreeSet<&str> = report
+        .trials
+        .iter()
+        .map(|row| row.precision.as_str())
+        .collect();
+    let name = |row: &Row| match precisions.len() {
+        0 | 1 => human::one_line(&row.model),
+        _ => human::one_line(&format!("{} {}", row.model, row.precision)),
+    };
+    let model = |row: Option<&Row>| row.map_or_else(missing, name);
     Some(vec![
         words(0, "budget", true, budgets.collect()),
         words(0, "models", true, fitting.collect()),

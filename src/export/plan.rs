@@ -5,10 +5,11 @@ use super::notes::budget_title;
 use super::{curve, human};
 use crate::error::{Error, Result};
 use crate::model;
-use crate::plan::{Bound, Limit, Plan, PlannedTrial};
+use crate::plan::{Bound, Limit, PassedOver, Plan, PlannedTrial};
 use crate::trial::Device;
 use crate::units::Bytes;
 use serde_json::{Value, json};
+use std::cmp::Reverse;
 
 /// What stands over every prediction.
 pub(super) const LABEL: &str = "Estimates only: nothing was run.";
@@ -40,6 +41,11 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
             cells
         });
         text.push_str(&table(&titles, rows, 1..6));
+        for planned in trials().filter(|planned| fits(planned)) {
+            if let Some(wider) = passed_over(planned) {
+                text.push_str(&format!("{}: {wider}\n", planned.trial.id));
+            }
+        }
         // What does not fit the largest budget fits none.
         for planned in trials().filter(|_| *budget == plan.largest_budget()) {
             if let Some(reason) = &planned.does_not_fit {
@@ -80,7 +86,8 @@ fn summary(plan: &Plan) -> String {
     let total = |planned: &PlannedTrial| model::census(planned.spec).total;
     let largest = |budget: &Bytes| {
         let fitting = of_budget(plan, *budget).filter(|planned| fits(planned));
-        fitting.max_by_key(|planned| total(planned))
+        // Of one model in several precisions the widest.
+        fitting.max_by_key(|planned| (total(planned), Reverse(planned.trial.precision)))
     };
     let sizes: Vec<u64> = plan
         .budgets
@@ -96,7 +103,7 @@ fn summary(plan: &Plan) -> String {
                 .filter(|planned| fits(planned))
                 .count();
             let (name, size) = match largest(budget) {
-                Some(planned) => (planned.spec.name.clone(), grouped(total(planned))),
+                Some(planned) => (named(plan, planned), grouped(total(planned))),
                 None => (human::MISSING.to_owned(), human::MISSING.to_owned()),
             };
             let of = all / plan.budgets.len();
@@ -122,6 +129,16 @@ fn summary(plan: &Plan) -> String {
     )
 }
 
+/// A model, with its precision where the plan has several: what fits a small budget may be the same model in fewer bits.
+fn named(plan: &Plan, planned: &PlannedTrial) -> String {
+    let (name, precision) = (&planned.spec.name, planned.trial.precision);
+    let same = |other: &PlannedTrial| other.trial.precision == precision;
+    match plan.trials.iter().all(same) {
+        true => name.clone(),
+        false => format!("{name} {precision}"),
+    }
+}
+
 /// The terms of a prediction and their sum.
 pub(super) fn terms(planned: &PlannedTrial) -> [String; 5] {
     let Some(terms) = planned.predicted else {
@@ -135,6 +152,22 @@ pub(super) fn terms(planned: &PlannedTrial) -> [String; 5] {
         terms.total(),
     ]
     .map(|term| human::bytes(term.0))
+}
+
+/// Why `auto` is no wider precision.
+fn passed_over(planned: &PlannedTrial) -> Option<String> {
+    let told = |one: &PassedOver| {
+        let peak = human::bytes(one.predicted_peak.0);
+        format!("{} ({peak})", one.precision)
+    };
+    let wider: Vec<String> = planned.passed_over.iter().map(told).collect();
+    let precision = planned.trial.precision;
+    (!wider.is_empty()).then(|| {
+        format!(
+            "{precision}, because the budget is less than what is predicted for {}",
+            wider.join(" and ")
+        )
+    })
 }
 
 /// What of the same model is predicted to fit, as the end of a sentence.
@@ -160,7 +193,7 @@ pub(super) fn bound(limit: Limit) -> String {
         .size
         .map_or_else(|| "none".to_owned(), |size| grouped(size.into()));
     match limit.limited_by {
-        Bound::Budget => size,
+        Bound::Budget | Bound::Operators => size,
         Bound::Positions => format!("{size} (all positions)"),
         Bound::Flag => format!("{size} or more"),
     }

@@ -26,6 +26,7 @@ const SOURCES: &[Source] = goldens![
     "tiny-qwen3",
     "tiny-moe-gpt2",
     "tiny-moe-llama",
+    "tiny-moe-q",
     "tiny-specialists"
 ];
 

@@ -159,6 +159,7 @@ const SOURCES: &[&str] = builtin![
     "tiny-qwen3",
     "tiny-moe-gpt2",
     "tiny-moe-llama",
+    "tiny-moe-q",
     "tiny-specialists",
 ];
 

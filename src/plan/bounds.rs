@@ -1,7 +1,7 @@
 //! The largest sizes that are predicted to fit a budget. Predictions, not ceilings: those are found by running.
 
 use super::{Predict, fit};
-use crate::model::ModelSpec;
+use crate::model::{ModelSpec, check_device};
 use crate::trial::Trial;
 use serde::Serialize;
 
@@ -18,6 +18,8 @@ pub enum Bound {
     Positions,
     /// The largest number that the flag takes.
     Flag,
+    /// The device has no operators for the model in this precision.
+    Operators,
 }
 
 /// A largest size.
@@ -40,6 +42,16 @@ pub struct Bounds {
 
 /// The bounds of a trial's kind.
 pub fn of(spec: &ModelSpec, trial: &Trial, predict: Predict<'_>) -> Bounds {
+    if check_device(spec, trial.precision, trial.device).is_err() {
+        let none = Limit {
+            size: None,
+            limited_by: Bound::Operators,
+        };
+        return Bounds {
+            context_at_batch_1: none,
+            batch: none,
+        };
+    }
     let fits = |trial: &Trial| predict(spec, trial).total() <= trial.budget;
     let context = |tokens: u32| {
         fits(&Trial {
@@ -154,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn positions_are_a_limit_of_their_own() {
+    fn positions_and_operators_are_limits_of_their_own() {
         let spec = find("dense-120m").unwrap();
         let plenty = of(spec, &trial(256, Bytes(1 << 40)), &footprint);
         let context = plenty.context_at_batch_1;
@@ -166,6 +178,15 @@ mod tests {
         assert_eq!(
             (long.batch.size, long.batch.limited_by),
             (None, Bound::Positions)
+        );
+        let experts = Trial {
+            precision: Precision::Int4,
+            ..trial(64, Bytes(1 << 40))
+        };
+        let none = of(find("tiny-moe-llama").unwrap(), &experts, &footprint);
+        assert_eq!(
+            (none.batch.size, none.batch.limited_by),
+            (None, Bound::Operators)
         );
         let small = of(spec, &trial(256, Bytes(1 << 20)), &footprint);
         assert_eq!(

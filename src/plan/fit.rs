@@ -1,7 +1,7 @@
 //! Why a trial cannot run, in words: too long for the model or too large for the budget, and what would fit instead.
 
-use super::{Facts, Predict};
-use crate::model::{ModelSpec, builtin, census, check_form};
+use super::{Facts, PassedOver, Predict};
+use crate::model::{ModelSpec, builtin, census, check_device, check_form};
 use crate::trial::{Precision, Trial};
 use crate::units::Bytes;
 
@@ -24,18 +24,19 @@ pub fn too_long(spec: &ModelSpec, trial: &Trial) -> String {
     )
 }
 
-/// The sentence for a trial predicted to need more than its budget.
+/// The sentence for a trial predicted to need more than its budget, and for the wider precisions that need more still.
 pub fn too_large(
     spec: &'static ModelSpec,
     trial: &Trial,
-    need: Bytes,
+    (need, passed_over): (Bytes, &[PassedOver]),
     facts: &Facts,
     predict: Predict<'_>,
 ) -> String {
     let found = format!(
-        "{} in {} is predicted to need {}, the budget is {}",
+        "{} in {}{} is predicted to need {}, the budget is {}",
         spec.name,
         trial.precision,
+        narrowest(trial.precision, passed_over),
         at_least(need),
         at_most(trial.budget),
     );
@@ -57,6 +58,18 @@ pub fn too_large(
     }
 }
 
+/// What `auto` tried before, as an insertion: the precision is the last of them.
+fn narrowest(precision: Precision, passed_over: &[PassedOver]) -> String {
+    let wider: Vec<String> = passed_over
+        .iter()
+        .map(|one| one.precision.to_string())
+        .collect();
+    match wider.as_slice() {
+        [] => String::new(),
+        wider => format!(", the narrowest of {} and {precision},", wider.join(", ")),
+    }
+}
+
 /// The largest of what is predicted to fit: the same model in fewer bits, or another built-in model in the same shape.
 /// The test sizes are no alternative to anything.
 fn alternative(spec: &'static ModelSpec, trial: &Trial, predict: Predict<'_>) -> Option<String> {
@@ -75,7 +88,9 @@ fn alternative(spec: &'static ModelSpec, trial: &Trial, predict: Predict<'_>) ->
             precision: *precision,
             ..trial.clone()
         };
-        !is_too_long(candidate, &trial) && predict(candidate, &trial).total() <= trial.budget
+        !is_too_long(candidate, &trial)
+            && check_device(candidate, *precision, trial.device).is_ok()
+            && predict(candidate, &trial).total() <= trial.budget
     });
     // Of equals the last is taken: the same model wins over another of its size.
     let (largest, precision) = fitting.max_by_key(|(candidate, _)| census(candidate).total)?;

@@ -1,18 +1,20 @@
 //! Door of the plan room: from what was asked for and what there is to the list of trials. Nothing runs here;
 //! every rule that needs more than one argument, or the machine, is checked here.
 
+mod auto;
 mod bounds;
 mod enforce;
 mod fit;
 mod sweep;
 
+pub use auto::PassedOver;
 pub use bounds::{Bound, Bounds, Limit, MOST_SEQUENCES, of as bounds_of};
 pub use enforce::{Firmness, alone, firmness};
 pub use fit::{at_least, at_most};
 pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};
-use crate::model::{Footprint, ModelSpec, check_form};
+use crate::model::{Footprint, ModelSpec, check_device, check_form};
 use crate::trial::{Device, Form, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
@@ -67,7 +69,8 @@ pub enum Selection {
 /// The type of the weights that the user asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PrecisionChoice {
-    /// fp32 on the CPU, fp16 on a GPU.
+    /// The widest that is predicted to fit the budget: of fp32, int8 and int4 on the CPU, of fp16, int8 and int4 on a GPU. The
+    /// plain form has no int8 and int4.
     Auto,
     /// This one.
     Exactly(Precision),
@@ -105,18 +108,23 @@ pub struct PlannedTrial {
     /// The model.
     #[serde(skip)]
     pub spec: &'static ModelSpec,
-    /// Predicted peak of memory, an estimate; `None` where the model has no such length.
+    /// Predicted peak of memory, an estimate; `None` where the model has no such length, or the device no operators
+    /// for it.
     pub predicted_peak: Option<Bytes>,
     /// The prediction by terms, whose sum it is.
     pub predicted: Option<Footprint>,
     /// The largest sizes of this model, form and precision that are predicted to fit the budget.
     pub fits_up_to: Bounds,
+    /// Wider precisions that `auto` did not take, because they are predicted not to fit the budget.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// Why it will not be run, and what would fit; `None` for a trial to run.
     pub does_not_fit: Option<String>,
 }
 
 impl PlannedTrial {
-    /// Why it is not to be run. `try_all` takes a prediction for what it is; a length that the model does not have remains.
+    /// Why it is not to be run. `try_all` takes a prediction for what it is; a length that the model does not have
+    /// and operators that the device does not have remain.
     pub fn refusal(&self, try_all: bool) -> Option<&str> {
         let is_prediction = self.predicted.is_some();
         self.does_not_fit
@@ -134,11 +142,9 @@ impl Plan {
         let budgets = budgets(&request.budgets, facts.device_memory)?;
         let specs = sweep::select(&request.selection)?;
         check_forms(request)?;
-        let cells = sweep::expand(&specs, request, facts, &budgets);
+        let cells = sweep::expand(&specs, request, facts, &budgets, predict);
         check_positions(&request.selection, &cells)?;
-        let trials = cells
-            .into_iter()
-            .map(|(spec, trial)| judge(spec, trial, facts, predict));
+        let trials = cells.into_iter().map(|cell| judge(cell, facts, predict));
         Ok(Plan {
             device: facts.device,
             device_memory: facts.device_memory,
@@ -187,35 +193,41 @@ fn check_forms(request: &Request) -> Result<()> {
 fn check_positions(selection: &Selection, cells: &[sweep::Cell]) -> Result<()> {
     let mut too_long = cells
         .iter()
-        .filter(|cell| fit::is_too_long(cell.0, &cell.1));
+        .filter(|cell| fit::is_too_long(cell.spec, &cell.trial));
     let refused = match selection {
         Selection::Models(_) => too_long.next(),
-        Selection::Suite(_) if cells.iter().all(|cell| fit::is_too_long(cell.0, &cell.1)) => {
-            too_long.max_by_key(|cell| cell.0.max_positions)
+        Selection::Suite(_)
+            if cells
+                .iter()
+                .all(|cell| fit::is_too_long(cell.spec, &cell.trial)) =>
+        {
+            too_long.max_by_key(|cell| cell.spec.max_positions)
         }
         Selection::Suite(_) => None,
     };
     match refused {
-        Some((spec, trial)) => Err(Error::Usage(fit::too_long(spec, trial))),
+        Some(cell) => Err(Error::Usage(fit::too_long(cell.spec, &cell.trial))),
         None => Ok(()),
     }
 }
 
 /// Adds the prediction, and the reason where the trial cannot run.
-fn judge(
-    spec: &'static ModelSpec,
-    trial: Trial,
-    facts: &Facts,
-    predict: Predict<'_>,
-) -> PlannedTrial {
+fn judge(cell: sweep::Cell, facts: &Facts, predict: Predict<'_>) -> PlannedTrial {
+    let sweep::Cell {
+        spec,
+        trial,
+        passed_over,
+    } = cell;
     let fits_up_to = bounds::of(spec, &trial, predict);
     let (predicted, does_not_fit) = if fit::is_too_long(spec, &trial) {
         (None, Some(fit::too_long(spec, &trial)))
+    } else if let Err(error) = check_device(spec, trial.precision, trial.device) {
+        (None, Some(error.to_string()))
     } else {
         let predicted = predict(spec, &trial);
         let peak = predicted.total();
-        let reason =
-            (peak > trial.budget).then(|| fit::too_large(spec, &trial, peak, facts, predict));
+        let reason = (peak > trial.budget)
+            .then(|| fit::too_large(spec, &trial, (peak, &passed_over), facts, predict));
         (Some(predicted), reason)
     };
     PlannedTrial {
@@ -224,6 +236,7 @@ fn judge(
         predicted_peak: predicted.map(|terms| terms.total()),
         predicted,
         fits_up_to,
+        passed_over,
         does_not_fit,
     }
 }
@@ -269,6 +282,20 @@ mod tests {
         })
     }
 
+    /// A request for one precision.
+    fn exactly(model: &str, precision: Precision) -> Request {
+        Request {
+            precisions: vec![PrecisionChoice::Exactly(precision)],
+            ..request(&[model])
+        }
+    }
+
+    const GPU: Facts = Facts {
+        device: Device::Cuda(0),
+        device_memory: Some(Bytes(8 << 30)),
+        cores: 2,
+    };
+
     fn ids(plan: &Plan) -> Vec<&str> {
         plan.trials
             .iter()
@@ -308,6 +335,7 @@ mod tests {
         let error = build_on(&request, &unseen).unwrap_err().to_string();
         assert!(error.contains("--vram-budget"), "{error}");
         request.budgets = vec![Bytes(1 << 20)];
+        request.precisions = vec![PrecisionChoice::Exactly(Precision::Fp16)];
         let plan = build_on(&request, &unseen).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         assert!(reason.contains("raise --vram-budget to 2358M"), "{reason}");
@@ -371,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_trial_too_large_stays_and_says_what_would_fit() {
-        let mut request = request(&["llama-1b"]);
+        let mut request = exactly("llama-1b", Precision::Fp32);
         request.budgets = vec![Bytes::GIB];
         let plan = build(&request).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
@@ -392,6 +420,7 @@ mod tests {
     #[test]
     fn several_budgets_are_run_from_the_smallest_and_told_apart_in_the_ids() {
         let mut request = request(&["llama-1b", "dense-120m"]);
+        request.precisions = vec![PrecisionChoice::Exactly(Precision::Fp32)];
         request.budgets = vec![Bytes(1536 << 20), Bytes(6 << 30)];
         let plan = build(&request).unwrap();
         assert_eq!(
@@ -413,8 +442,116 @@ mod tests {
     }
 
     #[test]
-    fn half_the_precision_is_offered_when_it_fits() {
+    fn auto_is_the_widest_that_fits_each_budget() {
+        let mut request = request(&["llama-1b", "dense-120m"]);
+        // Of llama-1b the weights are 2.3 GiB in fp16, 1.2 GiB in int8 and 0.65 GiB in int4.
+        request.budgets = [600, 700, 1536, 3072]
+            .map(|size| Bytes(size << 20))
+            .to_vec();
+        let plan = build_on(&request, &GPU).unwrap();
+        let found: Vec<_> = plan
+            .trials
+            .iter()
+            .map(|one| {
+                let passed_over = one.passed_over.iter().map(|other| other.precision);
+                let fits = one.does_not_fit.is_none();
+                (one.trial.id.as_str(), passed_over.collect::<Vec<_>>(), fits)
+            })
+            .collect();
+        let (fp16, int8) = (Precision::Fp16, Precision::Int8);
+        let id = |precision: &str, budget: &str| {
+            format!("llama-1b/fused/{precision}/b1/pp256/tg128/vram{budget}")
+        };
+        let expected = [
+            (id("int4", "600M"), vec![fp16, int8], false),
+            (id("int4", "700M"), vec![fp16, int8], true),
+            (id("int8", "1536M"), vec![fp16], true),
+            (id("fp16", "3G"), vec![], true),
+        ];
+        let large = found.iter().filter(|(id, ..)| id.starts_with("llama-1b"));
+        for ((id, passed_over, fits), found) in expected.iter().zip(large) {
+            assert_eq!(
+                (id.as_str(), passed_over, fits),
+                (found.0, &found.1, &found.2)
+            );
+        }
+        let small = |id: &&str| id.starts_with("dense-120m/fused/fp16/");
+        assert_eq!(ids(&plan).into_iter().filter(small).count(), 4);
+        let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
+        for part in [
+            "llama-1b in int4, the narrowest of fp16, int8 and int4,",
+            "raise --vram-budget to",
+        ] {
+            assert!(reason.contains(part), "{reason}");
+        }
+        for one in &plan.trials {
+            assert!(
+                one.passed_over
+                    .iter()
+                    .all(|other| other.predicted_peak > one.trial.budget)
+            );
+        }
+    }
+
+    #[test]
+    fn auto_on_the_cpu_goes_from_fp32_to_quantised_and_in_the_plain_form_nowhere() {
         let mut request = request(&["llama-1b"]);
+        request.budgets = vec![Bytes(3 << 30)];
+        assert_eq!(
+            ids(&build(&request).unwrap()),
+            ["llama-1b/fused/int8/b1/pp256/tg128"]
+        );
+        request.forms = vec![Form::Plain];
+        let plan = build(&request).unwrap();
+        assert_eq!(ids(&plan), ["llama-1b/plain/fp32/b1/pp256/tg128"]);
+        assert!(plan.trials[0].does_not_fit.is_some());
+    }
+
+    #[test]
+    fn what_auto_is_and_what_is_asked_for_by_name_is_one_trial() {
+        let mut request = request(&["llama-1b"]);
+        request.budgets = vec![Bytes(1536 << 20)];
+        request
+            .precisions
+            .extend([Precision::Int8, Precision::Int4].map(PrecisionChoice::Exactly));
+        let plan = build_on(&request, &GPU).unwrap();
+        assert_eq!(
+            ids(&plan),
+            ["int8", "int4"].map(|precision| format!("llama-1b/fused/{precision}/b1/pp256/tg128"))
+        );
+    }
+
+    #[test]
+    fn auto_is_no_precision_that_the_device_has_no_operators_for() {
+        let mut request = request(&["tiny-moe-llama", "tiny-moe-q"]);
+        request.budgets = vec![Bytes(100_000)];
+        let plan = build_on(&request, &GPU).unwrap();
+        let precisions: Vec<_> = plan.trials.iter().map(|one| one.trial.precision).collect();
+        assert_eq!(precisions, [Precision::Fp16, Precision::Int4]);
+        assert_eq!(plan.trials[0].passed_over, []);
+    }
+
+    #[test]
+    fn quantised_experts_that_cuda_has_no_operator_for_keep_a_row() {
+        let mut request = exactly("tiny-moe-llama", Precision::Int4);
+        let plan = build_on(&request, &GPU).unwrap();
+        let row = &plan.trials[0];
+        let reason = row.does_not_fit.as_deref().unwrap();
+        assert!(reason.contains("multiples of 64"), "{reason}");
+        assert_eq!(row.predicted_peak, None);
+        // No prediction, and so nothing that could be tried all the same.
+        assert_eq!(row.refusal(true), Some(reason));
+        assert_eq!(build(&request).unwrap().trials[0].does_not_fit, None);
+        request.selection = Selection::Models(vec!["tiny-moe-q".into()]);
+        assert_eq!(
+            build_on(&request, &GPU).unwrap().trials[0].does_not_fit,
+            None
+        );
+    }
+
+    #[test]
+    fn half_the_precision_is_offered_when_it_fits() {
+        let mut request = exactly("llama-1b", Precision::Fp32);
         request.budgets = vec![Bytes(3 << 30)];
         let plan = build(&request).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();

@@ -1,7 +1,9 @@
 //! Lists to ordered trials with stable ids; pure. The same request gives the same trials in the same order.
 
+use super::auto::{self, PassedOver};
 use super::{
-    DEFAULT_GEN_TOKENS, DEFAULT_PROMPT_TOKENS, Facts, PrecisionChoice, Request, SUITES, Selection,
+    DEFAULT_GEN_TOKENS, DEFAULT_PROMPT_TOKENS, Facts, PrecisionChoice, Predict, Request, SUITES,
+    Selection,
 };
 use crate::error::{Error, Result};
 use crate::model::{ModelSpec, builtin, find};
@@ -9,7 +11,15 @@ use crate::trial::{Device, Form, Precision, Trial};
 use crate::units::Bytes;
 
 /// One cell of the sweep.
-pub type Cell = (&'static ModelSpec, Trial);
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    /// The model.
+    pub spec: &'static ModelSpec,
+    /// The trial.
+    pub trial: Trial,
+    /// Wider precisions that `auto` stands for and that are predicted not to fit.
+    pub passed_over: Vec<PassedOver>,
+}
 
 /// The models of the selection: those named in the order given, a suite's in the order of the list.
 pub fn select(selection: &Selection) -> Result<Vec<&'static ModelSpec>> {
@@ -41,21 +51,22 @@ pub fn find_model(name: &str) -> Result<&'static ModelSpec> {
 }
 
 /// All combinations: budget, then model, form, precision, batch, prompt length, generated tokens, each in the order given.
-/// Where there are several budgets, each is a part of its trials' ids.
+/// Where there are several budgets, each is a part of its trials' ids. What `auto` is may differ between the trials of a model.
 pub fn expand(
     specs: &[&'static ModelSpec],
     request: &Request,
     facts: &Facts,
     budgets: &[Bytes],
+    predict: Predict<'_>,
 ) -> Vec<Cell> {
     let mut cells = Vec::new();
     for budget in budgets {
-        let mut of_budget = in_budget(specs, request, facts, *budget);
+        let mut of_budget = in_budget(specs, request, facts, *budget, predict);
         if budgets.len() > 1 {
             let suffix = format!("/vram{}", argument(*budget));
             of_budget
                 .iter_mut()
-                .for_each(|(_, trial)| trial.id.push_str(&suffix));
+                .for_each(|cell| cell.trial.id.push_str(&suffix));
         }
         cells.append(&mut of_budget);
     }
@@ -68,28 +79,34 @@ fn in_budget(
     request: &Request,
     facts: &Facts,
     budget: Bytes,
+    predict: Predict<'_>,
 ) -> Vec<Cell> {
-    let forms = unique(&request.forms);
-    let precisions: Vec<_> = request
-        .precisions
-        .iter()
-        .map(|p| resolve(*p, facts.device))
-        .collect();
-    let (precisions, batches) = (unique(&precisions), unique(&request.batches));
-    let mut cells = Vec::new();
+    let (forms, batches) = (unique(&request.forms), unique(&request.batches));
+    let mut cells: Vec<Cell> = Vec::new();
     for spec in specs {
         let shapes = shapes(spec, request);
+        let mut add = |form: Form, choice: PrecisionChoice, batch: u32, shape: (u32, u32)| {
+            let kinds = auto::candidates(choice, form, facts.device).into_iter();
+            let trials =
+                kinds.map(|kind| trial(spec, (form, kind), batch, shape, request, facts, budget));
+            let Some((trial, passed_over)) = auto::choose(spec, trials.collect(), predict) else {
+                return;
+            };
+            // What `auto` is may have been asked for by name as well.
+            if cells.iter().all(|cell| cell.trial.id != trial.id) {
+                cells.push(Cell {
+                    spec,
+                    trial,
+                    passed_over,
+                });
+            }
+        };
         for form in &forms {
-            for precision in &precisions {
+            for choice in unique(&request.precisions) {
                 for batch in &batches {
-                    let cell = |shape: &(u32, u32)| {
-                        let kind = (*form, *precision);
-                        (
-                            *spec,
-                            trial(spec, kind, *batch, *shape, request, facts, budget),
-                        )
-                    };
-                    cells.extend(shapes.iter().map(cell));
+                    for shape in &shapes {
+                        add(*form, choice, *batch, *shape);
+                    }
                 }
             }
         }
@@ -166,15 +183,6 @@ fn argument(size: Bytes) -> String {
     }
 }
 
-/// The type of the weights meant on this device.
-fn resolve(choice: PrecisionChoice, device: Device) -> Precision {
-    match (choice, device) {
-        (PrecisionChoice::Exactly(precision), _) => precision,
-        (PrecisionChoice::Auto, Device::Cpu) => Precision::Fp32,
-        (PrecisionChoice::Auto, Device::Cuda(_)) => Precision::Fp16,
-    }
-}
-
 /// The items without repetitions, each where it came first.
 fn unique<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
     let mut kept: Vec<T> = Vec::new();
@@ -189,6 +197,7 @@ fn unique<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::footprint;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -224,6 +233,7 @@ mod tests {
             request,
             &GPU,
             &[Bytes(16 << 30)],
+            &footprint,
         )
     }
 
@@ -237,7 +247,7 @@ mod tests {
         request.batches = vec![2, 1, 2];
         let ids: Vec<_> = cells(&request)
             .into_iter()
-            .map(|(_, trial)| trial.id)
+            .map(|cell| cell.trial.id)
             .collect();
         let expected = [
             "tiny-llama/plain/fp16/b2/pp64/tg32",
@@ -268,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_cuda_graph_is_for_the_fused_form_on_a_gpu() {
-        for (_, trial) in cells(&request(vec!["dense-120m".into()])) {
+        for Cell { trial, .. } in cells(&request(vec!["dense-120m".into()])) {
             assert_eq!(trial.cuda_graph, trial.form == Form::Fused);
         }
     }
@@ -308,10 +318,12 @@ mod tests {
             let mut request = request(models.iter().map(|at| builtin()[*at].name.clone()).collect());
             (request.batches, request.prompt_tokens, request.gen_tokens) = (batches, prompts, generated);
             let budgets: Vec<_> = budgets.into_iter().map(|count| Bytes(count << 29)).collect();
-            let cells = |request: &Request| expand(&select(&request.selection).unwrap(), request, &GPU, &budgets);
+            // Everything fits: then auto is fp16, which is asked for by name as well.
+            let nothing = |_: &ModelSpec, _: &Trial| crate::model::Footprint::default();
+            let cells = |request: &Request| expand(&select(&request.selection).unwrap(), request, &GPU, &budgets, &nothing);
             let (first, second) = (cells(&request), cells(&request));
             prop_assert_eq!(&first, &second);
-            let ids: HashSet<_> = first.iter().map(|(_, trial)| &trial.id).collect();
+            let ids: HashSet<_> = first.iter().map(|cell| &cell.trial.id).collect();
             prop_assert_eq!(ids.len(), first.len());
             let distinct = |items: &[u32]| items.iter().collect::<HashSet<_>>().len().max(1);
             let models: HashSet<_> = models.into_iter().collect();

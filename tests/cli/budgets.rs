@@ -4,7 +4,9 @@ use crate::sandbox::{Sandbox, report, statuses};
 use serde_json::{Value, json};
 
 /// A run of two models in three budgets, the smallest of which is too small for one of them.
-const SWEEP: [&str; 6] = [
+const SWEEP: [&str; 8] = [
+    "--precision",
+    "fp32",
     "--model",
     "dense-120m,tiny-gpt2",
     "--vram-budget",
@@ -135,11 +137,162 @@ fn results_of_several_budgets_are_compared_row_by_row() {
 }
 
 #[test]
+fn auto_is_the_widest_precision_that_fits_each_budget() {
+    let sandbox = Sandbox::new();
+    let args = |output: &'static str| {
+        [
+            "--model",
+            "dense-120m,tiny-gpt2",
+            "--vram-budget",
+            "60M,200M,300M,2G",
+            "-o",
+            output,
+        ]
+    };
+    sandbox
+        .scripted(&json!({}), &args("auto.json"))
+        .left_with(0);
+    let auto = report(&sandbox.work().join("auto.json"));
+    let rows = auto["trials"].as_array().unwrap().iter();
+    let rows: Vec<&Value> = rows.filter(|row| row["model"] == "dense-120m").collect();
+    let told =
+        |name: &str| -> Vec<&str> { rows.iter().map(|row| row[name].as_str().unwrap()).collect() };
+    assert_eq!(told("precision"), ["int4", "int4", "int8", "fp32"]);
+    assert_eq!(told("status"), ["does_not_fit", "ok", "ok", "ok"]);
+    assert_eq!(rows[2]["id"], "dense-120m/fused/int8/b1/pp4/tg3/vram300M");
+    let reason = rows[0]["reason"].as_str().unwrap();
+    assert!(
+        reason
+            .starts_with("dense-120m in int4, the narrowest of fp32, int8 and int4, is predicted"),
+        "{reason}"
+    );
+
+    // The curve tells which it was, and each row is compared with its own.
+    let shown = sandbox.run(&["show", "auto.json"]).left_with(0).stdout;
+    for part in ["dense-120m int4", "dense-120m int8", "dense-120m fp32"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    let compare = |other: &str| {
+        let args = ["compare", "auto.json", other, "--format", "json"];
+        sandbox.run(&args).left_with(0).json()["against"][0].clone()
+    };
+    let pairs = compare("auto.json")["pairs"].as_array().unwrap().clone();
+    assert_eq!(pairs.len(), 8);
+    assert!(pairs.iter().all(|pair| pair["row"] == pair["other_row"]));
+
+    // A run with the precision of one budget alone: the others are the same work in another precision, and refused.
+    let int8 = [&args("int8.json")[..], &["--precision", "int8"]].concat();
+    sandbox.scripted(&json!({}), &int8).left_with(0);
+    let against = compare("int8.json");
+    let pairs = against["pairs"].as_array().unwrap();
+    let named = |budget: &str| {
+        let end = format!("/vram{budget}");
+        let mut found = pairs.iter().filter(|pair| {
+            let row = pair["row"].as_str().unwrap();
+            row.starts_with("dense-120m/") && row.ends_with(&end)
+        });
+        found.next().unwrap()
+    };
+    for pair in [named("200M"), named("300M"), named("2G")] {
+        assert!(
+            pair["other_row"].as_str().unwrap().contains("/int8/"),
+            "{pair}"
+        );
+    }
+    assert!(
+        named("2G").to_string().contains("other precision"),
+        "{against}"
+    );
+    assert!(
+        !named("300M").to_string().contains("other precision"),
+        "{against}"
+    );
+}
+
+#[test]
+fn the_plan_says_why_auto_is_not_wider() {
+    let sandbox = Sandbox::new();
+    let args = [
+        "plan",
+        "--model",
+        "llama-1b",
+        "--device",
+        "cpu",
+        "--vram-budget",
+        "2G,8G",
+    ];
+    let text = sandbox.run(&args).left_with(0).stdout;
+    let line = "/int8/b1/pp256/tg128/vram2G: int8, because the budget is less than what is predicted for fp32 (";
+    assert!(
+        text.contains(line) && text.contains("/fp32/b1/pp256/tg128/vram8G"),
+        "{text}"
+    );
+    let plan = sandbox
+        .run(&[&args[..], &["--format", "json"]].concat())
+        .left_with(0)
+        .json();
+    let passed_over = plan["trials"][0]["passed_over"].as_array().unwrap();
+    let names: Vec<&str> = passed_over
+        .iter()
+        .map(|one| one["precision"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["fp32"]);
+    let peaks = passed_over
+        .iter()
+        .map(|one| one["predicted_peak"].as_u64().unwrap());
+    assert!(peaks.into_iter().all(|peak| peak > 2 << 30));
+    assert!(plan["trials"][1]["passed_over"].is_null());
+}
+
+#[test]
+fn quantised_experts_that_a_gpu_cannot_run_are_rows_that_say_so() {
+    let sandbox = Sandbox::new();
+    let args = [
+        "plan",
+        "--suite",
+        "sanity",
+        "--precision",
+        "fp16,int8,int4",
+        "--device",
+        "cuda:0",
+        "--vram-budget",
+        "2G",
+        "--format",
+        "json",
+    ];
+    let plan = sandbox.run(&args).left_with(0).json();
+    let trials = plan["trials"].as_array().unwrap();
+    let refused: Vec<&str> = trials
+        .iter()
+        .filter(|one| !one["does_not_fit"].is_null())
+        .map(|one| {
+            let reason = one["does_not_fit"].as_str().unwrap();
+            assert!(reason.contains("multiples of 64"), "{reason}");
+            one["trial"]["id"].as_str().unwrap()
+        })
+        .collect();
+    let of = |model: &str| {
+        ["int8", "int4"].map(|precision| format!("{model}/fused/{precision}/b1/pp64/tg32"))
+    };
+    assert_eq!(
+        refused,
+        [of("tiny-moe-gpt2"), of("tiny-moe-llama")].concat()
+    );
+    assert!(
+        trials
+            .iter()
+            .any(|one| one["trial"]["id"] == "tiny-moe-q/fused/int4/b1/pp64/tg32")
+    );
+}
+
+#[test]
 fn what_is_predicted_is_predicted_for_each_budget() {
     let sandbox = Sandbox::new();
     let args = [
         "--model",
         "dense-120m",
+        "--precision",
+        "fp32",
         "--device",
         "cpu",
         "--vram-budget",

@@ -13,6 +13,8 @@ fn mixed(sandbox: &Sandbox, format: &str, more: &[&str]) -> Ran {
     let mut args = vec![
         "--model",
         "tiny-gpt2,tiny-llama,tiny-qwen3,dense-120m",
+        "--precision",
+        "fp32",
         "--vram-budget",
         "200M",
     ];

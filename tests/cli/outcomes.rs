@@ -239,7 +239,9 @@ fn with_try_all_what_is_predicted_not_to_fit_runs_and_what_is_too_long_does_not(
         let args = ["--vram-budget", "200M", "--format", "json", "--try-all"];
         sandbox.scripted(&json!({}), &[&args[..], more].concat())
     };
-    let report = run(&["--model", "dense-120m"]).left_with(0).json();
+    let report = run(&["--model", "dense-120m", "--precision", "fp32"])
+        .left_with(0)
+        .json();
     assert_eq!(statuses(&report), ["ok"]);
     let predicted = &report["trials"][0]["memory"]["predicted_peak_bytes"];
     assert!(predicted.as_u64().unwrap() > 200 << 20, "{report}");
@@ -254,6 +256,8 @@ fn a_model_predicted_not_to_fit_is_not_started_and_that_is_no_failure() {
     let more = [
         "--model",
         "dense-120m,tiny-gpt2",
+        "--precision",
+        "fp32",
         "--vram-budget",
         "200M",
         "-o",

@@ -49,7 +49,7 @@ fn both_forms_of_every_architecture_are_held_to_the_reference() {
     };
     let first = sanity();
     let first = rows(&first);
-    assert_eq!(first.len(), 12);
+    assert_eq!(first.len(), 14);
     for row in &first {
         let check = &row["check"];
         assert_eq!(
@@ -74,7 +74,7 @@ fn quantised_models_are_held_to_the_reference_of_their_own_weights() {
     args.extend(["--device", "cpu", "--format", "json"]);
     let ran = sandbox.run(&args).left_with(0);
     let rows = rows(&ran);
-    assert_eq!(rows.len(), 12);
+    assert_eq!(rows.len(), 14);
     for row in &rows {
         let check = &row["check"];
         let both = (&check["passed"], &check["ids_equal"]);
@@ -104,7 +104,7 @@ fn quantised_models_are_held_to_the_reference_of_their_own_weights() {
     for end in ["-int8-fp32", "-int4-fp32"] {
         assert_eq!(
             entries.iter().filter(|name| name.ends_with(end)).count(),
-            6,
+            7,
             "{entries:?}"
         );
     }

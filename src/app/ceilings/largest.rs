@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::model::{self, Store, builtin};
 use crate::plan::{self, PlannedTrial};
 use crate::report::{Ceiling, CeilingTrial, LargerModel, ceilings as entries};
-use crate::trial::{Form, Precision, Trial};
+use crate::trial::{Precision, Trial};
 use crate::units::Bytes;
 
 /// A model and precision with the trial that would show whether it fits, and how that went.
@@ -78,8 +78,10 @@ impl Crank<'_> {
             );
             for precision in Precision::ALL {
                 let (name, form) = (&spec.name, like.trial.form);
-                // Quantised weights are for the runtime's own operators.
-                if form == Form::Plain && precision.quantized_bits().is_some() {
+                let device = like.trial.device;
+                if model::check_form(form, precision).is_err()
+                    || model::check_device(spec, precision, device).is_err()
+                {
                     continue;
                 }
                 let trial = Trial {

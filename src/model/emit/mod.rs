@@ -26,7 +26,7 @@ use super::spec::{ModelSpec, Position};
 use super::weights::{Layout, Tensor};
 use crate::error::{Error, Result};
 use crate::protocol::{CacheShape, DecoderIo, Element, WeightTensor};
-use crate::trial::{Form, Precision};
+use crate::trial::{Device, Form, Precision};
 
 /// A graph, and what one must know to run it.
 pub struct Emitted {
@@ -44,6 +44,20 @@ pub fn check_form(form: Form, precision: Precision) -> Result<()> {
         (Form::Plain, Some(_)) => Err(Error::Usage(format!(
             "--form plain has standard operators only, and none of them multiplies with {precision} weights as they are; use --form fused for --precision {precision}"
         ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a model that a device's operators do not take with weights of this precision.
+pub fn check_device(spec: &ModelSpec, precision: Precision, device: Device) -> Result<()> {
+    match (device, quantized::experts(spec, precision)) {
+        (Device::Cuda(_), Some(widths)) if !quantized::runs_on_cuda(widths) => {
+            let (name, [width, inner]) = (&spec.name, widths);
+            let multiple = quantized::CUDA_WIDTHS;
+            Err(Error::Usage(format!(
+                "{name} in {precision} cannot run on {device}: the operator for quantised experts takes only widths that are multiples of {multiple} there, and these experts are {width} by {inner}; give --precision fp16, or --device cpu"
+            )))
+        }
         _ => Ok(()),
     }
 }

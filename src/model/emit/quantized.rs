@@ -2,15 +2,39 @@
 //! this file's business.
 
 use super::super::graph::{Attr, CONTRIB};
+use super::super::spec::{Ffn, ModelSpec};
 use super::super::weights::QUANTIZED_BLOCK;
 use super::Emitter;
+use crate::trial::Precision;
 
 const BLOCK_SIZE: (&str, Attr) = ("block_size", Attr::Int(QUANTIZED_BLOCK as i64));
 
 /// What the CPU provider may round activations to: 8 bits in blocks, for which it has integer kernels. Without it a quantised
 /// model is slower there than one in fp32: by 100 times with 8 bits, for which it then has no kernel of its own. The CUDA
-/// provider computes in the type of the activations whatever this says.
+/// provider computes in the type of the activations whatever this says: neither of its kernels reads it, and its library of the
+/// 1.31.1 wheel does not have the name.
 const ACCURACY_LEVEL: (&str, Attr) = ("accuracy_level", Attr::Int(4));
+
+/// What both widths of quantised experts are multiples of for the operator of the CUDA provider: the tile of its kernels along
+/// what they sum over, which is one of them in an expert's first product and the other in the second.
+pub(super) const CUDA_WIDTHS: u32 = 64;
+
+/// Outer and inner width of the experts that are quantised, if any.
+pub(super) fn experts(spec: &ModelSpec, precision: Precision) -> Option<[u32; 2]> {
+    precision.quantized_bits()?;
+    let Ffn::Moe { d_ff, .. } = spec.ffn else {
+        return None;
+    };
+    let widths = [spec.d_model, d_ff];
+    // Others stay floating point.
+    let whole = |width: &u32| u64::from(*width).is_multiple_of(QUANTIZED_BLOCK);
+    widths.iter().all(whole).then_some(widths)
+}
+
+/// Whether the CUDA provider has an operator for quantised experts of these widths.
+pub(super) fn runs_on_cuda(widths: [u32; 2]) -> bool {
+    widths.iter().all(|width| width.is_multiple_of(CUDA_WIDTHS))
+}
 
 impl Emitter<'_> {
     /// Whether the layout stores this weight quantised.
@@ -93,5 +117,56 @@ impl Emitter<'_> {
         self.g
             .node(CONTRIB, "QMoE", &inputs, 1, &attributes)
             .swap_remove(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::weights::Layout;
+    use super::super::super::{builtin, find};
+    use super::super::check_device;
+    use super::*;
+    use crate::trial::{Device, Float};
+
+    const GPU: Device = Device::Cuda(0);
+
+    #[test]
+    fn experts_are_told_to_be_quantised_where_the_layout_has_them_so() {
+        for spec in builtin() {
+            for precision in Precision::ALL {
+                let layout = Layout::of(spec, precision.with(Float::Fp16));
+                let found = layout.get("l0.experts.fc1.q").is_some();
+                let what = format!("{} {precision}", spec.name);
+                assert_eq!(experts(spec, precision).is_some(), found, "{what}");
+            }
+        }
+        let mut spec = find("tiny-moe-q").unwrap().clone();
+        // Of no whole blocks: the experts stay fp16, and fp16 experts have no such rule.
+        spec.d_model += 8;
+        assert!(check_device(&spec, Precision::Int4, GPU).is_ok());
+    }
+
+    #[test]
+    fn cuda_takes_quantised_experts_of_whole_tiles_only() {
+        for spec in builtin() {
+            for precision in Precision::ALL {
+                let refused = ["tiny-moe-gpt2", "tiny-moe-llama"].contains(&spec.name.as_str())
+                    && precision.quantized_bits().is_some();
+                let checked = check_device(spec, precision, GPU);
+                assert_eq!(checked.is_err(), refused, "{} {precision}", spec.name);
+                assert!(check_device(spec, precision, Device::Cpu).is_ok());
+            }
+        }
+        let spec = find("tiny-moe-llama").unwrap();
+        let error = check_device(spec, Precision::Int4, GPU).unwrap_err();
+        let text = error.to_string();
+        for part in [
+            "tiny-moe-llama in int4",
+            "64 by 96",
+            "multiples of 64",
+            "--precision fp16",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 }
