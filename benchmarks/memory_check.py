@@ -52,7 +52,7 @@ def quantised(file, out):
 def sampler(file, out):
     """On and off in turn, so that whatever else changes hits both."""
     for turn in range(PAIRS):
-        for pause in ("10ms", "off"):
+        for pause in ("10ms", "off") if turn % 2 else ("off", "10ms"):
             edgebench(file, out / f"sampler-{pause}-{turn}.json", "--model", "dense-120m", "--precision", "fp16", "--vram-budget",
                       "4G", "--enforce", "soft", "--ceiling", "none", "-r", "20", "--sample-interval", pause)
 
@@ -119,15 +119,26 @@ def predictions(lines, broken, ran):
     table(lines, ["model", "predicted", "measured", "error"], body)
 
 
-def ceilings(lines, out):
+def ceilings(lines, broken, out):
     path = out / "matrix.json"
     found = json.loads(path.read_text()).get("ceilings", []) if path.exists() else []
     body = []
     for one in found:
-        trials, at = one["trials"], one.get("at_ceiling") or {}
-        peak = at.get("peak_bytes") or max((trial["peak_bytes"] or 0 for trial in trials if trial["size"] == one["fits"]), default=None)
+        name, sizes = f"{one['model']} {one['precision']} {one['kind']} in {mib(one['budget_bytes'])} MiB", one["trials"]
         body.append([f"{one['model']} {one['precision']}", mib(one["budget_bytes"]), one["kind"], one["fits"] or "-", one["fails"] or "-",
-                     one["limited_by"] or one["status"], mib(peak or None), len(trials)])
+                     one["limited_by"] or one["status"], mib(one["peak_bytes"]), len(sizes)])
+        if one["fits"] and one["fails"] and one["fits"] >= one["fails"]:
+            broken.append(f"{name}: fits {one['fits']}, fails {one['fails']}")
+        if (one["peak_bytes"] or 0) > one["budget_bytes"]:
+            broken.append(f"{name}: {mib(one['peak_bytes'])} MiB at the ceiling")
+        if len(sizes) > 8:
+            broken.append(f"{name}: {len(sizes)} trials")
+        failed = None
+        for trial in sizes:
+            if failed is not None and trial["size"] is not None and trial["size"] >= failed:
+                broken.append(f"{name}: {trial['size']} was tried after {failed} had failed")
+            if trial["status"] == "out_of_memory":
+                failed = min(trial["size"], failed or trial["size"])
     lines.append("Ceilings: the largest size that ran and the smallest that did not; MiB at the ceiling; trials.")
     table(lines, ["model", "budget", "kind", "fits", "fails", "limited by", "peak", "trials"], body)
 
@@ -173,7 +184,7 @@ def main():
     budgets(lines, broken, everything)
     breakdown(lines, broken, ran)
     predictions(lines, broken, ran)
-    ceilings(lines, out)
+    ceilings(lines, broken, out)
     sampling(lines, broken, out)
     lines.append("Broken promises: " + ("none." if not broken else "\n" + "\n".join(broken)))
     text = "\n".join(lines) + "\n"

@@ -146,6 +146,8 @@ pub enum Request {
         device: u32,
         /// What is to stay free.
         leave: Bytes,
+        /// Where the GPU sits; to be refused where others use it, and `None` to take the memory all the same.
+        alone_on: Option<String>,
     },
     /// How fast is the device?
     Measure {
@@ -199,10 +201,16 @@ pub struct TrialRequest {
     pub unified_memory: bool,
     /// How firmly the budget is held.
     pub enforce: Enforce,
+    /// Whether that was asked for, so that it holds whoever else uses the GPU.
+    #[serde(default)]
+    pub enforce_asked: bool,
     /// Why not more firmly, where that was not the user's choice.
     pub enforce_note: Option<String>,
     /// Free memory of the device when it was probed, where it is known.
     pub device_free: Option<Bytes>,
+    /// Where the trial's GPU sits, as CUDA told.
+    #[serde(default)]
+    pub bus_id: Option<String>,
     /// Other processes on the GPU fail the trial.
     pub exclusive: bool,
 }
@@ -278,6 +286,9 @@ pub struct GpuFacts {
     pub index: u32,
     /// Marketing name.
     pub name: String,
+    /// Where it sits, such as `0000:3B:00.0`, as CUDA tells.
+    #[serde(default)]
+    pub bus_id: Option<String>,
     /// Compute capability, for example `9.0`.
     pub compute_capability: String,
     /// Total memory.

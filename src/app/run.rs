@@ -36,7 +36,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let bench = Bench::set_up(command, &host, &progress)?;
     if let Some(note) = &bench.firmness.note {
         progress.event(&Event::Note(format!(
-            "the budget is held softly, {note}: the arena is limited and the process is watched"
+            "the budget is held softly, {note}: the process is watched, and the runtime's arena limited where the driver tells enough"
         )));
     }
     let prompts = bench.prompts(&words, command.try_all)?;
@@ -289,7 +289,14 @@ pub(super) fn trial(
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
         enforce_note: bench.firmness.note.clone(),
-        device_free: bench.probe.gpu.as_ref().map(|gpu| gpu.memory_free),
+        enforce_asked: command.enforce.is_some(),
+        // The probe looked from inside its own context.
+        device_free: bench
+            .probe
+            .gpu
+            .as_ref()
+            .map(|gpu| gpu.memory_free + gpu.probe_bytes.unwrap_or_default()),
+        bus_id: bench.probe.gpu.as_ref().and_then(|gpu| gpu.bus_id.clone()),
         exclusive: command.exclusive,
         unified_memory: trial.device != Device::Cpu
             && bench

@@ -18,14 +18,21 @@ use nvml_wrapper::{Device, Nvml};
 pub struct Gpu {
     nvml: Nvml,
     index: u32,
+    /// Where it sits. By this it is found: NVML counts GPUs in another order than CUDA may, and those that CUDA does not show.
+    bus_id: Option<String>,
 }
 
 impl Gpu {
-    /// Opens NVML for the GPU with this index. `None` without the library, the driver or the GPU.
-    pub fn open(index: u32) -> Option<Gpu> {
-        let nvml = Nvml::init().ok()?;
-        nvml.device_by_index(index).ok()?;
-        Some(Gpu { nvml, index })
+    /// Opens NVML for the GPU that CUDA found at `bus_id`, or where that is not known for the one with this index. `None` without the
+    /// library, the driver or the GPU.
+    pub fn open(index: u32, bus_id: Option<&str>) -> Option<Gpu> {
+        let gpu = Gpu {
+            nvml: Nvml::init().ok()?,
+            index,
+            bus_id: bus_id.map(str::to_owned),
+        };
+        gpu.device()?;
+        Some(gpu)
     }
 
     fn device(&self) -> Option<Device<'_>> {
@@ -33,7 +40,11 @@ impl Gpu {
     }
 
     fn told_device(&self) -> Told<Device<'_>> {
-        self.nvml.device_by_index(self.index).map_err(reason)
+        match &self.bus_id {
+            Some(bus_id) => self.nvml.device_by_pci_bus_id(bus_id.as_str()),
+            None => self.nvml.device_by_index(self.index),
+        }
+        .map_err(reason)
     }
 
     /// Device memory of this process. `None` where NVML does not list it, as in some containers.
@@ -93,9 +104,9 @@ impl Gpu {
 
 impl GpuPower for Gpu {
     fn is_ours(&self) -> Told<()> {
-        // CUDA may count otherwise than NVML; a GPU is known to be ours if it is the only one or lists this process.
+        // CUDA may count otherwise than NVML; a GPU is known to be ours by where it sits, if it is the only one or lists this process.
         let alone = self.nvml.device_count().map_err(reason)? == 1;
-        if alone || self.own_bytes().is_some() {
+        if alone || self.bus_id.is_some() || self.own_bytes().is_some() {
             return Ok(());
         }
         Err(format!(
@@ -176,8 +187,8 @@ pub fn driver() -> Told<DriverFacts> {
 }
 
 /// Device memory of this process, or why NVML does not list it.
-pub fn own_process(index: u32) -> Told<Bytes> {
-    let gpu = Gpu::open(index).ok_or("NVML cannot be used")?;
+pub fn own_process(index: u32, bus_id: Option<&str>) -> Told<Bytes> {
+    let gpu = Gpu::open(index, bus_id).ok_or("NVML cannot be used")?;
     gpu.own_bytes().ok_or_else(|| {
         "NVML lists no memory for this process, as in containers with process ids of their own"
             .into()
@@ -338,6 +349,6 @@ mod tests {
 
     #[test]
     fn a_gpu_that_is_not_there_is_none() {
-        assert!(Gpu::open(9999).is_none());
+        assert!(Gpu::open(9999, None).is_none());
     }
 }

@@ -49,9 +49,9 @@ impl EngineError {
 
 /// A decoder that can be fed and stepped. The KV cache and the next ids stay inside.
 pub trait Engine {
-    /// Creates the session, weights and KV cache in place. `held` is the device memory of this process before, where the driver
-    /// tells it: what is left of the budget becomes the limit of the runtime's arena.
-    fn load(&mut self, held: Option<Bytes>) -> Result<LoadFacts, EngineError>;
+    /// Creates the session, weights and KV cache in place. `holds` tells the device memory of this process, where the driver does:
+    /// what is left of the budget becomes the limit of the runtime's arena.
+    fn load(&mut self, holds: &dyn Fn() -> Option<Bytes>) -> Result<LoadFacts, EngineError>;
     /// Forgets the sequences.
     fn reset(&mut self) -> Result<(), EngineError>;
     /// Appends ids (one row per sequence, equal lengths) and leaves the greedy next ids on the host;

@@ -369,7 +369,7 @@ fn pass(milliseconds: f64) -> Nanos {
 }
 
 impl Engine for Scripted {
-    fn load(&mut self, _held: Option<Bytes>) -> Result<LoadFacts, EngineError> {
+    fn load(&mut self, _holds: &dyn Fn() -> Option<Bytes>) -> Result<LoadFacts, EngineError> {
         self.loads += 1;
         let touched = self.behaviour.memory.touched(&self.request.trial) >> 20;
         self.ballast = grown(self.behaviour.grow_mib + touched)?;

@@ -145,7 +145,7 @@ fn phases_differ(memory: &MemoryRow) -> bool {
 
 /// How far the prediction was off the measured peak, as a share of that; of rows that ran to the end.
 fn error(row: &Row) -> Option<f64> {
-    let (predicted, peak) = row.memory.predicted_peak_bytes.zip(row.memory.peak_bytes)?;
+    let (predicted, peak) = row.memory.predicted_peak_bytes.zip(sum(&row.memory))?;
     (row.status == "ok" && peak > 0).then(|| predicted as f64 / peak as f64 - 1.0)
 }
 

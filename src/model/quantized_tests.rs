@@ -98,13 +98,15 @@ fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
         sample_interval: None,
         enforce: crate::trial::Enforce::Soft,
         enforce_note: None,
+        enforce_asked: false,
         device_free: None,
+        bus_id: None,
         exclusive: false,
         unified_memory: false,
         trial,
     };
     let mut engine = engine::open(&request).unwrap();
-    engine.load(None).unwrap();
+    engine.load(&|| None).unwrap();
     engine
 }
 

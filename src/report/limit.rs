@@ -40,7 +40,17 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
     let (Some(itl), Some(ttft)) = (&row.itl_ms, &row.ttft_ms) else {
         return Err("no decode step and prompt were timed".to_owned());
     };
-    let launching = launching_s(row, limits);
+    let captured = row.cuda_graph == Some(true);
+    let launching = launching_s(
+        row,
+        if captured {
+            &limits.graph_launch_s
+        } else {
+            &limits.launch_s
+        },
+    );
+    // Prompts never run captured.
+    let prompt_launching = launching_s(row, &limits.launch_s);
     let (weights, kv) = (work.step.weights.0, work.step.kv_cache.0);
     let step_s = itl.median / 1e3;
     let decode_floor = (weights + kv) as f64 / read;
@@ -51,14 +61,13 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
     };
     let prompt_s = ttft.median / 1e3;
     let reading_s = work.prompt_weights.0 as f64 / read;
-    let computing_s = limits
-        .flop_s
-        .clone()
-        .ok()
-        .map(|rate| work.prompt_flop / rate);
+    // A GPU's product was of fp16.
+    let other_type = row.device != "cpu" && row.precision == "fp32";
+    let rate = limits.flop_s.clone().ok().filter(|_| !other_type);
+    let computing_s = rate.map(|rate| work.prompt_flop / rate);
     let prefill = Shares {
         reading: Some(reading_s / prompt_s),
-        launching: launching.map(|seconds| seconds / prompt_s),
+        launching: prompt_launching.map(|seconds| seconds / prompt_s),
         computing: computing_s.map(|seconds| seconds / prompt_s),
     };
     Ok(RowLimits {
@@ -81,12 +90,8 @@ fn moved(limits: &DeviceLimits) -> Result<f64, String> {
 }
 
 /// What launching the row's kernels takes, one after the other.
-fn launching_s(row: &Row, limits: &DeviceLimits) -> Option<f64> {
+fn launching_s(row: &Row, each: &Result<f64, String>) -> Option<f64> {
     let kernels = row.placement.as_ref()?.nodes.get("CUDAExecutionProvider")?;
-    let each = match row.cuda_graph {
-        Some(true) => &limits.graph_launch_s,
-        _ => &limits.launch_s,
-    };
     Some(*kernels as f64 * each.clone().ok()?)
 }
 
@@ -196,6 +201,8 @@ mod tests {
             bound(row(100, true), work(2_000_000_000, 2e12)),
             ("bandwidth".into(), "compute".into())
         );
+        // Prompts run kernel by kernel even so: 60,000 take 300 ms.
+        assert_eq!(bound(row(60_000, true), work(1000, 1.0)).1, "launch");
         // 4,000 kernels: 20 ms one by one, 4 ms in a graph.
         assert_eq!(bound(row(4000, false), work(1000, 1.0)).0, "launch");
         assert_eq!(bound(row(4000, true), work(1000, 1.0)).0, "kernels");

@@ -32,11 +32,12 @@ pub fn take_away(
     }
     let budget = request.trial.budget;
     if !hold::is_needed(budget, request.device_free) {
-        let how =
-            "the GPU has hardly more free memory than the budget, so it refuses the rest itself";
+        let how = "the GPU has no more than 32 MiB of free memory beyond the budget, so it refuses the rest itself";
         return (None, enforcement(Enforce::Hard, how.into()));
     }
-    let hold = Hold::start(&request.engine, index, budget, worker, timeout);
+    // A program that was started since the run began is not to be starved either, unless that was asked for.
+    let alone_on = request.bus_id.clone().filter(|_| !request.enforce_asked);
+    let hold = Hold::start(&request.engine, index, budget, alone_on, worker, timeout);
     let held = hold.and_then(|hold| Ok((hold.enforcement(budget)?, hold)));
     match held {
         Ok((enforcement, hold)) => (Some(hold), enforcement),
@@ -48,7 +49,7 @@ pub fn take_away(
 fn watched(why: &str) -> Enforcement {
     Enforcement {
         mode: Enforce::Soft,
-        how: format!("the arena is limited and the process is watched, {why}"),
+        how: format!("the process is watched, {why}"),
         left_free: None,
     }
 }

@@ -34,6 +34,7 @@ impl Hold {
         engine: &EngineKind,
         device: u32,
         leave: Bytes,
+        alone_on: Option<String>,
         worker: &WorkerCommand,
         timeout: Duration,
     ) -> Result<Hold, String> {
@@ -42,6 +43,7 @@ impl Hold {
             engine: engine.clone(),
             device,
             leave,
+            alone_on,
         };
         let mut process =
             spawn(&request, Some(engine), worker).map_err(|end| reason(end, None, ""))?;
@@ -123,13 +125,9 @@ fn reason(end: End, status: Option<ExitStatus>, stderr: &str) -> String {
         .to_owned()
 }
 
-/// Room that the process which takes the rest away needs for itself: a CUDA context. Where less than this lies beyond the budget,
-/// there is nothing for it to take. Measured on an H100: 518 MiB for the moment in which the context is made.
-const OWN_ROOM: Bytes = Bytes(600 << 20);
-
-/// Whether so much more than the budget is free that it can be taken away.
+/// Whether so much more than the budget is free that it is to be taken away.
 pub fn is_needed(budget: Bytes, free: Option<Bytes>) -> bool {
-    free.is_none_or(|free| free > budget + OWN_ROOM)
+    free.is_none_or(|free| free > budget + EXCESS)
 }
 
 #[cfg(test)]

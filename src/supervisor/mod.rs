@@ -16,8 +16,7 @@ use crate::protocol::{
     EngineKind, FailureKind, Message, PROTOCOL, ProbeFacts, Request, TrialRequest,
 };
 use crate::trial::{
-    Device, DeviceChoice, DeviceLimits, Enforce, MemoryReading, Outcome, Phase, PoolSource,
-    TrialResult,
+    Device, DeviceChoice, DeviceLimits, MemoryReading, Outcome, Phase, PoolSource, TrialResult,
 };
 use crate::units::Bytes;
 use hold::Hold;
@@ -83,7 +82,8 @@ pub fn run(
     if let Some(Err(cause)) = hold.map(Hold::release) {
         notes.lost_hold(enforce::not_taken_away(&cause));
     }
-    let limited = request.trial.device == Device::Cpu && request.enforce == Enforce::Hard;
+    // On a GPU too: what was taken away is refused to it, and a library may end the process over that.
+    let limited = notes.is_held();
     ending.limit = limited.then_some(request.trial.budget);
     notes.into_result(
         request.trial.clone(),

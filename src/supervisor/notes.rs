@@ -2,8 +2,8 @@
 
 use crate::protocol::{Message, Told};
 use crate::trial::{
-    CheckFacts, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome, Phase, PoolSource,
-    PowerLog, Repetition, Trial, TrialResult,
+    CheckFacts, Enforce, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome, Phase,
+    PoolSource, PowerLog, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,6 +36,13 @@ impl Notes {
     /// The budget was held otherwise than it was at the start.
     pub fn lost_hold(&mut self, enforcement: Enforcement) {
         self.enforcement = Some(enforcement);
+    }
+
+    /// Whether the budget was held by force.
+    pub fn is_held(&self) -> bool {
+        self.enforcement
+            .as_ref()
+            .is_some_and(|held| held.mode == Enforce::Hard)
     }
 
     /// Other processes seen so far, ours apart.
@@ -97,6 +104,10 @@ impl Notes {
 
     /// The trial's result.
     pub fn into_result(self, trial: Trial, outcome: Outcome, wall: Nanos) -> TrialResult {
+        let limited = self
+            .load
+            .as_ref()
+            .is_some_and(|facts| facts.arena_limit.is_some());
         TrialResult {
             trial,
             outcome,
@@ -105,12 +116,26 @@ impl Notes {
             first_run: self.first_run,
             check: self.check,
             memory: thin(self.memory),
-            enforcement: self.enforcement,
+            enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,
             power: self.power,
             first_ids: self.first_ids,
             wall: Some(wall),
         }
+    }
+}
+
+/// Adds that the runtime's arena was limited, where it was.
+fn with_arena(held: Enforcement, limited: bool) -> Enforcement {
+    match limited {
+        true => Enforcement {
+            how: format!(
+                "{}; the runtime's arena is limited to what remains",
+                held.how
+            ),
+            ..held
+        },
+        false => held,
     }
 }
 

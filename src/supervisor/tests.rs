@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::DecoderIo;
+use crate::trial::Enforce;
 use crate::trial::{Form, PoolReading, Precision, Trial};
 use crate::units::Nanos;
 
@@ -57,7 +58,9 @@ pub(super) fn request() -> TrialRequest {
         sample_interval: Some(Nanos(1_000_000)),
         enforce: Enforce::Hard,
         enforce_note: None,
+        enforce_asked: false,
         device_free: None,
+        bus_id: None,
         exclusive: false,
         unified_memory: false,
     }

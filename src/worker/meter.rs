@@ -44,6 +44,8 @@ pub struct Meter {
     // Whether the kernel's peak is of this phase alone.
     peak_is_fresh: bool,
     power: PowerWatch,
+    /// What everybody had taken of the device before this process had a context.
+    base: Option<Bytes>,
     limit: Option<Limit>,
     _sampler: Option<Sampler>,
 }
@@ -60,7 +62,7 @@ impl Meter {
         // Opened before the first reading, so that NVML's own memory is not counted as the model's.
         let gpu = match request.trial.device {
             Device::Cpu => None,
-            Device::Cuda(index) => Gpu::open(index).map(Arc::new),
+            Device::Cuda(index) => Gpu::open(index, request.bus_id.as_deref()).map(Arc::new),
         };
         let shared = Shared::of(request)?;
         let pool = shared.as_ref().and_then(Shared::machine);
@@ -92,6 +94,7 @@ impl Meter {
                 let pause = Duration::from_nanos(pause.0);
                 Sampler::start(proc_root, probe, pause, started, Arc::clone(&peaks), say)
             }),
+            base: gpu.as_ref().and_then(|gpu| gpu.used_bytes()),
             limit: None,
             memory,
             gpu,
@@ -107,8 +110,17 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Device memory of this process, as the driver tells it.
-    pub fn own_bytes(&self) -> Option<Bytes> {
+    /// Tells the device memory of this process: as the driver lists it, else what everybody has taken since the start.
+    pub fn holds(&self) -> impl Fn() -> Option<Bytes> + use<> {
+        let (gpu, base) = (self.gpu.clone(), self.base);
+        move || {
+            let gpu = gpu.as_ref()?;
+            let since = || Some(gpu.used_bytes()?.saturating_sub(base?));
+            gpu.own_bytes().or_else(since)
+        }
+    }
+
+    fn own_bytes(&self) -> Option<Bytes> {
         self.gpu.as_ref()?.own_bytes()
     }
 
@@ -116,6 +128,7 @@ impl Meter {
     pub fn enter(&mut self, next: Phase, seen: Seen) -> Result<(), Stop> {
         self.power.mark(self.peaks.phase(), Edge::End, false)?;
         let (status, own, seen) = self.end(seen)?;
+        self.others()?;
         self.peaks.enter(next);
         self.peak_is_fresh = self.memory.reset_peak();
         self.speaker.say(&Message::Phase {

@@ -11,7 +11,7 @@ mod speaker;
 use crate::device;
 use crate::engine::{self, EngineError};
 use crate::error::exit;
-use crate::protocol::{EngineKind, FailureKind, Message, ProbeFacts, Request};
+use crate::protocol::{EngineKind, FailureKind, GpuFacts, Message, ProbeFacts, Request};
 use crate::trial::DeviceChoice;
 use crate::units::Bytes;
 use speaker::Speaker;
@@ -113,7 +113,13 @@ fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> 
             engine,
             device,
             leave,
-        } => hold(&engine, device, leave, speaker)?,
+            alone_on,
+        } => {
+            if let Some(bus_id) = alone_on {
+                alone(device, &bus_id)?;
+            }
+            hold(&engine, device, leave, speaker)?;
+        }
         Request::Measure {
             engine,
             device,
@@ -134,11 +140,28 @@ fn probe(engine: &EngineKind, device: DeviceChoice) -> Result<ProbeFacts, Engine
     let mut facts = engine::probe(engine, device)?;
     if let Some(gpu) = &mut facts.gpu
         && matches!(engine, EngineKind::Onnx { .. })
-        && let Some(driver) = device::Gpu::open(gpu.index)
+        && let Some(driver) = device::Gpu::open(gpu.index, gpu.bus_id.as_deref())
     {
         driver.complete(gpu);
     }
     Ok(facts)
+}
+
+/// Refuses a GPU that another process uses: to take memory away would starve it.
+fn alone(device: u32, bus_id: &str) -> Result<(), EngineError> {
+    let others = device::Gpu::open(device, Some(bus_id)).map(|gpu| gpu.other_processes());
+    match others {
+        Some(Ok(others)) if others.is_empty() => Ok(()),
+        Some(Ok(others)) => {
+            let pids: Vec<String> = others.iter().map(|other| other.pid.to_string()).collect();
+            Err(EngineError::Other(format!(
+                "others use the GPU now: {}",
+                pids.join(", ")
+            )))
+        }
+        // What the driver did not tell was judged before the first trial.
+        Some(Err(_)) | None => Ok(()),
+    }
 }
 
 /// Takes memory away and keeps it until the supervisor lets go.
@@ -168,12 +191,12 @@ fn examine(
     let Some(engine) = engine else { return Ok(()) };
     let found = probe(engine, device)?;
     // The probe's context lives as long as this process, so the driver could list it now.
-    let own = |index| match scripted {
+    let own = |gpu: &GpuFacts| match scripted {
         Some(own) => own,
-        None => device::own_process(index),
+        None => device::own_process(gpu.index, gpu.bus_id.as_deref()),
     };
     let bytes = match &found.gpu {
-        Some(gpu) => own(gpu.index),
+        Some(gpu) => own(gpu),
         None => Err("CUDA is not used, so this process holds nothing on a GPU".into()),
     };
     speaker.say(&Message::Probed(Box::new(found)))?;

@@ -36,8 +36,8 @@ fn measure(
     meter.enter(Phase::Runtime, Seen::default())?;
     let engine = place.insert(engine::open(request)?).as_mut();
     meter.enter(Phase::Load, Seen::by(engine))?;
-    let held = meter.own_bytes();
-    speaker.say(&Message::Loaded(engine.load(held)?))?;
+    let facts = engine.load(&meter.holds())?;
+    speaker.say(&Message::Loaded(facts))?;
     if let Some(golden) = reference::of(request) {
         meter.enter(Phase::Check, Seen::by(engine))?;
         let mut facts = reference::check(engine, golden, request.tolerance)?;

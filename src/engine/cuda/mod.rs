@@ -41,6 +41,7 @@ pub struct Cuda {
     device_count: Symbol<unsafe extern "C" fn(*mut c_int) -> Status>,
     set_device: Symbol<unsafe extern "C" fn(c_int) -> Status>,
     set_limit: Symbol<unsafe extern "C" fn(c_int, usize) -> Status>,
+    bus_id: Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> Status>,
     attribute: Symbol<unsafe extern "C" fn(*mut c_int, c_int, c_int) -> Status>,
     runtime_version: Symbol<unsafe extern "C" fn(*mut c_int) -> Status>,
     error_string: Symbol<unsafe extern "C" fn(Status) -> *const c_char>,
@@ -84,6 +85,7 @@ impl Cuda {
                 device_count: symbol(runtime, "cudaGetDeviceCount")?,
                 set_device: symbol(runtime, "cudaSetDevice")?,
                 set_limit: symbol(runtime, "cudaDeviceSetLimit")?,
+                bus_id: symbol(runtime, "cudaDeviceGetPCIBusId")?,
                 attribute: symbol(runtime, "cudaDeviceGetAttribute")?,
                 runtime_version: symbol(runtime, "cudaRuntimeGetVersion")?,
                 error_string: symbol(runtime, "cudaGetErrorString")?,
@@ -141,6 +143,21 @@ impl Cuda {
             (self.attribute)(&mut value, attribute, index as c_int)
         })?;
         Ok(value)
+    }
+
+    /// Where the GPU sits, such as `0000:3B:00.0`: CUDA and the driver's own library may number GPUs differently.
+    pub fn bus_id(&self, index: u32) -> Option<String> {
+        let mut text = [0 as c_char; 32];
+        // SAFETY: at most `len` bytes are written, terminated.
+        let status =
+            unsafe { (self.bus_id)(text.as_mut_ptr(), text.len() as c_int, index as c_int) };
+        // SAFETY: terminated where the call succeeded.
+        let told = || {
+            unsafe { CStr::from_ptr(text.as_ptr()) }
+                .to_string_lossy()
+                .into_owned()
+        };
+        (status == 0).then(told)
     }
 
     /// Compute capability, major and minor.

@@ -156,6 +156,11 @@ pub fn refused(error: &ort::Error) -> EngineError {
         "bad_alloc",
         "bad allocation",
         "not enough memory",
+        // cuBLAS and the CUDA driver in their own words; cuBLAS says "not initialized" where it gets no memory for a handle.
+        "alloc_failed",
+        "out_of_memory",
+        "cudaerrormemoryallocation",
+        "cublas_status_not_initialized",
         // The arena at its limit.
         "smaller than requested bytes",
     ];

@@ -50,6 +50,20 @@ fn attention() -> ep::cuda::AttentionBackend {
     Backend::FLASH_ATTENTION | Backend::EFFICIENT_ATTENTION | Backend::MATH
 }
 
+/// What a budget leaves to the arena. `repacked` are weights that the runtime loads into it whatever its limit: it counts them, and
+/// a limit below them would wrap around and hold nothing.
+fn remaining(budget: Bytes, taken: Bytes, repacked: Bytes) -> Result<Bytes, EngineError> {
+    let left = budget.saturating_sub(taken);
+    if left > repacked {
+        return Ok(left);
+    }
+    let missing = (taken + repacked).saturating_sub(budget).0.max(1);
+    Err(EngineError::OutOfMemory(format!(
+        "could not allocate {missing} bytes of GPU memory for activations within the budget of {} bytes: context, weights and KV cache take it all",
+        budget.0
+    )))
+}
+
 /// Loads the library; no session yet.
 pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
     let EngineKind::Onnx { library, cuda_dirs } = &request.engine else {
@@ -134,17 +148,20 @@ struct Loaded {
 }
 
 impl Engine for OnnxEngine {
-    fn load(&mut self, held: Option<Bytes>) -> Result<LoadFacts, EngineError> {
-        let used_before = self.device_used();
+    fn load(&mut self, holds: &dyn Fn() -> Option<Bytes>) -> Result<LoadFacts, EngineError> {
+        // The process's own figure; the device's free memory, which everybody changes, only where there is none.
+        let taken = |engine: &OnnxEngine| holds().or_else(|| engine.device_used());
+        let (held, before) = (holds(), taken(self));
         let started = Instant::now();
         let weights = self.weights()?;
         let weights_time = started.elapsed();
-        let used_with_weights = self.device_used();
+        let with_weights = taken(self);
         // Before the session: what is left of the budget after both is what its arena may take.
         let io = Io::new(&self.request, &self.space)?;
-        let used_with_all = self.device_used();
+        let with_all = taken(self);
         let grown = |from: Option<Bytes>, to: Option<Bytes>| Some(to?.saturating_sub(from?));
-        let arena_limit = self.arena_limit(held, grown(used_before, used_with_all))?;
+        let repacked = weights.as_ref().map_or(0, Weights::repacked);
+        let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
         let started = Instant::now();
         let session = self.session(weights.as_ref(), arena_limit)?;
         let session_time = Nanos::from(weights_time + started.elapsed());
@@ -193,8 +210,8 @@ impl Engine for OnnxEngine {
             weights: self.request.weights,
             kv_cache,
             io_buffers,
-            weights_taken: grown(used_before, used_with_weights),
-            buffers_taken: grown(used_with_weights, used_with_all),
+            weights_taken: grown(before, with_weights),
+            buffers_taken: grown(with_weights, with_all),
             packed,
             arena_limit,
             largest_tensor: self.request.largest_tensor,
@@ -345,18 +362,12 @@ impl OnnxEngine {
         &self,
         held: Option<Bytes>,
         loaded: Option<Bytes>,
+        repacked: Bytes,
     ) -> Result<Option<Bytes>, EngineError> {
         let (Space::Gpu(..), Some(held), Some(loaded)) = (&self.space, held, loaded) else {
             return Ok(None);
         };
-        let (budget, taken) = (self.request.trial.budget, held + loaded);
-        if taken < budget {
-            return Ok(Some(budget.saturating_sub(taken)));
-        }
-        Err(EngineError::OutOfMemory(format!(
-            "weights, KV cache and the CUDA context take {} bytes of a budget of {} bytes and leave nothing for activations",
-            taken.0, budget.0
-        )))
+        remaining(self.request.trial.budget, held + loaded, repacked).map(Some)
     }
 
     fn session(
@@ -504,5 +515,24 @@ impl Loaded {
         self.length += shape.new;
         self.swapped = !self.swapped && !decoder.shared_kv;
         Ok(time.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arena_gets_what_remains_and_never_a_limit_that_wraps_around() {
+        let bytes = |budget, taken, repacked| {
+            remaining(Bytes(budget), Bytes(taken), Bytes(repacked))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(bytes(100, 60, 0), Ok(Bytes(40)));
+        assert_eq!(bytes(100, 60, 39), Ok(Bytes(40)));
+        for (taken, repacked) in [(100, 0), (170, 0), (60, 40), (60, 90)] {
+            let sentence = bytes(100, taken, repacked).unwrap_err();
+            assert!(sentence.starts_with("could not allocate"), "{sentence}");
+        }
     }
 }

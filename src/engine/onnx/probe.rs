@@ -85,6 +85,7 @@ fn gpu(
     let facts = GpuFacts {
         index,
         compute_capability,
+        bus_id: cuda.bus_id(index),
         memory_total: total,
         memory_free: free,
         unified_memory,

@@ -24,6 +24,7 @@ pub struct Weights {
     // Dropped before the block they lie in.
     tensors: Vec<(String, Tensor)>,
     _block: Buffer,
+    repacked: u64,
 }
 
 impl Weights {
@@ -41,11 +42,11 @@ impl Weights {
             ))
         };
         let source = File::open(file).map_err(|cause| unreadable(&cause))?;
-        let length = source.metadata().map_err(|cause| unreadable(&cause))?.len() as usize;
+        let whole = source.metadata().map_err(|cause| unreadable(&cause))?.len() as usize;
         let repacked = tensors.iter().filter(|tensor| tensor.repacked);
         let length = repacked
             .map(|tensor| tensor.offset as usize)
-            .fold(length, usize::min);
+            .fold(whole, usize::min);
         let mut block = Buffer::new(space, length)?;
         let mut bytes = vec![0; BLOCK.min(length)];
         let mut at = 0;
@@ -77,7 +78,13 @@ impl Weights {
         Ok(Weights {
             tensors,
             _block: block,
+            repacked: (whole - length) as u64,
         })
+    }
+
+    /// Bytes of the file that the runtime loads itself, to pack them anew.
+    pub fn repacked(&self) -> u64 {
+        self.repacked
     }
 
     /// Hands the tensors to a session that is about to be made.

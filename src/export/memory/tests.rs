@@ -159,5 +159,5 @@ fn a_deviation_is_told_of_rows_that_ran_to_the_end() {
         .map(|row| error(row).map(human::off))
         .collect();
     let told = |text: &str| Some(text.to_owned());
-    assert_eq!(errors, [told("+2.0"), told("-3.5"), None, None]);
+    assert_eq!(errors, [told("+2.0"), told("+6.6"), None, None]);
 }

@@ -8,7 +8,7 @@ use crate::trial::{Arena, LoadFacts, MemoryReading, Phase, TrialResult};
 use crate::units::Bytes;
 
 /// Where the figures come from.
-pub const METHOD: &str = "peak: highest device memory of the process (NVML); weights: fall of the device's free memory while their block was allocated, and what the arena held before anything ran (weights that the runtime packed anew); kv: its buffers in a second block; activations: what else the runtime's arena holds (its own count) and the rest of that block; runtime: the process once its context was made, and what it gained until the end of the warm-up (of the trial, without one) besides the above";
+pub const METHOD: &str = "peak: highest device memory of the process (NVML); weights: what the process gained while their block was allocated, and what the arena held before anything ran (weights that the runtime packed anew); kv: its buffers in a second block; activations: what else the runtime's arena holds (its own count) and the rest of that block; runtime: the process once its context was made, and the rest of what it gained until the end of the warm-up (of the trial, without one), which are kernels, libraries and captured graphs; so unaccounted is what came later or for a moment only";
 
 /// The measured parts, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

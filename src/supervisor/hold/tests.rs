@@ -175,9 +175,9 @@ fn where_hardly_more_is_free_than_the_budget_nothing_is_taken_away() {
     let budget = Bytes(1 << 30);
     assert!(is_needed(budget, None));
     assert!(is_needed(budget, Some(Bytes(8 << 30))));
-    assert!(!is_needed(budget, Some(budget + OWN_ROOM)));
+    assert!(!is_needed(budget, Some(budget + EXCESS)));
     let mut request = on_a_gpu();
-    request.device_free = Some(Bytes(200 << 20));
+    request.device_free = Some(request.trial.budget + EXCESS);
     let folder = tempfile::tempdir().unwrap();
     let worker = two(folder.path(), "exit 1", &well());
     let result = run(&request, &worker, LONG, &mut |_| {});
