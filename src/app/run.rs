@@ -115,7 +115,8 @@ pub(super) struct Bench {
     pub probe: ProbeFacts,
     /// The trials.
     pub plan: Plan,
-    firmness: Firmness,
+    /// How firmly the budget is held.
+    pub firmness: Firmness,
 }
 
 impl Bench {
