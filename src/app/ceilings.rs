@@ -80,10 +80,9 @@ impl Crank<'_> {
         let key = self.key(task, model, rows);
         let failures = Failures::new(self.cache);
         let fit = task.fit(&ran);
-        let remembered = self.told(failures.recall(&key)).flatten();
-        // A row that ran at that size or above refutes it.
-        let remembered =
-            remembered.filter(|fails| fit.as_ref().is_none_or(|(fit, _)| fit.size < fails.size));
+        let remembered = self.told(failures.recall(&key)).flatten().map(failure);
+        let failed = task.failed(&self.bench.plan, &rows.rows);
+        let known = smallest(remembered, failed, task.largest(&ran));
         let start = self.start(task, model, row, margin.unwrap_or(model.trial.budget));
         let mut search = Search::new(
             task.kind,
@@ -93,11 +92,11 @@ impl Crank<'_> {
             &predict,
         )
         .with_margin(margin)
-        .with_failure(remembered.map(failure))
+        .with_failure(known)
         .with_base(task.base(&ran))
         .with_fit(fit.as_ref().map(|(fit, _)| *fit));
         let mut ceiling = task.pending.clone();
-        let mut error = None;
+        let (mut error, mut unread) = (None, None);
         while let Some(size) = search.next() {
             let (planned, _) = self.planned(model, task.trial(model, size));
             let (result, row) = match self.pass(&planned, store) {
@@ -108,6 +107,10 @@ impl Crank<'_> {
                 }
             };
             ceiling.trials.push(entries::trial(Some(size), &row));
+            unread = task::unread(&row);
+            if unread.is_some() {
+                break;
+            }
             let verdict = verdict(&result, &row);
             if let Some(fails) = worth_remembering(size, &result.outcome, &verdict) {
                 let alone = is_alone(planned.trial.device, result.others.as_ref());
@@ -121,10 +124,7 @@ impl Crank<'_> {
         let at = ceiling.trials.iter().cloned().chain(earlier);
         let at = at.into_iter().find(|trial| trial.size == best);
         let ceiling = entries::searched(ceiling, &found, margin, at.as_ref());
-        match &error {
-            Some(cause) => (entries::broken_off(ceiling, cause.to_string()), error),
-            None => (ceiling, None),
-        }
+        (broken_off(ceiling, error.as_ref(), unread), error)
     }
 
     /// The value, or a warning.
@@ -343,6 +343,27 @@ fn is_alone(device: Device, others: Option<&std::result::Result<Vec<GpuProcess>,
         (Device::Cpu, Some(Err(_)) | None) => true,
         (Device::Cuda(_), Some(Err(_)) | None) => false,
     }
+}
+
+/// The ceiling, of a search that ended before its time where something kept it from going on.
+fn broken_off(ceiling: Ceiling, error: Option<&Error>, unread: Option<String>) -> Ceiling {
+    match error.map(Error::to_string).or(unread) {
+        Some(reason) => entries::broken_off(ceiling, reason),
+        None => ceiling,
+    }
+}
+
+/// The smaller of two failures, of those that no row refutes: one that ran at that size or above.
+fn smallest(
+    remembered: Option<Failure>,
+    failed: Option<Failure>,
+    ran: Option<u32>,
+) -> Option<Failure> {
+    // The row's of this run first: of equals it is the newer.
+    let known = failed.into_iter().chain(remembered);
+    known
+        .filter(|fails| ran.is_none_or(|size| size < fails.size))
+        .min_by_key(|fails| fails.size)
 }
 
 /// A remembered failure, for the search.

@@ -1,7 +1,7 @@
 //! Which ceilings there are to search for, and what the trials of each look like.
 
 use super::run::Bench;
-use crate::ceiling::{CONTEXT_STEP, Fit, Kind, Limit, Pass, Sizes};
+use crate::ceiling::{CONTEXT_STEP, Failure, Fit, Kind, Limit, Pass, Sizes};
 use crate::cli::RunCommand;
 use crate::plan::{MOST_SEQUENCES, Plan, PlannedTrial};
 use crate::report::{Ceiling, CeilingTrial, Row, ceilings as entries};
@@ -166,13 +166,47 @@ impl Task {
     pub fn no_row(&self, rows: &[Row]) -> String {
         let ends = self.of.first().map(|place| &rows[*place]);
         let why = ends.map_or_else(String::new, |row| {
-            let reason = row
-                .reason
-                .as_deref()
-                .unwrap_or("its peak was above the budget");
+            let reason = unread(row).or_else(|| row.reason.clone());
+            let reason = reason.unwrap_or_else(|| "its peak was above the budget".to_owned());
             format!(" ({}: {reason})", row.status.replace('_', " "))
         });
         format!("no trial of this model, form and precision ran to its end inside the budget{why}")
+    }
+
+    /// The smallest size whose trial in the plan ran out of memory.
+    pub fn failed(&self, plan: &Plan, rows: &[Row]) -> Option<Failure> {
+        let all = self.of.iter();
+        let failed = all.filter_map(|place| {
+            let (trial, row) = (&plan.trials[*place].trial, &rows[*place]);
+            let size = match self.kind {
+                // More sequences say nothing of one.
+                Kind::Context => (trial.batch == 1).then(|| trial.context())?,
+                Kind::Batch => trial.batch,
+                Kind::Model => return None,
+            };
+            (row.status == "out_of_memory").then_some((size, row))
+        });
+        let (size, row) = failed.min_by_key(|(size, _)| *size)?;
+        let phase = row.failed_phase.clone();
+        Some(Failure {
+            size,
+            limit: Limit::Memory,
+            phase: phase.and_then(|phase| serde_json::from_value(phase.into()).ok()),
+            reason: row.reason.clone().unwrap_or_default(),
+            remembered_from: None,
+        })
+    }
+
+    /// The largest size that a row ran.
+    pub fn largest(&self, ran: &[(&PlannedTrial, &Row)]) -> Option<u32> {
+        let size = |trial: &Trial| match self.kind {
+            Kind::Context => Some(trial.context()),
+            Kind::Batch => Some(trial.batch),
+            Kind::Model => None,
+        };
+        ran.iter()
+            .filter_map(|(planned, _)| size(&planned.trial))
+            .max()
     }
 
     /// A row whose steps the times of larger sizes are held against.
@@ -201,7 +235,19 @@ impl Task {
 
 fn is_inside(row: &Row) -> bool {
     let peak = row.memory.peak_bytes;
-    row.status == "ok" && peak.is_none_or(|peak| peak <= row.memory.budget_bytes)
+    row.status == "ok" && peak.is_some_and(|peak| peak <= row.memory.budget_bytes)
+}
+
+/// Why nobody can say whether a trial that ran was inside the budget; `None` where that is known.
+pub fn unread(row: &Row) -> Option<String> {
+    let unread = row.status == "ok" && row.memory.peak_bytes.is_none();
+    unread.then(|| {
+        let told = row.not_measured.get("memory.peak_bytes");
+        format!(
+            "it ran, but its memory was not read ({}), so nobody can say whether it was inside the budget",
+            told.map_or("no reason was told", String::as_str)
+        )
+    })
 }
 
 /// What a row took. Its prompts ran with everything warmed up, and are not compared with first ones.

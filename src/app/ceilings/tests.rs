@@ -66,3 +66,27 @@ fn on_a_gpu_it_must_be_known_that_nobody_else_was_there() {
     assert_eq!(alone(Device::Cuda(0)), [false, false, false, true]);
     assert_eq!(alone(Device::Cpu), [true, true, false, true]);
 }
+
+fn failed(size: u32, remembered_from: Option<&str>) -> Failure {
+    Failure {
+        size,
+        limit: Limit::Memory,
+        phase: None,
+        reason: "why".to_owned(),
+        remembered_from: remembered_from.map(str::to_owned),
+    }
+}
+
+#[test]
+fn the_smallest_failure_counts_unless_a_row_refutes_it() {
+    let known = |remembered: Option<u32>, row: Option<u32>, ran: Option<u32>| {
+        let remembered = remembered.map(|size| failed(size, Some("a date")));
+        smallest(remembered, row.map(|size| failed(size, None)), ran)
+            .map(|fails| (fails.size, fails.remembered_from.is_some()))
+    };
+    assert_eq!(known(Some(9), Some(7), None), Some((7, false)));
+    assert_eq!(known(Some(7), Some(9), Some(6)), Some((7, true)));
+    assert_eq!(known(Some(7), Some(7), None), Some((7, false)));
+    assert_eq!(known(Some(7), Some(9), Some(7)), Some((9, false)));
+    assert_eq!(known(Some(7), None, Some(8)), None);
+}
