@@ -261,9 +261,10 @@ fn warm(row: &Row) -> Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::run;
     use crate::model::{find, footprint};
     use crate::plan::{Facts, PrecisionChoice, Request, Selection};
-    use crate::trial::Form;
+    use crate::trial::{Form, Phase};
     use crate::units::Bytes;
 
     fn plan() -> Plan {
@@ -296,6 +297,46 @@ mod tests {
         assert_eq!(models, [vec![0, 1, 2, 3], vec![4, 5, 6, 7]]);
         let lengths = groups(&plan, |trial| trial.prompt_tokens);
         assert_eq!(lengths, [vec![0, 2, 4, 6], vec![1, 3, 5, 7]]);
+    }
+
+    #[test]
+    fn rows_tell_what_ran_and_what_ran_out_of_memory() {
+        let plan = plan();
+        let mut rows: Vec<Row> = plan
+            .trials
+            .iter()
+            .map(|planned| {
+                let (params, weights) = (run::params(planned), run::weight_bytes(planned));
+                crate::report::pending_row(&planned.trial, params, weights, None)
+            })
+            .collect();
+        let place = |batch: u32, prompt: u32| {
+            let is = |planned: &PlannedTrial| {
+                (planned.trial.batch, planned.trial.prompt_tokens) == (batch, prompt)
+            };
+            plan.trials.iter().position(is).unwrap()
+        };
+        let of: Vec<usize> = (0..4).collect();
+        let (context, batch) = (
+            context(&plan, of.clone()),
+            batch(&plan, vec![place(1, 32), place(2, 32)]),
+        );
+        assert_eq!(context.failed(&plan, &rows), None);
+        for failed in [place(1, 64), place(2, 32)] {
+            rows[failed].status = "out_of_memory".to_owned();
+            rows[failed].failed_phase = Some("prefill".to_owned());
+        }
+        // What two sequences take says nothing of one.
+        let fails = context.failed(&plan, &rows).unwrap();
+        assert_eq!((fails.size, fails.phase), (72, Some(Phase::Prefill)));
+        assert_eq!(batch.failed(&plan, &rows).unwrap().size, 2);
+        rows[place(1, 32)].status = "ok".to_owned();
+        assert!(context.ran(&plan, &rows).is_empty());
+        assert!(unread(&rows[place(1, 32)]).is_some() && unread(&rows[place(1, 64)]).is_none());
+        rows[place(1, 32)].memory.peak_bytes = Some(1);
+        let largest = |task: &Task| task.largest(&task.ran(&plan, &rows));
+        assert_eq!((largest(&context), largest(&batch)), (Some(40), Some(1)));
+        assert_eq!(unread(&rows[place(1, 32)]), None);
     }
 
     #[test]
