@@ -320,13 +320,13 @@ fn a_remembered_failure_is_not_tried_again_until_it_is_forgotten() {
     assert!(list.stdout.contains("ceilings/failures.json"), "{list}");
     // What is remembered now is the smallest there is; nothing is left but to say so.
     let mut last = second;
-    while last["remembered_from"].is_null() {
-        last = run(&BUDGET);
+    for _ in 0..4 {
+        if last["remembered_from"].is_null() {
+            last = run(&BUDGET);
+        }
     }
-    assert!(
-        last["remembered_from"].as_str().unwrap().ends_with('Z'),
-        "{last}"
-    );
+    let date = last["remembered_from"].as_str();
+    assert!(date.is_some_and(|date| date.ends_with('Z')), "{last}");
     // Another budget is another search, and so is another way to hold it.
     for other in [
         &["--vram-budget", "390M"][..],
