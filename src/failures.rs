@@ -2,9 +2,10 @@
 //! file in the cache folder; several runs may read and write it at once.
 
 use crate::shelf;
-use crate::trial::{Device, Form, Phase, Precision};
+use crate::trial::{Device, Enforce, Form, Phase, Precision};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs;
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,14 @@ pub struct Key {
     pub driver: Option<String>,
     /// Version of ONNX Runtime.
     pub runtime: String,
+    /// Its build, where the library tells it: builds of one version take different memory.
+    pub runtime_build: Option<String>,
+    /// How firmly the budget is held.
+    pub enforce: Enforce,
+    /// `ORT_FORCE_DETERMINISTIC_MOE` as the user set it: without it the timing of kernels may take GiB.
+    pub moe_kernels: Option<String>,
+    /// `CUBLAS_WORKSPACE_CONFIG` as the user set it.
+    pub cublas_workspace: Option<String>,
     /// Version of edgebench, with its commit.
     pub edgebench: String,
     /// Model name.
@@ -98,23 +107,33 @@ impl Failures {
         self.folder.join(FILE)
     }
 
-    /// What is remembered of a search. A file that cannot be read is told as a sentence and written anew.
+    /// What is remembered of a search. A file that cannot be read is told as a sentence and written anew; a line that another
+    /// version of edgebench wrote, and this one does not understand, is passed over.
     pub fn recall(&self, key: &Key) -> Result<Option<Remembered>, String> {
-        match self.read() {
-            Ok(entries) => {
-                let found = entries.into_iter().find(|entry| entry.key == *key);
-                Ok(found.map(|entry| entry.fails))
-            }
-            Err(cause) => {
-                let file = self.file();
-                // Where it cannot be written either, the next failure to remember says so.
-                let _ = self.write(&[]);
-                Err(format!(
-                    "the failures remembered in {} cannot be read ({cause}) and are forgotten; sizes that failed are tried again",
-                    file.display()
-                ))
-            }
+        let lines = match self.read() {
+            Ok(lines) => lines,
+            Err(_) => self.mend()?,
+        };
+        let mut entries = lines.iter().filter_map(entry);
+        let found = entries.find(|entry| entry.key == *key);
+        Ok(found.map(|entry| entry.fails))
+    }
+
+    /// Empties a file that cannot be read, in a turn and after another look: another run may just have written it anew.
+    fn mend(&self) -> Result<Vec<Value>, String> {
+        let turn = shelf::turn(&self.folder);
+        let cause = match self.read() {
+            Ok(lines) => return Ok(lines),
+            Err(cause) => cause,
+        };
+        if turn.is_ok() {
+            // Where it cannot be written either, the next failure to remember says so.
+            let _ = self.write(&[]);
         }
+        Err(format!(
+            "the failures remembered in {} cannot be read ({cause}) and are forgotten; sizes that failed are tried again",
+            self.file().display()
+        ))
     }
 
     /// Remembers a failure, unless a smaller one is known or this one may have been others' doing: programs that used the
@@ -132,19 +151,25 @@ impl Failures {
         fs::create_dir_all(&self.folder).map_err(wrap)?;
         // Read and written in one turn: two runs may have something to remember.
         let _turn = shelf::turn(&self.folder).map_err(wrap)?;
-        let mut entries = self.read().unwrap_or_default();
-        match entries.iter_mut().find(|entry| entry.key == *key) {
-            Some(entry) if entry.fails.size <= fails.size => return Ok(()),
-            Some(entry) => entry.fails = fails,
-            None => entries.push(Entry {
-                key: key.clone(),
-                fails,
-            }),
+        let mut lines = self.read().unwrap_or_default();
+        let known = lines.iter().enumerate().find_map(|(place, line)| {
+            let entry = entry(line).filter(|entry| entry.key == *key)?;
+            Some((place, entry.fails.size))
+        });
+        let size = fails.size;
+        let key = key.clone();
+        let line =
+            serde_json::to_value(Entry { key, fails }).map_err(|cause| wrap(cause.into()))?;
+        match known {
+            Some((_, smaller)) if smaller <= size => return Ok(()),
+            Some((place, _)) => lines[place] = line,
+            None => lines.push(line),
         }
-        self.write(&entries).map_err(wrap)
+        self.write(&lines).map_err(wrap)
     }
 
-    fn read(&self) -> Result<Vec<Entry>, String> {
+    /// The lines of the file as they stand there: those of other versions are kept for them.
+    fn read(&self) -> Result<Vec<Value>, String> {
         match fs::read(self.file()) {
             Ok(text) => serde_json::from_slice(&text).map_err(|cause| cause.to_string()),
             Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Vec::new()),
@@ -152,9 +177,9 @@ impl Failures {
         }
     }
 
-    fn write(&self, entries: &[Entry]) -> io::Result<()> {
+    fn write(&self, lines: &[Value]) -> io::Result<()> {
         let mut staged = tempfile::NamedTempFile::new_in(&self.folder)?;
-        let mut text = serde_json::to_vec_pretty(entries)?;
+        let mut text = serde_json::to_vec_pretty(lines)?;
         text.push(b'\n');
         staged.write_all(&text)?;
         staged.persist(self.file())?;
@@ -177,6 +202,11 @@ impl Failures {
     }
 }
 
+/// A line of the file, if it is one of this version's.
+fn entry(line: &Value) -> Option<Entry> {
+    Entry::deserialize(line).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +218,10 @@ mod tests {
             memory_total: Some(Bytes::GIB),
             driver: Some("580.1".to_owned()),
             runtime: "1.31.1".to_owned(),
+            runtime_build: None,
+            enforce: Enforce::Hard,
+            moe_kernels: None,
+            cublas_workspace: None,
             edgebench: "0.1.0".to_owned(),
             model: model.to_owned(),
             form: Form::Fused,
@@ -224,11 +258,32 @@ mod tests {
         assert_eq!(again.recall(&key("a")), Ok(Some(failed(576))));
         assert_eq!(again.recall(&key("b")), Ok(Some(failed(128))));
         assert_eq!(again.recall(&key("c")), Ok(None));
-        let other = Key {
-            budget: Bytes(5),
-            ..key("a")
-        };
-        assert_eq!(again.recall(&other), Ok(None));
+        let like = || key("a");
+        let others = [
+            Key {
+                budget: Bytes(5),
+                ..like()
+            },
+            Key {
+                enforce: Enforce::Soft,
+                ..like()
+            },
+            Key {
+                moe_kernels: Some("0".to_owned()),
+                ..like()
+            },
+            Key {
+                cublas_workspace: Some(":16:8".to_owned()),
+                ..like()
+            },
+            Key {
+                runtime_build: Some("git-branch=HEAD".to_owned()),
+                ..like()
+            },
+        ];
+        for other in others {
+            assert_eq!(again.recall(&other), Ok(None));
+        }
         assert_eq!(again.listing().unwrap().name, "ceilings/failures.json");
         assert!(again.clear() && again.listing().is_none() && !again.clear());
     }
@@ -238,7 +293,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let failures = Failures::new(folder.path());
         failures.remember(&key("a"), failed(640), true).unwrap();
-        for text in ["", "{", "[{\"key\": 1}]", "\u{0}"] {
+        for text in ["", "{", "{\"key\": 1}", "\u{0}"] {
             fs::write(failures.file(), text).unwrap();
             let sentence = failures.recall(&key("a")).unwrap_err();
             assert!(
@@ -250,6 +305,40 @@ mod tests {
         fs::write(failures.file(), "{").unwrap();
         failures.remember(&key("a"), failed(640), true).unwrap();
         assert_eq!(failures.recall(&key("a")), Ok(Some(failed(640))));
+    }
+
+    #[test]
+    fn a_line_of_another_version_is_passed_over_and_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let failures = Failures::new(folder.path());
+        failures.remember(&key("a"), failed(640), true).unwrap();
+        let mut lines = failures.read().unwrap();
+        let mut foreign = lines[0].clone();
+        foreign["key"]["form"] = "sparse".into();
+        lines.insert(0, foreign.clone());
+        failures.write(&lines).unwrap();
+        assert_eq!(failures.recall(&key("a")), Ok(Some(failed(640))));
+        failures.remember(&key("a"), failed(576), true).unwrap();
+        assert_eq!(failures.recall(&key("a")), Ok(Some(failed(576))));
+        assert_eq!(failures.read().unwrap()[0], foreign);
+    }
+
+    #[test]
+    fn a_damaged_file_is_emptied_in_a_turn_and_not_what_was_written_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let failures = Failures::new(folder.path());
+        failures.remember(&key("a"), failed(640), true).unwrap();
+        let good = fs::read(failures.file()).unwrap();
+        fs::write(failures.file(), "{").unwrap();
+        let turn = shelf::turn(&failures.folder).unwrap();
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| failures.recall(&key("a")));
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(!reading.is_finished());
+            fs::write(failures.file(), &good).unwrap();
+            drop(turn);
+            assert_eq!(reading.join().unwrap(), Ok(Some(failed(640))));
+        });
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::plan::{self, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::report::{self, Ceiling, Row, ceilings as entries};
 use crate::text;
-use crate::trial::{Device, Outcome, Trial, TrialResult};
+use crate::trial::{Device, GpuProcess, Outcome, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::Path;
 use std::time::SystemTime;
@@ -80,10 +80,9 @@ impl Crank<'_> {
         let key = self.key(task, model, rows);
         let failures = Failures::new(self.cache);
         let fit = task.fit(&ran);
-        let remembered = self.told(failures.recall(&key)).flatten();
-        // A row that ran at that size or above refutes it.
-        let remembered =
-            remembered.filter(|fails| fit.as_ref().is_none_or(|(fit, _)| fit.size < fails.size));
+        let remembered = self.told(failures.recall(&key)).flatten().map(failure);
+        let failed = task.failed(&self.bench.plan, &rows.rows);
+        let known = smallest(remembered, failed, task.largest(&ran));
         let start = self.start(task, model, row, margin.unwrap_or(model.trial.budget));
         let mut search = Search::new(
             task.kind,
@@ -93,11 +92,11 @@ impl Crank<'_> {
             &predict,
         )
         .with_margin(margin)
-        .with_failure(remembered.map(failure))
+        .with_failure(known)
         .with_base(task.base(&ran))
         .with_fit(fit.as_ref().map(|(fit, _)| *fit));
         let mut ceiling = task.pending.clone();
-        let mut error = None;
+        let (mut error, mut unread) = (None, None);
         while let Some(size) = search.next() {
             let (planned, _) = self.planned(model, task.trial(model, size));
             let (result, row) = match self.pass(&planned, store) {
@@ -108,9 +107,13 @@ impl Crank<'_> {
                 }
             };
             ceiling.trials.push(entries::trial(Some(size), &row));
+            unread = task::unread(&row);
+            if unread.is_some() {
+                break;
+            }
             let verdict = verdict(&result, &row);
             if let Some(fails) = worth_remembering(size, &result.outcome, &verdict) {
-                let alone = !matches!(&result.others, Some(Ok(others)) if !others.is_empty());
+                let alone = is_alone(planned.trial.device, result.others.as_ref());
                 self.told(failures.remember(&key, fails, alone));
             }
             search.tell(size, verdict);
@@ -121,10 +124,7 @@ impl Crank<'_> {
         let at = ceiling.trials.iter().cloned().chain(earlier);
         let at = at.into_iter().find(|trial| trial.size == best);
         let ceiling = entries::searched(ceiling, &found, margin, at.as_ref());
-        match &error {
-            Some(cause) => (entries::broken_off(ceiling, cause.to_string()), error),
-            None => (ceiling, None),
-        }
+        (broken_off(ceiling, error.as_ref(), unread), error)
     }
 
     /// The value, or a warning.
@@ -227,6 +227,10 @@ impl Crank<'_> {
         let on_gpu = matches!(trial.device, Device::Cuda(_));
         let gpu = gpu.filter(|_| on_gpu);
         let version = env!("CARGO_PKG_VERSION");
+        let set = |name: &str| {
+            let value = std::env::var_os(name)?;
+            Some(value.to_string_lossy().into_owned())
+        };
         Key {
             device_name: gpu.map_or_else(
                 || environment.cpu_info.clone(),
@@ -239,6 +243,10 @@ impl Crank<'_> {
             ),
             driver: gpu.and_then(|gpu| gpu.driver_version.clone()),
             runtime: self.bench.probe.runtime_version.clone(),
+            runtime_build: self.bench.probe.runtime_build.clone(),
+            enforce: self.bench.firmness.mode,
+            moe_kernels: set("ORT_FORCE_DETERMINISTIC_MOE"),
+            cublas_workspace: set("CUBLAS_WORKSPACE_CONFIG"),
             edgebench: payload::COMMIT.map_or_else(
                 || version.to_owned(),
                 |commit| format!("{version} {commit}"),
@@ -297,13 +305,25 @@ fn pass_of(row: &Row) -> Pass {
     }
 }
 
-/// A failure that another run is to know: one of memory, or a worker that died. A deadline is the user's, and a refusal of
-/// another kind may be gone by then.
+/// Signals that a program brings upon itself. The others come from outside: from somebody who stops it, or from a system that
+/// is out of memory for whatever reason.
+const OWN_SIGNALS: [&str; 3] = ["SIGABRT", "SIGSEGV", "SIGBUS"];
+
+/// A failure that another run is to know: one of memory, or a worker that died by its own doing. A deadline is the user's, and
+/// a refusal of another kind may be gone by then.
 fn worth_remembering(size: u32, outcome: &Outcome, verdict: &Verdict) -> Option<Remembered> {
     let Verdict::Fails { phase, reason, .. } = verdict else {
         return None;
     };
-    if matches!(outcome, Outcome::TimedOut { .. } | Outcome::Failed { .. }) {
+    let lasting = match outcome {
+        // It ran and took more than the budget, or was not given more.
+        Outcome::Ok | Outcome::OutOfMemory { .. } => true,
+        Outcome::Crashed { reason, .. } => OWN_SIGNALS
+            .iter()
+            .any(|signal| reason.contains(&format!("killed by {signal} "))),
+        Outcome::DoesNotFit { .. } | Outcome::TimedOut { .. } | Outcome::Failed { .. } => false,
+    };
+    if !lasting {
         return None;
     }
     Some(Remembered {
@@ -313,6 +333,37 @@ fn worth_remembering(size: u32, outcome: &Outcome, verdict: &Verdict) -> Option<
         reason: reason.clone(),
         date: run::utc(SystemTime::now()),
     })
+}
+
+/// Whether nobody else can have caused a failure. On a GPU that must be known: in a container, or of a worker that died early,
+/// nobody tells who else was there.
+fn is_alone(device: Device, others: Option<&std::result::Result<Vec<GpuProcess>, String>>) -> bool {
+    match (device, others) {
+        (_, Some(Ok(others))) => others.is_empty(),
+        (Device::Cpu, Some(Err(_)) | None) => true,
+        (Device::Cuda(_), Some(Err(_)) | None) => false,
+    }
+}
+
+/// The ceiling, of a search that ended before its time where something kept it from going on.
+fn broken_off(ceiling: Ceiling, error: Option<&Error>, unread: Option<String>) -> Ceiling {
+    match error.map(Error::to_string).or(unread) {
+        Some(reason) => entries::broken_off(ceiling, reason),
+        None => ceiling,
+    }
+}
+
+/// The smaller of two failures, of those that no row refutes: one that ran at that size or above.
+fn smallest(
+    remembered: Option<Failure>,
+    failed: Option<Failure>,
+    ran: Option<u32>,
+) -> Option<Failure> {
+    // The row's of this run first: of equals it is the newer.
+    let known = failed.into_iter().chain(remembered);
+    known
+        .filter(|fails| ran.is_none_or(|size| size < fails.size))
+        .min_by_key(|fails| fails.size)
 }
 
 /// A remembered failure, for the search.
@@ -329,3 +380,6 @@ fn failure(remembered: Remembered) -> Failure {
         remembered_from: Some(remembered.date),
     }
 }
+
+#[cfg(test)]
+mod tests;

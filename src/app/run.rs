@@ -48,7 +48,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         Some(output) => output.clone(),
         None => default_output(&started, &host)?,
     };
-    let limits = limits::measure(&bench, &host, command.try_all)?;
+    let limits = limits::measure(&bench, &host, command.try_all);
     let head = ReportHead {
         tool: facts::tool(),
         command_line,
@@ -115,7 +115,8 @@ pub(super) struct Bench {
     pub probe: ProbeFacts,
     /// The trials.
     pub plan: Plan,
-    firmness: Firmness,
+    /// How firmly the budget is held.
+    pub firmness: Firmness,
 }
 
 impl Bench {

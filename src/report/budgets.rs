@@ -31,10 +31,10 @@ pub fn is_same_work(a: &Row, b: &Row) -> bool {
     work(a) == work(b) && named(a) == named(b)
 }
 
-/// Whether a row ran inside its budget.
+/// Whether a row ran inside its budget, as far as its memory was read.
 pub fn is_inside(row: &Row) -> bool {
     let peak = row.memory.peak_bytes;
-    row.status == "ok" && peak.is_none_or(|peak| peak <= row.memory.budget_bytes)
+    row.status == "ok" && peak.is_some_and(|peak| peak <= row.memory.budget_bytes)
 }
 
 /// One step for each budget, in ascending order.

@@ -35,7 +35,8 @@ pub struct Ceiling {
     pub gen_tokens: Option<u32>,
     /// Distance of two sizes; null for models.
     pub granularity: Option<u32>,
-    /// `measured`; `not_closed` where sizes are left between the two; `not_searched`; or `pending` before the search.
+    /// `measured`; `not_closed` where sizes are left between the two, or where the next larger model was only predicted not to
+    /// fit; `not_searched`; or `pending` before the search.
     pub status: String,
     /// What keeps the size from being larger, or why it was not searched for, in one sentence.
     pub reason: Option<String>,
@@ -43,7 +44,8 @@ pub struct Ceiling {
     pub fits: Option<u32>,
     /// The smallest size that did not.
     pub fails: Option<u32>,
-    /// `memory | margin | positions | flag | throughput_cliff | failure`.
+    /// `memory | margin | positions | flag | throughput_cliff | failure`; of models also `models`, where there is no larger one,
+    /// and `prediction`, where the next larger one was not run.
     pub limited_by: Option<String>,
     /// Phase in which `fails` failed.
     pub failed_phase: Option<String>,
@@ -234,12 +236,11 @@ pub fn largest(
     margin: Option<Bytes>,
     complete: bool,
 ) -> Ceiling {
-    let limited_by = match larger.as_ref().map(|larger| larger.status.as_str()) {
+    let (ran, limited_by) = larger.as_ref().map_or_else(
         // Every model there is ran.
-        None => "models",
-        Some("not_run" | "does_not_fit" | "out_of_memory") => Limit::Memory.name(),
-        Some(_) => Limit::Failure.name(),
-    };
+        || (true, "models"),
+        |larger| limit_of(larger, ceiling.budget_bytes, margin),
+    );
     let reason = match &larger {
         Some(larger) => format!(
             "{} in {}: {}",
@@ -249,7 +250,12 @@ pub fn largest(
     };
     let at = best.as_ref().map(|(_, _, trial)| *trial);
     explained(Ceiling {
-        status: if complete { "measured" } else { "not_closed" }.to_owned(),
+        status: if complete && ran {
+            "measured"
+        } else {
+            "not_closed"
+        }
+        .to_owned(),
         model: best.as_ref().map(|(model, _, _)| (*model).to_owned()),
         limited_by: complete.then(|| limited_by.to_owned()),
         reason: Some(reason),
@@ -263,6 +269,19 @@ pub fn largest(
             at,
         )
     })
+}
+
+/// Whether the next larger model failed by running, and what it is that keeps it from being the largest.
+fn limit_of(larger: &LargerModel, budget: u64, margin: Option<Bytes>) -> (bool, &'static str) {
+    // Inside the budget, but not inside what the search stays under.
+    let held = |margin: Bytes| (margin.0 + 1..=budget).contains(&larger.predicted_peak_bytes);
+    match larger.status.as_str() {
+        "not_run" | "does_not_fit" if margin.is_some_and(held) => (false, Limit::Margin.name()),
+        "not_run" | "does_not_fit" => (false, "prediction"),
+        // It ran to its end, with a peak above the budget.
+        "out_of_memory" | "ok" => (true, Limit::Memory.name()),
+        _ => (true, Limit::Failure.name()),
+    }
 }
 
 /// The figures of the largest that ran.
@@ -567,6 +586,45 @@ mod tests {
                     "{name} of {trial:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_larger_model_that_was_not_run_is_a_prediction_and_no_measurement() {
+        let at = trial(None, &fixture().trials[0]);
+        let pending = pending(
+            Kind::Model,
+            &super::super::fixture::trial("m", 8),
+            None,
+            None,
+        );
+        let budget = pending.budget_bytes;
+        let told = |status: &str, predicted_peak_bytes: u64, margin: Option<u64>| {
+            let larger = LargerModel {
+                model: "l".to_owned(),
+                precision: "fp32".to_owned(),
+                predicted_peak_bytes,
+                status: status.to_owned(),
+                reason: "a reason".to_owned(),
+            };
+            let best = Some(("m", "fp32".to_owned(), &at));
+            let found = largest(pending.clone(), best, Some(larger), margin.map(Bytes), true);
+            (found.status, found.limited_by.unwrap())
+        };
+        let pair = |status: &str, limit: &str| (status.to_owned(), limit.to_owned());
+        let open = |limit: &str| pair("not_closed", limit);
+        assert_eq!(told("not_run", budget * 2, None), open("prediction"));
+        assert_eq!(
+            told("not_run", budget * 2, Some(budget / 2)),
+            open("prediction")
+        );
+        assert_eq!(told("not_run", budget, Some(budget / 2)), open("margin"));
+        for (status, limit) in [
+            ("out_of_memory", "memory"),
+            ("ok", "memory"),
+            ("crashed", "failure"),
+        ] {
+            assert_eq!(told(status, budget, None), pair("measured", limit));
         }
     }
 

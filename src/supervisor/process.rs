@@ -33,8 +33,9 @@ const CUBLAS_WORKSPACE: &str = "CUBLAS_WORKSPACE_CONFIG";
 const SMALL_WORKSPACE: &str = ":4096:2:16:8";
 
 /// The MoE operator chooses its kernels by timing them, once for each number of tokens, on copies of the experts' weights that
-/// the arena then keeps: on an H100 granite-1b-a400m took 8,802 MiB at 4,000 prompt tokens so, and takes 3,306 with the fixed
-/// choice. Decode is not slower with it (1.00 to 1.04 times); prefill is, from about 2,000 tokens at once (up to 1.8 times).
+/// the arena then keeps: on an H100 granite-1b-a400m took 8,812 MiB so at 4,096 prompt tokens (512 of each of 8 sequences), and
+/// takes 3,484 with the fixed choice. Decode is not slower with it (1.03 to 1.05 times as fast, means of three); prefill is,
+/// from some hundred tokens at once (up to 1.8 times).
 const FIXED_MOE_KERNELS: &str = "ORT_FORCE_DETERMINISTIC_MOE";
 
 /// What was heard of a child.

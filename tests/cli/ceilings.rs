@@ -292,39 +292,86 @@ fn a_size_that_runs_from_borrowed_memory_does_not_count() {
     assert!(names(&sandbox.path().join("cache/edgebench/ceilings")).is_empty());
 }
 
+/// The same on the CPU, where nobody has to tell who else uses the device: above 40 MiB, 312 sequences, nothing is given.
+fn on_cpu(sandbox: &Sandbox, more: &[&str]) -> Ran {
+    let engine = sandbox.script(&json!({"default": {
+        "memory": {"bytes_per_token": 1400},
+        "fault": {"at": "step", "what": "out_of_memory", "above_mib": 40},
+    }}));
+    let mut args = vec!["--engine", &engine, "--device", "cpu", "-o", "result.json"];
+    args.extend(["--ceiling", "batch", "--model", "tiny-gpt2"]);
+    args.extend(SHAPE);
+    args.extend(more);
+    sandbox.run(&args)
+}
+
 #[test]
 fn a_remembered_failure_is_not_tried_again_until_it_is_forgotten() {
     let sandbox = Sandbox::new();
-    let script = gpu(false, json!({}));
-    let run = || one(&sandbox, search(&sandbox, &script, "batch", &BUDGET));
-    let first = run();
-    assert!(first["remembered_from"].is_null());
-    let second = run();
-    assert_eq!(
-        (&second["fits"], &second["fails"]),
-        (&json!(312), &json!(313))
-    );
-    assert!(sizes(&second).iter().all(|size| *size < 313), "{second}");
-    assert!(
-        second["remembered_from"].as_str().unwrap().ends_with('Z'),
-        "{second}"
-    );
+    const BUDGET: [&str; 2] = ["--vram-budget", "400M"];
+    let run = |more: &[&str]| one(&sandbox, on_cpu(&sandbox, more));
+    let first = run(&BUDGET);
+    let fails = first["fails"].as_u64().unwrap();
+    assert!(fails > 312 && first["remembered_from"].is_null(), "{first}");
+    let second = run(&BUDGET);
+    assert!(sizes(&second).iter().all(|size| *size < fails), "{second}");
+    assert!(second["fails"].as_u64().unwrap() <= fails, "{second}");
     let list = sandbox.run(&["cache"]).left_with(0);
     assert!(list.stdout.contains("ceilings/failures.json"), "{list}");
-    // Another budget is another search.
-    let other = ["--model", "tiny-gpt2", "--vram-budget", "390M"];
-    let other = one(&sandbox, search(&sandbox, &script, "batch", &other));
-    assert_eq!(
-        (&other["fails"], &other["remembered_from"]),
-        (&json!(235), &json!(null))
-    );
+    // What is remembered now is the smallest there is; nothing is left but to say so.
+    let mut last = second;
+    for _ in 0..4 {
+        if last["remembered_from"].is_null() {
+            last = run(&BUDGET);
+        }
+    }
+    let date = last["remembered_from"].as_str();
+    assert!(date.is_some_and(|date| date.ends_with('Z')), "{last}");
+    // Another budget is another search, and so is another way to hold it.
+    for other in [
+        &["--vram-budget", "390M"][..],
+        &["--vram-budget", "400M", "--enforce", "soft"],
+    ] {
+        let other = run(other);
+        assert!(other["remembered_from"].is_null(), "{other}");
+    }
     sandbox.run(&["cache", "clear"]).left_with(0);
     assert!(!sandbox.run(&["cache"]).stdout.contains("failures"));
-    let third = run();
-    assert!(
-        third["remembered_from"].is_null() && sizes(&third).contains(&313),
-        "{third}"
+    let again = run(&BUDGET);
+    assert_eq!(
+        (&again["remembered_from"], sizes(&again)),
+        (&json!(null), sizes(&first))
     );
+}
+
+#[test]
+fn a_row_that_ran_out_of_memory_is_not_tried_again() {
+    let sandbox = Sandbox::new();
+    let fault = json!({"fault": {"at": "step", "what": "out_of_memory", "above_mib": 372}});
+    let more = [&BUDGET[..], &["--precision", "fp16", "--batch", "1,94"]].concat();
+    let ran = search(&sandbox, &gpu(false, fault), "batch", &more);
+    let report = report(&sandbox.work().join("result.json"));
+    assert_eq!(statuses(&report), ["ok", "out_of_memory"], "{ran}");
+    let ceiling = &report["ceilings"][0];
+    assert_eq!(found(ceiling), "93/94/memory/warmup");
+    assert!(ceiling["remembered_from"].is_null());
+    assert!(sizes(ceiling).iter().all(|size| *size < 94), "{ceiling}");
+}
+
+#[test]
+fn without_a_reading_of_memory_there_is_no_ceiling() {
+    let sandbox = Sandbox::new();
+    let mut script = gpu(false, json!({}));
+    script["default"] = json!({});
+    let ceilings = ceilings(
+        &sandbox,
+        search(&sandbox, &script, "context,batch", &BUDGET),
+    );
+    for ceiling in ceilings {
+        assert_eq!(ceiling["status"], "not_searched", "{ceiling}");
+        let reason = ceiling["reason"].as_str().unwrap();
+        assert!(reason.contains("its memory was not read"), "{reason}");
+    }
 }
 
 #[test]
@@ -335,7 +382,7 @@ fn a_damaged_memory_of_failures_is_told_and_written_anew() {
         .join("cache/edgebench/ceilings/failures.json");
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, "[{").unwrap();
-    let ran = search(&sandbox, &gpu(false, json!({})), "batch", &BUDGET);
+    let ran = on_cpu(&sandbox, &["--vram-budget", "400M"]);
     let warned = ran
         .stderr
         .lines()
@@ -345,7 +392,7 @@ fn a_damaged_memory_of_failures_is_told_and_written_anew() {
         1,
         "{ran}"
     );
-    assert_eq!(one(&sandbox, ran)["fails"], 313);
+    assert!(one(&sandbox, ran)["fails"].as_u64() > Some(312));
     assert_eq!(report(&file).as_array().unwrap().len(), 1);
 }
 

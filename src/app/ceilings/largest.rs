@@ -1,7 +1,7 @@
 //! The largest built-in model and precision that fits a budget, found by running.
 
 use super::run::Rows;
-use super::{Crank, Task, verdict};
+use super::{Crank, Task, broken_off, task, verdict};
 use crate::ceiling::{Largest, Verdict};
 use crate::error::Error;
 use crate::model::{self, Store, builtin};
@@ -31,7 +31,7 @@ impl Crank<'_> {
         let predicted = candidates.iter().map(|one| one.predicted).collect();
         let mut search = Largest::new(predicted, budget, margin);
         let mut ceiling = task.pending.clone();
-        let mut error = None;
+        let (mut error, mut unread) = (None, None);
         while let Some(place) = search.next() {
             let candidate = &mut candidates[place];
             let (result, row) = match self.pass(&candidate.planned, store) {
@@ -42,6 +42,11 @@ impl Crank<'_> {
                 }
             };
             let trial = entries::trial(None, &row);
+            unread = task::unread(&row);
+            if unread.is_some() {
+                ceiling.trials.push(trial);
+                break;
+            }
             let verdict = verdict(&result, &row);
             search.tell(place, matches!(verdict, Verdict::Fits(_)));
             ceiling.trials.push(trial.clone());
@@ -58,10 +63,7 @@ impl Crank<'_> {
             .next_larger()
             .map(|place| larger(&candidates[place], budget, margin));
         let ceiling = entries::largest(ceiling, best, larger, margin, search.is_complete());
-        match &error {
-            Some(cause) => (entries::broken_off(ceiling, cause.to_string()), error),
-            None => (ceiling, None),
-        }
+        (broken_off(ceiling, error.as_ref(), unread), error)
     }
 
     /// Every built-in model in every precision that has the positions, the largest first by the bytes of its weights. The

@@ -1,7 +1,7 @@
 //! Which ceilings there are to search for, and what the trials of each look like.
 
 use super::run::Bench;
-use crate::ceiling::{CONTEXT_STEP, Fit, Kind, Limit, Pass, Sizes};
+use crate::ceiling::{CONTEXT_STEP, Failure, Fit, Kind, Limit, Pass, Sizes};
 use crate::cli::RunCommand;
 use crate::plan::{MOST_SEQUENCES, Plan, PlannedTrial};
 use crate::report::{Ceiling, CeilingTrial, Row, ceilings as entries};
@@ -166,13 +166,47 @@ impl Task {
     pub fn no_row(&self, rows: &[Row]) -> String {
         let ends = self.of.first().map(|place| &rows[*place]);
         let why = ends.map_or_else(String::new, |row| {
-            let reason = row
-                .reason
-                .as_deref()
-                .unwrap_or("its peak was above the budget");
+            let reason = unread(row).or_else(|| row.reason.clone());
+            let reason = reason.unwrap_or_else(|| "its peak was above the budget".to_owned());
             format!(" ({}: {reason})", row.status.replace('_', " "))
         });
         format!("no trial of this model, form and precision ran to its end inside the budget{why}")
+    }
+
+    /// The smallest size whose trial in the plan ran out of memory.
+    pub fn failed(&self, plan: &Plan, rows: &[Row]) -> Option<Failure> {
+        let all = self.of.iter();
+        let failed = all.filter_map(|place| {
+            let (trial, row) = (&plan.trials[*place].trial, &rows[*place]);
+            let size = match self.kind {
+                // More sequences say nothing of one.
+                Kind::Context => (trial.batch == 1).then(|| trial.context())?,
+                Kind::Batch => trial.batch,
+                Kind::Model => return None,
+            };
+            (row.status == "out_of_memory").then_some((size, row))
+        });
+        let (size, row) = failed.min_by_key(|(size, _)| *size)?;
+        let phase = row.failed_phase.clone();
+        Some(Failure {
+            size,
+            limit: Limit::Memory,
+            phase: phase.and_then(|phase| serde_json::from_value(phase.into()).ok()),
+            reason: row.reason.clone().unwrap_or_default(),
+            remembered_from: None,
+        })
+    }
+
+    /// The largest size that a row ran.
+    pub fn largest(&self, ran: &[(&PlannedTrial, &Row)]) -> Option<u32> {
+        let size = |trial: &Trial| match self.kind {
+            Kind::Context => Some(trial.context()),
+            Kind::Batch => Some(trial.batch),
+            Kind::Model => None,
+        };
+        ran.iter()
+            .filter_map(|(planned, _)| size(&planned.trial))
+            .max()
     }
 
     /// A row whose steps the times of larger sizes are held against.
@@ -201,7 +235,19 @@ impl Task {
 
 fn is_inside(row: &Row) -> bool {
     let peak = row.memory.peak_bytes;
-    row.status == "ok" && peak.is_none_or(|peak| peak <= row.memory.budget_bytes)
+    row.status == "ok" && peak.is_some_and(|peak| peak <= row.memory.budget_bytes)
+}
+
+/// Why nobody can say whether a trial that ran was inside the budget; `None` where that is known.
+pub fn unread(row: &Row) -> Option<String> {
+    let unread = row.status == "ok" && row.memory.peak_bytes.is_none();
+    unread.then(|| {
+        let told = row.not_measured.get("memory.peak_bytes");
+        format!(
+            "it ran, but its memory was not read ({}), so nobody can say whether it was inside the budget",
+            told.map_or("no reason was told", String::as_str)
+        )
+    })
 }
 
 /// What a row took. Its prompts ran with everything warmed up, and are not compared with first ones.
@@ -215,9 +261,10 @@ fn warm(row: &Row) -> Pass {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::run;
     use crate::model::{find, footprint};
     use crate::plan::{Facts, PrecisionChoice, Request, Selection};
-    use crate::trial::Form;
+    use crate::trial::{Form, Phase};
     use crate::units::Bytes;
 
     fn plan() -> Plan {
@@ -250,6 +297,46 @@ mod tests {
         assert_eq!(models, [vec![0, 1, 2, 3], vec![4, 5, 6, 7]]);
         let lengths = groups(&plan, |trial| trial.prompt_tokens);
         assert_eq!(lengths, [vec![0, 2, 4, 6], vec![1, 3, 5, 7]]);
+    }
+
+    #[test]
+    fn rows_tell_what_ran_and_what_ran_out_of_memory() {
+        let plan = plan();
+        let mut rows: Vec<Row> = plan
+            .trials
+            .iter()
+            .map(|planned| {
+                let (params, weights) = (run::params(planned), run::weight_bytes(planned));
+                crate::report::pending_row(&planned.trial, params, weights, None)
+            })
+            .collect();
+        let place = |batch: u32, prompt: u32| {
+            let is = |planned: &PlannedTrial| {
+                (planned.trial.batch, planned.trial.prompt_tokens) == (batch, prompt)
+            };
+            plan.trials.iter().position(is).unwrap()
+        };
+        let of: Vec<usize> = (0..4).collect();
+        let (context, batch) = (
+            context(&plan, of.clone()),
+            batch(&plan, vec![place(1, 32), place(2, 32)]),
+        );
+        assert_eq!(context.failed(&plan, &rows), None);
+        for failed in [place(1, 64), place(2, 32)] {
+            rows[failed].status = "out_of_memory".to_owned();
+            rows[failed].failed_phase = Some("prefill".to_owned());
+        }
+        // What two sequences take says nothing of one.
+        let fails = context.failed(&plan, &rows).unwrap();
+        assert_eq!((fails.size, fails.phase), (72, Some(Phase::Prefill)));
+        assert_eq!(batch.failed(&plan, &rows).unwrap().size, 2);
+        rows[place(1, 32)].status = "ok".to_owned();
+        assert!(context.ran(&plan, &rows).is_empty());
+        assert!(unread(&rows[place(1, 32)]).is_some() && unread(&rows[place(1, 64)]).is_none());
+        rows[place(1, 32)].memory.peak_bytes = Some(1);
+        let largest = |task: &Task| task.largest(&task.ran(&plan, &rows));
+        assert_eq!((largest(&context), largest(&batch)), (Some(40), Some(1)));
+        assert_eq!(unread(&rows[place(1, 32)]), None);
     }
 
     #[test]

@@ -273,7 +273,7 @@ unsafe fn symbol<T>(library: &Library, name: &str) -> Result<Symbol<T>, EngineEr
     // SAFETY: the caller names the right type.
     unsafe { library.get(name.as_bytes()) }.map_err(|error| {
         EngineError::Device(format!(
-            "the CUDA runtime has no {name} ({error}); install CUDA 12 or newer"
+            "a CUDA library has no {name} ({error}); install CUDA 12 or newer"
         ))
     })
 }
