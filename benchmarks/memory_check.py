@@ -147,13 +147,15 @@ def sampling(lines, broken, out):
     ratios = {"decode_tok_s": [], "ttft_ms": []}
     for turn in range(PAIRS):
         pair = [rows(out, f"sampler-{pause}-{turn}") for pause in ("10ms", "off")]
-        if not all(pair):
-            return
+        if not all(pair) or any(one[0]["status"] != "ok" for one in pair):
+            continue
         for key, values in ratios.items():
             values.append(pair[0][0][key]["median"] / pair[1][0][key]["median"])
     decode = ratios["decode_tok_s"]
+    if len(decode) < 2:
+        return
     mean, error = statistics.mean(decode), statistics.stdev(decode) / len(decode) ** 0.5
-    lines.append(f"Sampling every 10 ms against none in between, dense-120m fp16, {PAIRS} pairs in turn, 20 repetitions each: decode speed "
+    lines.append(f"Sampling every 10 ms against none in between, dense-120m fp16, {len(decode)} pairs in turn, 20 repetitions each: decode speed "
                  f"{mean:.4f} ± {error:.4f} (mean and its standard error; {', '.join(f'{ratio:.4f}' for ratio in decode)}), "
                  f"TTFT {statistics.mean(ratios['ttft_ms']):.3f} ± {statistics.stdev(ratios['ttft_ms']) / len(decode) ** 0.5:.3f}.")
     lines.append("")

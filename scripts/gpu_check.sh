@@ -90,17 +90,17 @@ def correct():
 
 
 def quantised():
-    """int8 and int4 weights against the references of the same weights; experts that CUDA has no operator for say so."""
+    """int8 and int4 weights against the references of the same weights; what CUDA has no operator for, or a wrong one, says so."""
     result = report("sanity-quantised", "--suite", "sanity", "--precision", "int8,int4", "-r", "1")
     worst, refused = 0.0, []
     for row in result["trials"]:
-        if row["status"] == "does_not_fit" and "multiples of 64" in row["reason"]:
+        if row["status"] == "does_not_fit" and ("multiples of 64" in row["reason"] or "mixture of specialists" in row["reason"]):
             refused.append(row["model"])
             continue
         need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
         need(row["check"] and row["check"]["passed"], f"{row['id']}: no passed comparison with the reference")
         worst = max(worst, row["check"]["worst_error"])
-    need(sorted(set(refused)) == ["tiny-moe-gpt2", "tiny-moe-llama"], f"refused: {refused}")
+    need(sorted(set(refused)) == ["tiny-moe-gpt2", "tiny-moe-llama", "tiny-specialists"], f"refused: {refused}")
     need(0 < worst <= 1e-2, f"worst error {worst}")
     return {"trials": len(result["trials"]), "refused": len(refused), "worst_error": worst}
 

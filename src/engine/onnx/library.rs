@@ -147,7 +147,8 @@ pub fn providers() -> Vec<String> {
 /// An error of ONNX Runtime as ours: refused allocations apart, everything else a matter of the model.
 pub fn refused(error: &ort::Error) -> EngineError {
     let message = first_line(error.message());
-    let lower = message.to_lowercase();
+    // All of it: what happened may stand behind a long signature.
+    let lower = error.message().to_lowercase();
     let memory = [
         "failed to allocate memory",
         "memory allocation failed",

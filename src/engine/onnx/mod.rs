@@ -43,6 +43,9 @@ const REPACKING: [(&str, &str); 2] = [
     ("ep.cuda.qmoe_int_dequant_max_scratch_bytes", "67108864"),
 ];
 
+/// Free memory of a GPU below which an error is one of memory: cuBLAS, cuDNN and the kernels' modules each need tens of MiB.
+const NEARLY_NOTHING: Bytes = Bytes(64 << 20);
+
 /// Attention kernels that the runtime brings itself. Left to choose, it takes cuDNN's on newer GPUs where some cuDNN happens to be
 /// installed, and fails where that lacks a library of its own: the same file would run other kernels on the next box.
 fn attention() -> ep::cuda::AttentionBackend {
@@ -149,6 +152,87 @@ struct Loaded {
 
 impl Engine for OnnxEngine {
     fn load(&mut self, holds: &dyn Fn() -> Option<Bytes>) -> Result<LoadFacts, EngineError> {
+        let loaded = self.create(holds);
+        loaded.map_err(|error| self.starved(error))
+    }
+
+    fn reset(&mut self) -> Result<(), EngineError> {
+        let loaded = self.loaded()?;
+        (loaded.length, loaded.swapped) = (0, false);
+        Ok(())
+    }
+
+    fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError> {
+        let run = self.prompt(rows);
+        run.map_err(|error| self.starved(error))
+    }
+
+    fn step(&mut self) -> Result<Nanos, EngineError> {
+        let run = self.token();
+        run.map_err(|error| self.starved(error))
+    }
+
+    fn next_ids(&self) -> &[i64] {
+        &self.next
+    }
+
+    fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
+        let count = self.next.len() * self.request.io.vocab as usize;
+        let float = self.request.trial.numerics().compute();
+        let logits = &self.loaded()?.io.logits;
+        match float {
+            Float::Fp32 => {
+                let mut values = vec![0.0; count];
+                logits.read(&mut values)?;
+                Ok(values)
+            }
+            Float::Fp16 => {
+                let mut values = vec![half::f16::ZERO; count];
+                logits.read(&mut values)?;
+                Ok(values.into_iter().map(half::f16::to_f32).collect())
+            }
+        }
+    }
+
+    fn device_used(&self) -> Option<Bytes> {
+        match &self.space {
+            Space::Host => None,
+            Space::Gpu(cuda, _) => cuda
+                .memory_info()
+                .ok()
+                .map(|(free, total)| total.saturating_sub(free)),
+        }
+    }
+
+    fn arena(&self) -> Option<Arena> {
+        self.loaded.as_ref()?.allocator.as_ref()?.stats()
+    }
+}
+
+fn not_loaded() -> EngineError {
+    EngineError::Other("the model was run before it was loaded".into())
+}
+
+impl OnnxEngine {
+    /// An error that came while hardly any of the GPU's memory was free, as what it is: libraries have many words for it, and some have
+    /// none.
+    fn starved(&self, error: EngineError) -> EngineError {
+        let Space::Gpu(cuda, _) = &self.space else {
+            return error;
+        };
+        let free = cuda.memory_info().map(|(free, _)| free).ok();
+        match (error, free) {
+            (EngineError::Model(said), Some(free)) if free < NEARLY_NOTHING => {
+                EngineError::OutOfMemory(format!(
+                    "ONNX Runtime gave up with {} MiB of GPU memory left: {said}",
+                    free.0 >> 20
+                ))
+            }
+            (error, _) => error,
+        }
+    }
+
+    fn create(&mut self, holds: &dyn Fn() -> Option<Bytes>) -> Result<LoadFacts, EngineError> {
         // The process's own figure; the device's free memory, which everybody changes, only where there is none.
         let taken = |engine: &OnnxEngine| holds().or_else(|| engine.device_used());
         let (held, before) = (holds(), taken(self));
@@ -224,13 +308,7 @@ impl Engine for OnnxEngine {
         })
     }
 
-    fn reset(&mut self) -> Result<(), EngineError> {
-        let loaded = self.loaded()?;
-        (loaded.length, loaded.swapped) = (0, false);
-        Ok(())
-    }
-
-    fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError> {
+    fn prompt(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError> {
         let new = rows.first().map_or(0, Vec::len);
         let shared = self.request.io.shared_kv;
         let Some(loaded) = self.loaded.as_mut() else {
@@ -261,7 +339,7 @@ impl Engine for OnnxEngine {
         Ok(time)
     }
 
-    fn step(&mut self) -> Result<Nanos, EngineError> {
+    fn token(&mut self) -> Result<Nanos, EngineError> {
         let shared = self.request.io.shared_kv;
         let Some(loaded) = self.loaded.as_mut() else {
             return Err(not_loaded());
@@ -284,48 +362,6 @@ impl Engine for OnnxEngine {
         Ok(time)
     }
 
-    fn next_ids(&self) -> &[i64] {
-        &self.next
-    }
-
-    fn logits(&mut self) -> Result<Vec<f32>, EngineError> {
-        let count = self.next.len() * self.request.io.vocab as usize;
-        let float = self.request.trial.numerics().compute();
-        let logits = &self.loaded()?.io.logits;
-        match float {
-            Float::Fp32 => {
-                let mut values = vec![0.0; count];
-                logits.read(&mut values)?;
-                Ok(values)
-            }
-            Float::Fp16 => {
-                let mut values = vec![half::f16::ZERO; count];
-                logits.read(&mut values)?;
-                Ok(values.into_iter().map(half::f16::to_f32).collect())
-            }
-        }
-    }
-
-    fn device_used(&self) -> Option<Bytes> {
-        match &self.space {
-            Space::Host => None,
-            Space::Gpu(cuda, _) => cuda
-                .memory_info()
-                .ok()
-                .map(|(free, total)| total.saturating_sub(free)),
-        }
-    }
-
-    fn arena(&self) -> Option<Arena> {
-        self.loaded.as_ref()?.allocator.as_ref()?.stats()
-    }
-}
-
-fn not_loaded() -> EngineError {
-    EngineError::Other("the model was run before it was loaded".into())
-}
-
-impl OnnxEngine {
     fn loaded(&mut self) -> Result<&mut Loaded, EngineError> {
         self.loaded.as_mut().ok_or_else(not_loaded)
     }
@@ -472,9 +508,9 @@ impl OnnxEngine {
     fn prime(&mut self) -> Result<(), EngineError> {
         if self.captures() && self.loaded()?.io.capacity >= 3 {
             let rows = vec![vec![0]; self.next.len()];
-            self.append(&rows)?;
-            self.step()?;
-            self.step()?;
+            self.prompt(&rows)?;
+            self.token()?;
+            self.token()?;
             self.reset()?;
         }
         Ok(())
