@@ -74,7 +74,7 @@ fn is_soft(facts: &Value, rest: &Value, more: &[&str], reason: &str) {
     assert_eq!(memory["enforced"], "soft", "{memory}");
     let how = memory["enforced_how"].as_str().unwrap();
     assert!(
-        how.starts_with("the arena is limited and the process is watched, ")
+        how.starts_with("the process is watched, ")
             && how.contains(reason),
         "{how}"
     );
