@@ -74,8 +74,7 @@ fn is_soft(facts: &Value, rest: &Value, more: &[&str], reason: &str) {
     assert_eq!(memory["enforced"], "soft", "{memory}");
     let how = memory["enforced_how"].as_str().unwrap();
     assert!(
-        how.starts_with("the process is watched, ")
-            && how.contains(reason),
+        how.starts_with("the process is watched, ") && how.contains(reason),
         "{how}"
     );
     assert!(memory["left_free_bytes"].is_null(), "{memory}");

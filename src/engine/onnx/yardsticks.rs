@@ -73,7 +73,8 @@ pub fn measure_host(
         graph_launch_s: none("the CPU launches no kernels"),
         flop_s: flop_s.map_err(|error| error.to_string()),
         method: format!(
-            "read and copy: each of {threads} threads on 16 to 128 MiB of its own, bytes read and written; product: {edge} x {edge} x {edge} in {float} by ONNX Runtime; each the fastest of {ROUNDS} rounds",
+            "read and copy: each of {threads} threads on up to 128 MiB of its own, bytes read and written, the fastest of {} rounds; product: {edge} x {edge} x {edge} in {float} by ONNX Runtime, the fastest of {ROUNDS}",
+            host::ROUNDS,
             edge = yardsticks.edge,
             float = yardsticks.float,
         ),
