@@ -207,7 +207,7 @@ mod tests {
         // 4,000 kernels: 20 ms one by one, 4 ms in a graph.
         assert_eq!(bound(row(4000, false), work(1000, 1.0)).0, "launch");
         assert_eq!(bound(row(4000, true), work(1000, 1.0)).0, "kernels");
-        assert_eq!(bound(row(1, true), work(3_000_000_000, 1.0)).0, "cache");
+        assert_eq!(bound(row(1, true), work(4_000_000_000, 1.0)).0, "cache");
     }
 
     #[test]
