@@ -5,6 +5,7 @@
 //! cache grows by concatenation, from one of two buffers into the other, so nothing is allocated while it is timed either.
 
 mod arena;
+mod create;
 mod io;
 mod library;
 mod placement;
@@ -15,17 +16,16 @@ mod yardsticks;
 
 use super::{Ballast, Engine, EngineError};
 use crate::protocol::{EngineKind, Held, TrialRequest};
-use crate::trial::{Arena, Device, Float, LoadFacts, Placement};
+use crate::trial::{Arena, Device, Float, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
 use io::{Io, Shape};
 use ort::environment::Environment;
-use ort::ep;
 use ort::session::{RunOptions, Session};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
-use tensors::{Binding, Place, Space};
+use tensors::{Binding, Space};
 use weights::Weights;
 
 pub use probe::probe;
@@ -35,37 +35,8 @@ pub use yardsticks::{measure_gpu, measure_host};
 /// GPU can hold: 198 MiB less on an H100 (518 to 320 MiB), where every test-size model keeps to its reference with it.
 const STACK: usize = 256;
 
-/// For graphs with weights that the CUDA provider packs anew. The bytes of the file go into allocations of their own, which are
-/// given back when they are packed; in chunks of the arena they would stay. And experts are not turned into fp16 beyond this
-/// many bytes at a time, for which the default is 1 GiB.
-const REPACKING: [(&str, &str); 2] = [
-    ("session.use_device_allocator_for_initializers", "1"),
-    ("ep.cuda.qmoe_int_dequant_max_scratch_bytes", "67108864"),
-];
-
 /// Free memory of a GPU below which an error is one of memory: cuBLAS, cuDNN and the kernels' modules each need tens of MiB.
 const NEARLY_NOTHING: Bytes = Bytes(64 << 20);
-
-/// Attention kernels that the runtime brings itself. Left to choose, it takes cuDNN's on newer GPUs where some cuDNN happens to be
-/// installed, and fails where that lacks a library of its own: the same file would run other kernels on the next box.
-fn attention() -> ep::cuda::AttentionBackend {
-    use ep::cuda::AttentionBackend as Backend;
-    Backend::FLASH_ATTENTION | Backend::EFFICIENT_ATTENTION | Backend::MATH
-}
-
-/// What a budget leaves to the arena. `repacked` are weights that the runtime loads into it whatever its limit: it counts them, and
-/// a limit below them would wrap around and hold nothing.
-fn remaining(budget: Bytes, taken: Bytes, repacked: Bytes) -> Result<Bytes, EngineError> {
-    let left = budget.saturating_sub(taken);
-    if left > repacked {
-        return Ok(left);
-    }
-    let missing = (taken + repacked).saturating_sub(budget).0.max(1);
-    Err(EngineError::OutOfMemory(format!(
-        "could not allocate {missing} bytes of GPU memory for activations within the budget of {} bytes: context, weights and KV cache take it all",
-        budget.0
-    )))
-}
 
 /// Loads the library; no session yet.
 pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
@@ -373,137 +344,6 @@ impl OnnxEngine {
             && self.request.io.shared_kv
     }
 
-    /// The weights on the GPU, in a block of our own; on the CPU the runtime maps the file itself.
-    fn weights(&self) -> Result<Option<Weights>, EngineError> {
-        let request = &self.request;
-        match &self.space {
-            Space::Host => Ok(None),
-            Space::Gpu(..) => {
-                Weights::load(&request.weight_file, &request.tensors, &self.space).map(Some)
-            }
-        }
-    }
-
-    /// The allocator that the session's activations come from, to ask it.
-    fn allocator(&self, session: &Session) -> Result<Option<Allocator>, EngineError> {
-        let EngineKind::Onnx { library, .. } = &self.request.engine else {
-            return Ok(None);
-        };
-        Allocator::of(session, &Place::of(&self.space)?, library)
-    }
-
-    /// What the budget leaves to the arena of a session on a GPU: `held` before the load, `loaded` by it. Memory that the driver
-    /// takes besides (kernels, libraries) is not in the arena's hands and is watched from outside.
-    fn arena_limit(
-        &self,
-        held: Option<Bytes>,
-        loaded: Option<Bytes>,
-        repacked: Bytes,
-    ) -> Result<Option<Bytes>, EngineError> {
-        let (Space::Gpu(..), Some(held), Some(loaded)) = (&self.space, held, loaded) else {
-            return Ok(None);
-        };
-        remaining(self.request.trial.budget, held + loaded, repacked).map(Some)
-    }
-
-    fn session(
-        &self,
-        weights: Option<&Weights>,
-        arena_limit: Option<Bytes>,
-    ) -> Result<Session, EngineError> {
-        let trial = &self.request.trial;
-        let refused = |error: ort::Error| library::refused(&error);
-        let mut builder = Session::builder(&self.environment)
-            .map_err(refused)?
-            .with_intra_threads(trial.threads as usize)
-            .map_err(|error| refused(error.into()))?
-            .with_config_entry(placement::RECORD, "1")
-            .map_err(|error| refused(error.into()))?;
-        if let Space::Gpu(_, index) = self.space {
-            // The runtime notes where each value of a run lay and allocates the next run of that shape in one block, while it
-            // keeps the patchwork of the first: twice the activations (on an H100 3,448 against 3,174 MiB for llama-1b at 4,000
-            // tokens), for speeds that do not differ.
-            builder = builder
-                .with_memory_pattern(false)
-                .map_err(|error| refused(error.into()))?;
-            let mut cuda = ep::CUDA::default();
-            if let Some(limit) = arena_limit {
-                cuda = cuda.with_memory_limit(limit.0 as usize);
-            }
-            let cuda = cuda
-                .with_device_id(index as i32)
-                // Doubling growth would take up to twice what is needed: ruinous on a 4 GiB card.
-                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
-                .with_cuda_graph(self.captures())
-                .with_attention_backend(attention())
-                .build()
-                // The default is to fall back to the CPU in silence.
-                .error_on_failure();
-            if self.request.tensors.iter().any(|tensor| tensor.repacked) {
-                for (key, value) in REPACKING {
-                    builder = builder
-                        .with_config_entry(key, value)
-                        .map_err(|error| refused(error.into()))?;
-                }
-            }
-            if self.request.io.shared_kv {
-                // A fused graph has nothing to compute on the CPU: a node that would land there is an error, not a
-                // slower run. Plain graphs compute shapes on the host, as every framework's export does.
-                builder = builder
-                    .with_config_entry("session.disable_cpu_ep_fallback", "1")
-                    .map_err(|error| refused(error.into()))?;
-            }
-            builder = builder.with_execution_providers([cuda]).map_err(|error| {
-                match refused(error.into()) {
-                    EngineError::Model(message) => EngineError::Device(message),
-                    other => other,
-                }
-            })?;
-        }
-        if let Some(weights) = weights {
-            weights.hand_over(&builder)?;
-        }
-        builder
-            .commit_from_file(&self.request.graph)
-            .map_err(|error| self.too_old(refused(error)))
-    }
-
-    /// Where the nodes went, if this runtime tells; an error when one of them is not where it was asked to be.
-    fn placement(&self, session: &Session) -> Result<Option<Placement>, EngineError> {
-        let EngineKind::Onnx { library, .. } = &self.request.engine else {
-            return Ok(None);
-        };
-        let cuda = matches!(self.space, Space::Gpu(..));
-        let nodes = placement::of(session, library)?;
-        nodes
-            .map(|nodes| placement::judge(&nodes, cuda))
-            .transpose()
-    }
-
-    /// Names the remedy where a library does not know an operator of the fused form.
-    fn too_old(&self, error: EngineError) -> EngineError {
-        let signs = [
-            "Unrecognized attribute",
-            "not a registered",
-            "No Op registered",
-            "invalid model",
-        ];
-        match error {
-            EngineError::Model(cause)
-                if self.request.io.shared_kv && signs.iter().any(|sign| cause.contains(sign)) =>
-            {
-                let instead = match self.request.trial.precision.quantized_bits() {
-                    None => "the fused form: use --form plain",
-                    Some(_) => "quantised weights: use --precision fp16 or fp32",
-                };
-                EngineError::Model(format!(
-                    "{cause}; this ONNX Runtime may be too old for {instead}, or name a newer one with --ort"
-                ))
-            }
-            other => other,
-        }
-    }
-
     /// With CUDA graphs: one token, one ordinary step and the capturing step, before anybody looks at a clock.
     fn prime(&mut self) -> Result<(), EngineError> {
         if self.captures() && self.loaded()?.io.capacity >= 3 {
@@ -551,24 +391,5 @@ impl Loaded {
         self.length += shape.new;
         self.swapped = !self.swapped && !decoder.shared_kv;
         Ok(time.into())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_arena_gets_what_remains_and_never_a_limit_that_wraps_around() {
-        let bytes = |budget, taken, repacked| {
-            remaining(Bytes(budget), Bytes(taken), Bytes(repacked))
-                .map_err(|error| error.to_string())
-        };
-        assert_eq!(bytes(100, 60, 0), Ok(Bytes(40)));
-        assert_eq!(bytes(100, 60, 39), Ok(Bytes(40)));
-        for (taken, repacked) in [(100, 0), (170, 0), (60, 40), (60, 90)] {
-            let sentence = bytes(100, taken, repacked).unwrap_err();
-            assert!(sentence.starts_with("could not allocate"), "{sentence}");
-        }
     }
 }
