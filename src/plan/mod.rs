@@ -211,8 +211,8 @@ fn check_positions(selection: &Selection, cells: &[sweep::Cell]) -> Result<()> {
     }
 }
 
-/// Part of the budget by which predictions were seen to be too high: what is predicted to need no more than that above it may fit, and
-/// running it tells. Measured: within 5 % on an H100 (benchmarks/results/h100-memory.txt).
+/// A prediction is trusted to one part in so many: what is predicted to need no more than that above its budget may fit, and running it
+/// tells. Wider than what was measured: 0.1 to 2.8 % too low on an H100 (benchmarks/results/h100-memory.txt), 1 to 7 % off on the CPU.
 const UNSURE: u64 = 20;
 
 /// Whether a trial cannot fit, as far as its prediction tells.

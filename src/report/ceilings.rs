@@ -2,6 +2,7 @@
 //! its reason here.
 
 use super::schema::Row;
+use super::verdict;
 use crate::ceiling::{Found, Kind, Limit, MARGIN_PERCENT, MOST_TRIALS};
 use crate::trial::{Phase, Trial};
 use crate::units::Bytes;
@@ -435,8 +436,6 @@ fn explained(mut ceiling: Ceiling) -> Ceiling {
 
 /// The largest contexts in words, for the verdict; `None` where none was found.
 pub fn sentence(ceilings: &[Ceiling]) -> Option<String> {
-    /// Models named one by one.
-    const LISTED: usize = 4;
     let found = |ceiling: &&Ceiling| ceiling.kind == "context" && ceiling.fits.is_some();
     let clause = |ceiling: &Ceiling| {
         let (model, precision) = (ceiling.model.as_deref()?, ceiling.precision.as_deref()?);
@@ -450,19 +449,8 @@ pub fn sentence(ceilings: &[Ceiling]) -> Option<String> {
             ceiling.form, ceiling.fits?
         ))
     };
-    let mut clauses: Vec<String> = ceilings.iter().filter(found).filter_map(clause).collect();
-    if clauses.is_empty() {
-        return None;
-    }
-    let others = clauses.len().saturating_sub(LISTED);
-    clauses.truncate(LISTED);
-    if others > 0 {
-        clauses.push(format!("{others} more"));
-    }
-    Some(format!(
-        "Longest context at batch 1: {}.",
-        clauses.join("; ")
-    ))
+    let clauses = ceilings.iter().filter(found).filter_map(clause).collect();
+    verdict::sentence("Longest context at batch 1: ", clauses)
 }
 
 #[cfg(test)]

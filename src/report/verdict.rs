@@ -178,7 +178,7 @@ fn broken(rows: &[Row]) -> Option<String> {
 }
 
 /// A sentence of clauses, the first few of them.
-fn sentence(start: &str, mut clauses: Vec<String>) -> Option<String> {
+pub(super) fn sentence(start: &str, mut clauses: Vec<String>) -> Option<String> {
     if clauses.is_empty() {
         return None;
     }

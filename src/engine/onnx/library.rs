@@ -162,8 +162,6 @@ pub fn refused(error: &ort::Error) -> EngineError {
         "out_of_memory",
         "cudaerrormemoryallocation",
         "cublas_status_not_initialized",
-        // The arena at its limit.
-        "smaller than requested bytes",
     ];
     if memory.iter().any(|sign| lower.contains(sign)) {
         return EngineError::OutOfMemory(format!("ONNX Runtime was refused memory: {message}"));
