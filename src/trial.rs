@@ -192,7 +192,7 @@ pub struct Repetition {
     pub ttft: Nanos,
     /// From one new id to the next, synchronised: `gen_tokens - 1` values.
     pub itl: Vec<Nanos>,
-    /// Part of the sum of `itl` spent outside the runtime's run call.
+    /// Part of the sum of `itl` spent neither inside the runtime's run call nor waiting for what it asked of the device.
     pub outside_run: Nanos,
 }
 

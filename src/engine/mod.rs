@@ -55,9 +55,9 @@ pub trait Engine {
     /// Forgets the sequences.
     fn reset(&mut self) -> Result<(), EngineError>;
     /// Appends ids (one row per sequence, equal lengths) and leaves the greedy next ids on the host;
-    /// returns the time inside the runtime's run call.
+    /// returns the time inside the runtime's run call and, where that only asks for the work, waiting for it.
     fn append(&mut self, rows: &[Vec<i64>]) -> Result<Nanos, EngineError>;
-    /// Appends the previous next ids: one decode step, synchronised; returns the time inside the run call.
+    /// Appends the previous next ids: one decode step, synchronised; returns the same time.
     fn step(&mut self) -> Result<Nanos, EngineError>;
     /// The greedy next id of each row after the last append or step.
     fn next_ids(&self) -> &[i64];

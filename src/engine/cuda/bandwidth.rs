@@ -1,7 +1,7 @@
 //! How fast a GPU reads and copies its memory, and how fast the link to main memory is. No kernel of our own: copies of the CUDA
 //! runtime, and a sum of cuBLAS for reading alone.
 
-use super::{Cuda, DeviceBuffer, symbol};
+use super::{Cuda, DeviceBuffer, Pinned, symbol};
 use crate::engine::EngineError;
 use crate::units::Bytes;
 use std::ffi::{c_int, c_void};
@@ -146,30 +146,13 @@ fn read(cuda: &Arc<Cuda>, size: u64) -> Result<f64, EngineError> {
     Ok(size as f64 / seconds)
 }
 
-/// Pinned main memory, freed on drop.
-struct Pinned<'a> {
-    cuda: &'a Cuda,
-    at: *mut c_void,
-}
-
-impl Drop for Pinned<'_> {
-    fn drop(&mut self) {
-        // SAFETY: came from cudaMallocHost and is freed here only.
-        unsafe { (self.cuda.free_host)(self.at) };
-    }
-}
-
 fn link(cuda: &Arc<Cuda>, to_device: bool) -> Result<f64, EngineError> {
     let size = OVER_LINK as usize;
     let device = cuda.allocate(size)?;
-    let mut at = std::ptr::null_mut();
-    // SAFETY: writes one pointer, freed once by `Pinned`.
-    let status = unsafe { (cuda.malloc_host)(&mut at, size) };
-    cuda.check("could not allocate pinned main memory", status)?;
-    let host = Pinned { cuda, at };
+    let host = Pinned::new(cuda, size)?;
     let (to, from, kind) = match to_device {
-        true => (device.at, host.at, super::COPY_HOST_TO_DEVICE),
-        false => (host.at, device.at, super::COPY_DEVICE_TO_HOST),
+        true => (device.at, host.address(), super::COPY_HOST_TO_DEVICE),
+        false => (host.address(), device.at, super::COPY_DEVICE_TO_HOST),
     };
     let seconds = fastest(cuda, || {
         // SAFETY: both blocks are `size` long.

@@ -6,15 +6,17 @@ mod bandwidth;
 mod needed;
 mod places;
 mod search;
+mod stream;
 
 pub use ballast::hold;
 pub use bandwidth::rates;
+pub use stream::{Pinned, Stream};
 
 use super::EngineError;
 use crate::units::Bytes;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW, Symbol};
 use search::Search;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +35,12 @@ pub struct Cuda {
     malloc: Symbol<unsafe extern "C" fn(*mut *mut c_void, usize) -> Status>,
     free: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
     copy: Symbol<unsafe extern "C" fn(*mut c_void, *const c_void, usize, c_int) -> Status>,
+    copy_async: Symbol<
+        unsafe extern "C" fn(*mut c_void, *const c_void, usize, c_int, *mut c_void) -> Status,
+    >,
+    stream_create: Symbol<unsafe extern "C" fn(*mut *mut c_void, c_uint) -> Status>,
+    stream_destroy: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
+    stream_synchronize: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
     malloc_host: Symbol<unsafe extern "C" fn(*mut *mut c_void, usize) -> Status>,
     free_host: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
     synchronize: Symbol<unsafe extern "C" fn() -> Status>,
@@ -77,6 +85,10 @@ impl Cuda {
                 malloc: symbol(runtime, "cudaMalloc")?,
                 free: symbol(runtime, "cudaFree")?,
                 copy: symbol(runtime, "cudaMemcpy")?,
+                copy_async: symbol(runtime, "cudaMemcpyAsync")?,
+                stream_create: symbol(runtime, "cudaStreamCreateWithFlags")?,
+                stream_destroy: symbol(runtime, "cudaStreamDestroy")?,
+                stream_synchronize: symbol(runtime, "cudaStreamSynchronize")?,
                 malloc_host: symbol(runtime, "cudaMallocHost")?,
                 free_host: symbol(runtime, "cudaFreeHost")?,
                 synchronize: symbol(runtime, "cudaDeviceSynchronize")?,
@@ -184,7 +196,7 @@ impl Cuda {
     }
 
     /// Waits for everything that was asked of the GPU.
-    fn wait(&self) -> Result<(), EngineError> {
+    pub fn wait(&self) -> Result<(), EngineError> {
         // SAFETY: takes and writes nothing.
         self.check("the GPU did not finish", unsafe { (self.synchronize)() })
     }

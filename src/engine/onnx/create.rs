@@ -1,5 +1,10 @@
 //! What a decoder is made of on a device: its weights, the session over them with what was found to save memory, and the arena's limit.
 
+#![allow(
+    unsafe_code,
+    reason = "hands a stream of ours to the runtime; the block names the rule it keeps"
+)]
+
 use super::super::EngineError;
 use super::arena::Allocator;
 use super::tensors::{Place, Space};
@@ -81,6 +86,10 @@ impl OnnxEngine {
                 .with_memory_pattern(false)
                 .map_err(|error| refused(error.into()))?;
             let mut cuda = ep::CUDA::default();
+            if let Some(stream) = &self.stream {
+                // SAFETY: the stream outlives the session: the engine drops it later.
+                cuda = unsafe { cuda.with_compute_stream(stream.handle().cast()) };
+            }
             if let Some(limit) = arena_limit {
                 cuda = cuda.with_memory_limit(limit.0 as usize);
             }

@@ -1,10 +1,13 @@
 //! The buffers a decoder reads and writes, and how they are bound for each shape of run.
 
 use super::super::EngineError;
+use super::super::cuda::Stream;
+use super::courier::Courier;
 use super::tensors::{self, Binding, Buffer, Element, Number, Place, Slab, Space, Tensor};
 use crate::protocol::{CacheShape, DecoderIo, TrialRequest};
 use crate::units::Bytes;
 use ort::session::Session;
+use std::rc::Rc;
 
 /// Which tensors a run needs: new tokens in each row, and tokens already in a growing cache (0 for a shared one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,13 +22,14 @@ pub(super) struct Shape {
 
 /// Every buffer a decoder reads and writes.
 pub(super) struct Io {
+    courier: Courier,
     place: Place,
     host_place: Place,
     pub(super) batch: usize,
     pub(super) capacity: usize,
     float: Element,
     ids: Buffer,
-    pub(super) next: Buffer,
+    next: Buffer,
     pub(super) logits: Buffer,
     /// `position_ids`, or what stands in for it in a decode step: `seqlens_k` itself.
     positions: Buffer,
@@ -48,7 +52,11 @@ struct CachePart {
 
 impl Io {
     /// Allocates everything, on a GPU in one block.
-    pub(super) fn new(request: &TrialRequest, space: &Space) -> Result<Io, EngineError> {
+    pub(super) fn new(
+        request: &TrialRequest,
+        space: &Space,
+        stream: Option<&Rc<Stream>>,
+    ) -> Result<Io, EngineError> {
         let mut room = 0;
         // Counted first, with stand-ins of no length.
         Io::build(request, space, &mut |bytes| {
@@ -57,6 +65,11 @@ impl Io {
         })?;
         let mut slab = Slab::new(space, room)?;
         let mut io = Io::build(request, space, &mut |bytes| slab.take(bytes))?;
+        // Ids, positions and lengths of a run on their way there, its next ids on their way back.
+        let (rows, tokens) = (io.batch, io.batch * io.capacity);
+        let numbers = [tokens * 8, tokens * 8, rows * 8, rows * 8];
+        let room = numbers.into_iter().map(Courier::room).sum();
+        io.courier = Courier::new(space, stream, room)?;
         if let Some(mask) = &mut io.mask {
             mask.write(&vec![1i64; io.batch * io.capacity])?;
         }
@@ -94,6 +107,7 @@ impl Io {
             .transpose()?;
         let mask = (!decoder.shared_kv).then(|| buffer(batch * capacity * 8));
         Ok(Io {
+            courier: Courier::new(&Space::Host, None, 0)?,
             place: Place::of(space)?,
             host_place: Place::of(&Space::Host)?,
             batch,
@@ -143,38 +157,42 @@ impl Io {
         )
     }
 
+    /// Waits for the run and fetches the ids it chose.
+    pub(super) fn fetch_next(&mut self, ids: &mut [i64]) -> Result<(), EngineError> {
+        self.courier.fetch(&self.next, ids)
+    }
+
     pub(super) fn write_ids(&mut self, rows: &[Vec<i64>]) -> Result<(), EngineError> {
         self.wide.clear();
         rows.iter().for_each(|row| self.wide.extend_from_slice(row));
-        self.ids.write(&self.wide)
+        self.courier.write(&mut self.ids, &self.wide)
     }
 
-    /// Tells the graph where the new tokens stand. In a decode step of a fused graph that is one number for each row.
+    /// Tells the graph where the new tokens stand. In a decode step of a fused graph that is one number for each row. `bound` is what
+    /// it hears of the total length besides: not less than that (`seqlens_k` decides).
     pub(super) fn write_positions(
         &mut self,
         length: usize,
         new: usize,
         shared: bool,
-        captured: bool,
+        bound: usize,
     ) -> Result<(), EngineError> {
         let total = length + new;
         if !shared {
             self.wide.clear();
             let row = length as i64..total as i64;
             (0..self.batch).for_each(|_| self.wide.extend(row.clone()));
-            return self.positions.write(&self.wide);
+            return self.courier.write(&mut self.positions, &self.wide);
         }
-        // A captured graph has frozen this scalar; the largest value is right for every length (`seqlens_k` decides).
-        self.total
-            .write(&[if captured { self.capacity } else { total } as i32])?;
+        self.total.write(&[bound as i32])?;
         self.narrow.clear();
         self.narrow.resize(self.batch, total as i32 - 1);
-        self.seqlens.write(&self.narrow)?;
+        self.courier.write(&mut self.seqlens, &self.narrow)?;
         if new > 1 {
             self.narrow.clear();
             let row = length as i32..total as i32;
             (0..self.batch).for_each(|_| self.narrow.extend(row.clone()));
-            self.positions.write(&self.narrow)?;
+            self.courier.write(&mut self.positions, &self.narrow)?;
         }
         Ok(())
     }

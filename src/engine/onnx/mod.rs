@@ -5,6 +5,8 @@
 //! cache grows by concatenation, from one of two buffers into the other, so nothing is allocated while it is timed either.
 
 mod arena;
+mod buckets;
+mod courier;
 mod create;
 mod io;
 mod library;
@@ -14,16 +16,19 @@ mod tensors;
 mod weights;
 mod yardsticks;
 
+use super::cuda::Stream;
 use super::{Ballast, Engine, EngineError};
-use crate::protocol::{EngineKind, Held, TrialRequest};
+use crate::protocol::{DecoderIo, EngineKind, Held, TrialRequest};
 use crate::trial::{Arena, Device, Float, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
+use buckets::Graphs;
 use io::{Io, Shape};
 use ort::environment::Environment;
 use ort::session::{RunOptions, Session};
 use std::collections::HashMap;
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Instant;
 use tensors::{Binding, Space};
 use weights::Weights;
@@ -46,12 +51,14 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
         ));
     };
     let environment = library::load(library)?;
+    let mut stream = None;
     let space = match request.trial.device {
         Device::Cpu => Space::Host,
         Device::Cuda(index) => {
             let cuda = super::cuda::Cuda::load(&cuda_provider(library)?, cuda_dirs)?;
             cuda.use_device(index)?;
             cuda.limit_stack(STACK)?;
+            stream = Some(Rc::new(Stream::new(&cuda)?));
             Space::Gpu(cuda, index)
         }
     };
@@ -60,6 +67,7 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
         environment,
         space,
         loaded: None,
+        stream,
         next: Vec::new(),
     }))
 }
@@ -99,6 +107,8 @@ struct OnnxEngine {
     environment: Environment,
     space: Space,
     loaded: Option<Loaded>,
+    /// What the session on a GPU runs on; it outlives the session.
+    stream: Option<Rc<Stream>>,
     /// Host copy of the greedy next ids.
     next: Vec<i64>,
 }
@@ -111,14 +121,12 @@ struct Loaded {
     io: Io,
     // The session reads them where they lie.
     _weights: Option<Weights>,
-    /// Run options of ordinary runs, and of decode steps inside a CUDA graph.
+    /// Options of ordinary runs, and the CUDA graphs of decode steps.
     plain_run: RunOptions,
-    graph_run: Option<RunOptions>,
+    graphs: Option<Graphs>,
     /// Tokens in the cache.
     length: usize,
     swapped: bool,
-    /// Decode steps since the session was created: the first one warms, later ones may be captured.
-    steps: u64,
 }
 
 impl Engine for OnnxEngine {
@@ -212,7 +220,11 @@ impl OnnxEngine {
         let weights_time = started.elapsed();
         let with_weights = taken(self);
         // Before the session: what is left of the budget after both is what its arena may take.
-        let io = Io::new(&self.request, &self.space)?;
+        let io = Io::new(&self.request, &self.space, self.stream.as_ref())?;
+        if let Space::Gpu(cuda, _) = &self.space {
+            // Weights and zeros were written on the default stream, which the session's does not wait for.
+            cuda.wait()?;
+        }
         let with_all = taken(self);
         let grown = |from: Option<Bytes>, to: Option<Bytes>| Some(to?.saturating_sub(from?));
         let repacked = weights.as_ref().map_or(0, Weights::repacked);
@@ -226,21 +238,7 @@ impl OnnxEngine {
         let packed = packed.map(|arena| arena.reserved);
         let kv_cache = io.cache_bytes();
         let io_buffers = io.other_bytes();
-        let option = |id: &str| -> Result<RunOptions, EngineError> {
-            let mut options = RunOptions::new().map_err(|error| library::refused(&error))?;
-            if self.captures() {
-                options
-                    .set("gpu_graph_id", id)
-                    .map_err(|error| library::refused(&error))?;
-            }
-            Ok(options)
-        };
-        let plain_run = option("-1")?;
-        let graph_run = if self.captures() {
-            Some(option("1")?)
-        } else {
-            None
-        };
+        let (plain_run, graphs) = self.run_options(io.capacity)?;
         self.next = vec![0; io.batch];
         let bindings = HashMap::new();
         self.loaded = Some(Loaded {
@@ -250,10 +248,9 @@ impl OnnxEngine {
             io,
             _weights: weights,
             plain_run,
-            graph_run,
+            graphs,
             length: 0,
             swapped: false,
-            steps: 0,
         });
         self.prime()?;
         Ok(LoadFacts {
@@ -295,9 +292,10 @@ impl OnnxEngine {
         }
         loaded.room(new)?;
         loaded.io.write_ids(rows)?;
+        let total = loaded.length + new;
         loaded
             .io
-            .write_positions(loaded.length, new, shared, false)?;
+            .write_positions(loaded.length, new, shared, total)?;
         let past = if shared { 0 } else { loaded.length };
         let shape = Shape {
             new,
@@ -305,9 +303,7 @@ impl OnnxEngine {
             swapped: loaded.swapped,
             feedback: false,
         };
-        let time = loaded.run(&self.request.io, shape, false)?;
-        loaded.io.next.read(&mut self.next)?;
-        Ok(time)
+        loaded.run(&self.request.io, shape, None, &mut self.next)
     }
 
     fn token(&mut self) -> Result<Nanos, EngineError> {
@@ -316,10 +312,12 @@ impl OnnxEngine {
             return Err(not_loaded());
         };
         loaded.room(1)?;
-        let captured = loaded.graph_run.is_some() && loaded.steps > 0;
-        loaded
-            .io
-            .write_positions(loaded.length, 1, shared, captured)?;
+        let total = loaded.length + 1;
+        let bound = match loaded.graphs {
+            Some(_) => buckets::bound(total, loaded.io.capacity),
+            None => total,
+        };
+        loaded.io.write_positions(loaded.length, 1, shared, bound)?;
         let past = if shared { 0 } else { loaded.length };
         let shape = Shape {
             new: 1,
@@ -327,14 +325,23 @@ impl OnnxEngine {
             swapped: loaded.swapped,
             feedback: true,
         };
-        let time = loaded.run(&self.request.io, shape, captured)?;
-        loaded.steps += 1;
-        loaded.io.next.read(&mut self.next)?;
-        Ok(time)
+        loaded.run(&self.request.io, shape, Some(bound), &mut self.next)
     }
 
     fn loaded(&mut self) -> Result<&mut Loaded, EngineError> {
         self.loaded.as_mut().ok_or_else(not_loaded)
+    }
+
+    /// Options of ordinary runs, and the graphs of decode steps where they are captured.
+    fn run_options(&self, capacity: usize) -> Result<(RunOptions, Option<Graphs>), EngineError> {
+        if self.captures() {
+            return Ok((buckets::outside()?, Some(Graphs::new(capacity)?)));
+        }
+        let mut options = RunOptions::new().map_err(|error| library::refused(&error))?;
+        if matches!(self.space, Space::Gpu(..)) {
+            asynchronous(&mut options)?;
+        }
+        Ok((options, None))
     }
 
     /// Whether decode steps are captured into a CUDA graph: a growing cache changes shape with every token and cannot be.
@@ -344,16 +351,25 @@ impl OnnxEngine {
             && self.request.io.shared_kv
     }
 
-    /// With CUDA graphs: one token, one ordinary step and the capturing step, before anybody looks at a clock.
+    /// With CUDA graphs: one token, then for each bucket that the trial gets to an ordinary step and the capturing one, before anybody
+    /// looks at a clock.
     fn prime(&mut self) -> Result<(), EngineError> {
-        if self.captures() && self.loaded()?.io.capacity >= 3 {
-            let rows = vec![vec![0]; self.next.len()];
-            self.prompt(&rows)?;
-            self.token()?;
-            self.token()?;
-            self.reset()?;
+        let trial = &self.request.trial;
+        let prompt = trial.prompt_tokens as usize;
+        let longest = prompt + trial.gen_tokens as usize;
+        let capacity = self.loaded()?.io.capacity;
+        if !self.captures() || capacity < 3 {
+            return Ok(());
         }
-        Ok(())
+        let rows = vec![vec![0]; self.next.len()];
+        self.prompt(&rows)?;
+        for bound in buckets::between(prompt + 1, longest, capacity) {
+            for _ in 0..2 {
+                self.loaded()?.length = bound - 1;
+                self.token()?;
+            }
+        }
+        self.reset()
     }
 }
 
@@ -369,27 +385,37 @@ impl Loaded {
         Ok(())
     }
 
-    /// One run of the session; only the run call itself is timed. Bindings are made on first use: warm-up makes them all.
+    /// One run of the session, to the ids it chose: the run call and, on a GPU, the wait for what it asked for are timed. Bindings are
+    /// made on first use: warm-up makes them all. `bound` is the bucket of a decode step.
     fn run(
         &mut self,
-        decoder: &crate::protocol::DecoderIo,
+        decoder: &DecoderIo,
         shape: Shape,
-        captured: bool,
+        bound: Option<usize>,
+        next: &mut [i64],
     ) -> Result<Nanos, EngineError> {
         if !self.bindings.contains_key(&shape) {
             let binding = self.io.bind(&self.session, decoder, shape)?;
             self.bindings.insert(shape, binding);
         }
-        let options = match &self.graph_run {
-            Some(graph) if captured => graph,
-            _ => &self.plain_run,
+        let graph = match (&mut self.graphs, bound) {
+            (Some(graphs), Some(bound)) => graphs.step(bound),
+            _ => None,
         };
         let binding = &self.bindings[&shape];
         let started = Instant::now();
-        binding.run(&mut self.session, options)?;
+        binding.run(&mut self.session, graph.unwrap_or(&self.plain_run))?;
+        self.io.fetch_next(next)?;
         let time = started.elapsed();
         self.length += shape.new;
         self.swapped = !self.swapped && !decoder.shared_kv;
         Ok(time.into())
     }
+}
+
+/// Lets a run return when its work is asked for: the wait for it is ours.
+fn asynchronous(options: &mut RunOptions) -> Result<(), EngineError> {
+    options
+        .set("disable_synchronize_execution_providers", "1")
+        .map_err(|error| library::refused(&error))
 }

@@ -134,15 +134,7 @@ impl Buffer {
 
     /// Writes numbers from the start on.
     pub fn write<T: Number>(&mut self, values: &[T]) -> Result<(), EngineError> {
-        assert!(
-            size_of_val(values) <= self.bytes,
-            "a write stays inside its buffer"
-        );
-        // SAFETY: plain numbers are readable as bytes; the slice's length is theirs.
-        let bytes = unsafe {
-            std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values))
-        };
-        self.write_bytes(0, bytes)
+        self.write_bytes(0, bytes_of(values))
     }
 
     /// Writes bytes from this one on.
@@ -170,10 +162,7 @@ impl Buffer {
             size_of_val(values) <= self.bytes,
             "a read stays inside its buffer"
         );
-        // SAFETY: any bytes are valid plain numbers; the slice's length is theirs.
-        let bytes = unsafe {
-            std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), size_of_val(values))
-        };
+        let bytes = bytes_of_mut(values);
         match &self.memory {
             // SAFETY: the block is at least as long (asserted) and separate from the values.
             Memory::Host(at, _) => unsafe {
@@ -193,6 +182,19 @@ impl Drop for Buffer {
             unsafe { dealloc(at.as_ptr(), *layout) };
         }
     }
+}
+
+/// Plain numbers as the bytes they are.
+pub(super) fn bytes_of<T: Number>(values: &[T]) -> &[u8] {
+    // SAFETY: plain numbers are readable as bytes; the slice's length is theirs.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values)) }
+}
+
+/// Plain numbers as the bytes they are, to be overwritten.
+pub(super) fn bytes_of_mut<T: Number>(values: &mut [T]) -> &mut [u8] {
+    let bytes = size_of_val(values);
+    // SAFETY: any bytes are valid plain numbers; the slice's length is theirs.
+    unsafe { std::slice::from_raw_parts_mut(values.as_mut_ptr().cast::<u8>(), bytes) }
 }
 
 /// Plain numbers that may be copied byte by byte, and the element type ONNX Runtime calls them by.

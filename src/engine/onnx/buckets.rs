@@ -1,0 +1,105 @@
+//! Lengths that decode steps are captured for. A captured CUDA graph has frozen what the attention operator was told of the total
+//! length, from which it derives how many blocks share the work: told the whole cache, short sequences would launch the blocks of the
+//! longest. So there is one graph for each power of two, and one for the whole cache.
+
+use super::{asynchronous, library::refused};
+use crate::engine::EngineError;
+use ort::session::RunOptions;
+
+/// Length of the first bucket: below, a graph more would cost memory and buy nothing.
+const FIRST: usize = 512;
+
+/// The bucket that a sequence of `total` tokens belongs to: what the operator is told.
+pub(super) fn bound(total: usize, capacity: usize) -> usize {
+    total.next_power_of_two().max(FIRST).min(capacity)
+}
+
+/// The buckets of sequences from `shortest` to `longest` tokens.
+pub(super) fn between(shortest: usize, longest: usize, capacity: usize) -> Vec<usize> {
+    let mut bounds = vec![bound(shortest, capacity)];
+    while bounds.last().is_some_and(|last| *last < longest) {
+        let next = bounds.last().map_or(capacity, |last| last + 1);
+        bounds.push(bound(next, capacity));
+    }
+    bounds
+}
+
+/// The captured graph of one bucket.
+pub(super) struct Graph {
+    bound: usize,
+    options: RunOptions,
+    warm: bool,
+}
+
+/// One graph for each bucket of a cache.
+pub(super) struct Graphs(Vec<Graph>);
+
+impl Graphs {
+    /// Graphs for a cache of so many tokens; none of them is captured yet.
+    pub(super) fn new(capacity: usize) -> Result<Graphs, EngineError> {
+        let graph = |(index, bound): (usize, usize)| {
+            let options = run_options(&(index + 1).to_string())?;
+            Ok(Graph {
+                bound,
+                options,
+                warm: false,
+            })
+        };
+        let bounds = between(1, capacity, capacity).into_iter().enumerate();
+        Ok(Graphs(bounds.map(graph).collect::<Result<_, EngineError>>()?))
+    }
+
+    /// Options to run a decode step of this bucket with: `None` for the first, which warms its kernels and may not be captured.
+    pub(super) fn step(&mut self, bound: usize) -> Option<&RunOptions> {
+        let graph = self.0.iter_mut().find(|graph| graph.bound == bound)?;
+        if !graph.warm {
+            graph.warm = true;
+            return None;
+        }
+        Some(&graph.options)
+    }
+}
+
+/// Options of a run that is in no graph, in a session that captures others.
+pub(super) fn outside() -> Result<RunOptions, EngineError> {
+    run_options("-1")
+}
+
+fn run_options(id: &str) -> Result<RunOptions, EngineError> {
+    let mut options = RunOptions::new().map_err(|error| refused(&error))?;
+    asynchronous(&mut options)?;
+    options
+        .set("gpu_graph_id", id)
+        .map_err(|error| refused(&error))?;
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn short_sequences_share_a_bucket_and_the_whole_cache_is_the_last() {
+        assert_eq!(bound(1, 4000), 512);
+        assert_eq!(bound(512, 4000), 512);
+        assert_eq!(bound(513, 4000), 1024);
+        assert_eq!(bound(2049, 4000), 4000);
+        assert_eq!(bound(1, 384), 384);
+        assert_eq!(between(257, 384, 384), [384]);
+        assert_eq!(between(257, 384, 1024), [512]);
+        assert_eq!(between(1, 4000, 4000), [512, 1024, 2048, 4000]);
+        assert_eq!(between(600, 1025, 4000), [1024, 2048]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_length_exceeds_its_bucket(capacity in 1usize..100_000, share in 0.0f64..1.0) {
+            let total = 1 + ((capacity - 1) as f64 * share) as usize;
+            let bound = bound(total, capacity);
+            prop_assert!(bound >= total && bound <= capacity);
+            prop_assert!(between(1, capacity, capacity).contains(&bound));
+            prop_assert!(between(total, capacity, capacity).ends_with(&[capacity]));
+        }
+    }
+}

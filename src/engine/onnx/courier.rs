@@ -1,0 +1,121 @@
+//! Brings numbers to a decoder's buffers and its ids back. On a GPU everything is asked of the stream that the session runs on, and
+//! waited for once, at the end of a run: a decode step is a copy of a few bytes, a launch, a copy back and one wait.
+#![allow(
+    unsafe_code,
+    reason = "copies asked of a stream; each block names the rule it keeps"
+)]
+
+use super::super::EngineError;
+use super::super::cuda::{Pinned, Stream};
+use super::tensors::{Buffer, Number, Space, bytes_of, bytes_of_mut};
+use std::rc::Rc;
+
+/// What copies of pinned memory start at a multiple of: whole cache lines.
+const ALIGN: usize = 64;
+
+/// Carries numbers between main memory and buffers.
+pub(super) struct Courier {
+    /// `None` where the buffers are main memory.
+    line: Option<Line>,
+}
+
+struct Line {
+    stream: Rc<Stream>,
+    pinned: Pinned,
+    /// Bytes on their way, until the next wait.
+    used: usize,
+}
+
+impl Courier {
+    /// A courier to the buffers of `space`, for numbers of at most so many bytes in each run. `stream` is the session's.
+    pub(super) fn new(
+        space: &Space,
+        stream: Option<&Rc<Stream>>,
+        bytes: usize,
+    ) -> Result<Courier, EngineError> {
+        let line = match (space, stream) {
+            (Space::Gpu(cuda, _), Some(stream)) => Some(Line {
+                stream: Rc::clone(stream),
+                pinned: Pinned::new(cuda, bytes)?,
+                used: 0,
+            }),
+            _ => None,
+        };
+        Ok(Courier { line })
+    }
+
+    /// Room that a copy of so many bytes takes.
+    pub(super) fn room(bytes: usize) -> usize {
+        bytes.next_multiple_of(ALIGN)
+    }
+
+    /// Writes numbers to the start of a buffer, before whatever is asked of the stream next.
+    pub(super) fn write<T: Number>(
+        &mut self,
+        buffer: &mut Buffer,
+        values: &[T],
+    ) -> Result<(), EngineError> {
+        let Some(line) = &mut self.line else {
+            return buffer.write(values);
+        };
+        let bytes = bytes_of(values);
+        assert!(
+            bytes.len() <= buffer.bytes,
+            "a write stays inside its buffer"
+        );
+        // Left over from a run that failed.
+        if line.used + Courier::room(bytes.len()) > line.pinned.bytes() {
+            line.stream.wait()?;
+            line.used = 0;
+        }
+        let at = line.used;
+        line.used += Courier::room(bytes.len());
+        line.pinned.put(at, bytes);
+        // SAFETY: the buffer is at least as long (asserted); what was put is not touched before the next wait.
+        unsafe {
+            line.stream
+                .upload(buffer.address(), &line.pinned, at, bytes.len())
+        }
+    }
+
+    /// Waits for the run, and reads numbers from the start of a buffer.
+    pub(super) fn fetch<T: Number>(
+        &mut self,
+        buffer: &Buffer,
+        values: &mut [T],
+    ) -> Result<(), EngineError> {
+        let Some(line) = &mut self.line else {
+            return buffer.read(values);
+        };
+        let bytes = bytes_of_mut(values);
+        assert!(
+            bytes.len() <= buffer.bytes,
+            "a read stays inside its buffer"
+        );
+        let at = line.used;
+        // SAFETY: the buffer is at least as long (asserted).
+        unsafe {
+            line.stream
+                .download(&mut line.pinned, at, buffer.address(), bytes.len())
+        }?;
+        line.stream.wait()?;
+        line.pinned.take(at, bytes);
+        line.used = 0;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_memory_is_written_and_read_where_it_is() {
+        let mut buffer = Buffer::new(&Space::Host, 16).unwrap();
+        let mut courier = Courier::new(&Space::Host, None, 0).unwrap();
+        courier.write(&mut buffer, &[7i64, -9]).unwrap();
+        let mut back = [0i64; 2];
+        courier.fetch(&buffer, &mut back).unwrap();
+        assert_eq!(back, [7, -9]);
+    }
+}
