@@ -152,6 +152,7 @@ const SOURCES: &[&str] = builtin![
     "alchemist-16m",
     "dense-350m",
     "qwen3-0.6b",
+    "qwen3-4b",
     "granite-1b-a400m",
     "llama-1b",
     "tiny-gpt2",
