@@ -73,7 +73,7 @@ pub fn footprint_on(spec: &ModelSpec, trial: &Trial, probed: Option<Bytes>) -> F
     // A growing cache is copied from one buffer into the other.
     let copies = if trial.form == Form::Fused { 1 } else { 2 };
     let kv_cache = Bytes(
-        kv_bytes_per_token(spec, trial.numerics().compute())
+        kv_bytes_per_token(spec, trial.kv_cache, trial.numerics().compute())
             .0
             .saturating_mul(tokens)
             .saturating_mul(copies),
@@ -222,6 +222,7 @@ mod tests {
             model: String::new(),
             form,
             precision: Precision::Fp32,
+            kv_cache: Default::default(),
             device: Device::Cpu,
             batch,
             prompt_tokens,

@@ -50,7 +50,7 @@ fn prompt_flop(spec: &ModelSpec, trial: &Trial) -> f64 {
 /// A decode step of `trial` at its mean depth: the prompt and half of what is generated.
 pub fn step_traffic(spec: &ModelSpec, trial: &Trial) -> Traffic {
     let depth = u64::from(trial.prompt_tokens) + u64::from(trial.gen_tokens) / 2;
-    let kv = kv_bytes_per_token(spec, trial.numerics().compute());
+    let kv = kv_bytes_per_token(spec, trial.kv_cache, trial.numerics().compute());
     Traffic {
         weights: weights_read(spec, trial, u64::from(trial.batch)),
         kv_cache: Bytes(kv.0 * depth * u64::from(trial.batch)),
@@ -95,6 +95,7 @@ mod tests {
             model: String::new(),
             form: Form::Fused,
             precision: Precision::Fp16,
+            kv_cache: Default::default(),
             device: Device::Cuda(0),
             batch,
             prompt_tokens: 256,
