@@ -69,15 +69,16 @@ pub fn unquantized_golden(trial: &Trial) -> Option<Golden> {
 ///
 /// A quantised cache is held to a reference that rounds every key and value as the cache does. On the CPU so does the runtime,
 /// from the prompt on: 5e-6 at most was seen. What may differ is a value half way between two steps, and one step more or less
-/// was seen to move logits by 0.013 at most. The CUDA provider rounds what it keeps of a first prompt, and reads it unrounded while it
-/// runs that prompt: a reference that does so differs by 0.026 at most. What fp16 rounds to another step came to 0.025 on the CPU, which
-/// otherwise come. A wrong scale, or keys for values, is ten times that.
+/// was seen to move logits by 0.013 at most; what fp16 rounds to another step came to 0.025. The CUDA provider rounds what it
+/// keeps of a first prompt, and reads it unrounded while it runs that prompt: references that do so differ by 0.026 at most, and
+/// of quantised weights, whose experts are nearer to a tie, by 0.074. A wrong scale, or keys for values, is ten times that.
 pub fn tolerance(numerics: Numerics, cache: KvCache) -> f64 {
     match (cache, numerics.quantized_bits(), numerics.compute()) {
         (KvCache::Float, None, Float::Fp32) => 1e-4,
         (KvCache::Int8, None, Float::Fp32) => 2e-2,
         (KvCache::Float, _, Float::Fp16) => 1e-2,
-        (KvCache::Int8, _, Float::Fp16) => 6e-2,
+        (KvCache::Int8, None, Float::Fp16) => 6e-2,
+        (KvCache::Int8, Some(_), Float::Fp16) => 1.2e-1,
         (_, Some(_), Float::Fp32) => 8e-2,
     }
 }

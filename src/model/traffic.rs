@@ -87,7 +87,7 @@ fn experts_used(experts: u32, top_k: u32, tokens: u64) -> f64 {
 mod tests {
     use super::super::{census, find};
     use super::*;
-    use crate::trial::{Device, Form, Precision};
+    use crate::trial::{Device, Form, KvCache, Precision};
 
     fn trial(batch: u32) -> Trial {
         Trial {
@@ -158,5 +158,10 @@ mod tests {
             step_traffic(spec, &trial(2)).kv_cache.0,
             2 * 320 * 32 * 1024
         );
+        let int8 = Trial {
+            kv_cache: KvCache::Int8,
+            ..trial(2)
+        };
+        assert_eq!(step_traffic(spec, &int8).kv_cache.0, 2 * 320 * 16 * 1024);
     }
 }
