@@ -105,6 +105,30 @@ def quantised():
     return {"trials": len(result["trials"]), "refused": len(refused), "worst_error": worst}
 
 
+def cache_in_int8():
+    """The KV cache in int8: held to the references of such a cache, half the bytes of one in fp16, and what it does to speed."""
+    result = report("sanity-kv8", "--suite", "sanity", "--precision", "fp16", "--kv-cache", "float,int8", "-r", "1")
+    worst, changed = 0.0, 0.0
+    for row in result["trials"]:
+        need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
+        need(row["check"] and row["check"]["passed"], f"{row['id']}: no passed comparison with the reference")
+        if row["kv_cache_type"] == "float":
+            full = row["memory"]["kv_bytes"]
+            continue
+        # A mixture's router has a cache of its own, which is no part of it.
+        need(row["model"] == "tiny-specialists" or 2 * row["memory"]["kv_bytes"] == full, f"{row['id']}: {row['memory']['kv_bytes']} of {full} bytes")
+        worst = max(worst, row["check"]["worst_error"])
+        changed = max(changed, row["check"]["quantization"]["error"])
+    need(0 < worst <= 6e-2, f"worst error {worst}")
+    deep = report("kv8-deep", "--model", "dense-120m,granite-1b-a400m", "--precision", "fp16", "-p", "896", "-n", "128", "-r", "3", "--kv-cache", "float,int8")
+    speeds = {}
+    for row in deep["trials"]:
+        need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
+        speeds[row["id"]] = {"decode_tok_s": row["decode_tok_s"]["mean"], "ttft_ms": row["ttft_ms"]["median"],
+                             "kv_mib": row["memory"]["kv_bytes"] / MIB, "peak_mib": row["memory"]["peak_bytes"] / MIB}
+    return {"worst_error": worst, "error_against_unquantised": changed, "deep": speeds}
+
+
 def same_on_the_cpu():
     """The same models on the CPU in fp32: the first greedy ids agree with the GPU's in fp16 until a near tie."""
     path = OUT / "sanity-cpu.json"
@@ -176,7 +200,7 @@ outcome = {"file": pathlib.Path(FILE).name, "bytes": os.path.getsize(FILE),
            "sha256": hashlib.sha256(open(FILE, "rb").read()).hexdigest(),
            "version": run("--version").stdout.strip(), "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
            "steps": []}
-for step in [start_times, doctor, correct, quantised, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
+for step in [start_times, doctor, correct, quantised, cache_in_int8, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
     began = time.perf_counter()
     try:
         facts, passed, reason = step(), True, None

@@ -7,11 +7,14 @@
     python scripts/reference.py golden out/tiny-* -o models/golden
     edgebench export tiny-gpt2 --precision int4 --activations fp32 -o out/tiny-gpt2-int4
     python scripts/reference.py golden out/tiny-gpt2-int4 -o models/golden
+    edgebench export tiny-gpt2 --precision fp32 --kv-cache int8 -o out/tiny-gpt2-kv8
+    python scripts/reference.py golden out/tiny-gpt2-kv8 -o models/golden
     python scripts/reference.py stats out/tiny-gpt2
 
 Only the weights are taken from the export, by name; of quantised ones, what they stand for. The arithmetic is that of transformers' own classes, built from
 models/<name>.json: GPT-2, Llama, Qwen3, Mixtral; for Mixture-of-Experts layers on a GPT-2 trunk, GPT-2 with Mixtral's
-block in place of its MLP; for the mixture of specialists, several GPT-2 models and the router written out here.
+block in place of its MLP; for the mixture of specialists, several GPT-2 models and the router written out here. Of a cache in
+int8, keys and values are rounded to what the cache can hold wherever they are read.
 """
 
 import argparse
@@ -31,7 +34,9 @@ import onnxruntime
 import torch
 import transformers
 from torch.nn import functional
-from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock, MixtralTopKRouter
+from transformers.masking_utils import AttentionMaskInterface, eager_mask
+from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock, MixtralTopKRouter, repeat_kv
 
 SPECS = Path(__file__).resolve().parent.parent / "models"
 SEED = 42
@@ -54,6 +59,8 @@ class Export:
         self.context = int(metadata["edgebench.context"])
         self.spec = json.loads((SPECS / f"{self.name}.json").read_text())
         self.tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        # What one step of a cached key or value in int8 stands for; None where the cache is floating point.
+        self.kv_scale = float(self.stored("kv_scale")[0]) if "kv_scale" in self.tensors else None
 
     def __getitem__(self, name):
         """A weight as fp32. The plain form has experts apart: they are stacked."""
@@ -108,6 +115,19 @@ class GptWithExperts(transformers.GPT2LMHeadModel):
             block.mlp = MixtralSparseMoeBlock(experts)
 
 
+def int8_cache_attention(module, query, key, value, attention_mask, **options):
+    """Attention that reads keys and values as an int8 cache holds them: rounded to the nearest step, clipped at its ends."""
+    scale = module.config.kv_scale
+    key, value = (scale * (states / scale).round().clamp(-128, 127) for states in (key, value))
+    groups = getattr(module, "num_key_value_groups", 1)
+    key, value = repeat_kv(key, groups), repeat_kv(value, groups)
+    return modeling_gpt2.eager_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+transformers.AttentionInterface.register("int8_cache", int8_cache_attention)
+AttentionMaskInterface.register("int8_cache", eager_mask)
+
+
 def build(export):
     """The torch model of an export: a module from ids `[B, S]` to logits `[B, S, V]`."""
     spec = export.spec
@@ -127,6 +147,9 @@ class Single(torch.nn.Module):
         state = (gpt2_state if gpt2 else llama_state)(export, prefix)
         # Strict: a weight that either side lacks is an error.
         self.model.load_state_dict(state, strict=True)
+        if export.kv_scale is not None:
+            self.model.config.kv_scale = export.kv_scale
+            self.model.set_attn_implementation("int8_cache")
 
     def forward(self, ids):
         return self.model(input_ids=ids, use_cache=False).logits
@@ -320,8 +343,11 @@ class RouterLogits:
 PROMPT, STEPS = 24, 8
 # Below these, a comparison at lower precision could differ by a tie and not by a mistake.
 GAPS = {"top": 2e-2, "routing": 1e-2, "threshold": 2e-3}
-# With quantised weights the CPU provider rounds activations to 8 bits: logits are then off by some percent of the largest.
+# With quantised weights the CPU provider rounds activations to 8 bits: logits are then off by some percent of the largest. With a
+# cache in int8 the CUDA provider reads the keys and values of a first prompt as they were: it differs by what rounding them costs.
 QUANTIZED_GAPS = {"top": 0.25, "routing": 0.1, "threshold": 2e-3}
+# Logits of a mixture are means of several models' and smaller, as is what they are off by.
+MIXTURE_TOP_GAP = 0.15
 # A text that repeats one token would hide mistakes in positions and cache.
 DISTINCT = 4
 
@@ -390,15 +416,18 @@ def golden(args):
     for folder in args.folders:
         export = Export(folder)
         model = build(export).double()
-        quantized = export.precision.startswith("int")
+        quantized = export.precision.startswith("int") or export.kv_scale is not None
         gaps = QUANTIZED_GAPS if quantized else GAPS
+        if export.kv_scale is not None and export.spec.get("specialists"):
+            gaps = {**gaps, "top": MIXTURE_TOP_GAP}
         for ids in prompts(model, export.spec["vocab"], quantized):
             if found := step_gaps(model, ids, gaps):
                 break
         else:
             sys.exit(f"{export.name}: no prompt keeps clear of ties and of one repeated token")
         rows, chosen, gaps = found
-        kind = f".{export.precision.split('-')[0]}" if quantized else ""
+        weights, _, rest = export.precision.partition("-")
+        kind = (f".{weights}" if rest else "") + (".kv8" if export.kv_scale is not None else "")
         write_golden(args.output / f"{export.name}{kind}.json", export, ids, rows, chosen)
         shown = ", ".join(f"{name} gap {gap:.3g}" for name, gap in gaps.items() if gap is not None)
         print(f"{export.name}{kind}: {shown}, {len(set(chosen))} distinct of {len(chosen)} ids")
@@ -427,6 +456,7 @@ def write_golden(path, export, ids, rows, chosen):
 TYPES = {
     "tensor(float)": numpy.float32,
     "tensor(float16)": numpy.float16,
+    "tensor(int8)": numpy.int8,
     "tensor(int32)": numpy.int32,
     "tensor(int64)": numpy.int64,
 }

@@ -2,7 +2,7 @@
 //! file in the cache folder; several runs may read and write it at once.
 
 use crate::shelf;
-use crate::trial::{Device, Enforce, Form, Phase, Precision};
+use crate::trial::{Device, Enforce, Form, KvCache, Phase, Precision};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -43,6 +43,9 @@ pub struct Key {
     pub form: Form,
     /// Element type.
     pub precision: Precision,
+    /// Type of the KV cache.
+    #[serde(default)]
+    pub kv_cache: KvCache,
     /// What is searched for: `context` or `batch`.
     pub kind: String,
     /// Prompt length of each sequence; 0 where it is what is searched for.
@@ -226,6 +229,7 @@ mod tests {
             model: model.to_owned(),
             form: Form::Fused,
             precision: Precision::Fp16,
+            kv_cache: KvCache::Float,
             kind: "context".to_owned(),
             prompt_tokens: 0,
             gen_tokens: 16,

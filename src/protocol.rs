@@ -7,8 +7,8 @@ pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce, Float, LoadFacts,
-    MemoryReading, Phase, PowerMark, Repetition, Trial,
+    CheckFacts, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce, Float, KvCache,
+    LoadFacts, MemoryReading, Phase, PowerMark, Repetition, Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -45,6 +45,9 @@ pub struct DecoderIo {
     /// `true`: one KV buffer of full length for past and present, with `seqlens_k` and `total_sequence_length`.
     /// `false`: past grows by concatenation, with `attention_mask`.
     pub shared_kv: bool,
+    /// Type of the keys and values in the caches.
+    #[serde(default)]
+    pub kv_cache: KvCache,
     /// Whether the graph has a `position_ids` input.
     pub position_ids: bool,
     /// Experts of the mixture-of-specialists router, whose weights over the sequence are a cache of their own.
@@ -187,9 +190,9 @@ pub struct TrialRequest {
     pub tensors: Vec<WeightTensor>,
     /// Prompt ids, one row for each sequence, all of the trial's prompt length.
     pub prompts: Vec<Vec<i64>>,
-    /// Reference to check against before timing: of the weights as they are, also where they are quantised.
+    /// Reference to check against before timing: of weights and KV cache as they are, also where they are quantised.
     pub golden: Option<Golden>,
-    /// Reference of the weights in fp32, where the trial's are quantised: to tell what that changed.
+    /// Reference of weights and KV cache in fp32, where either of the trial's is quantised: to tell what that changed.
     #[serde(default)]
     pub unquantized: Option<Golden>,
     /// Largest allowed relative difference from the reference.

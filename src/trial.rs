@@ -10,7 +10,7 @@ mod power;
 pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
-pub use numerics::{Float, Numerics, Precision};
+pub use numerics::{Float, KvCache, Numerics, Precision};
 pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
@@ -76,7 +76,7 @@ impl fmt::Display for Device {
 /// One cell of the plan: a model in one form, precision and shape, run in a process of its own.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// Stable name, equal on every machine: `dense-120m/fused/fp32/b1/pp256/tg128`.
+    /// Stable name, equal on every machine: `dense-120m/fused/fp32/b1/pp256/tg128`, with `/kv8` behind it for a cache in int8.
     pub id: String,
     /// Model name.
     pub model: String,
@@ -84,6 +84,9 @@ pub struct Trial {
     pub form: Form,
     /// Type of the weights.
     pub precision: Precision,
+    /// Type of the KV cache.
+    #[serde(default)]
+    pub kv_cache: KvCache,
     /// Device.
     pub device: Device,
     /// Sequences decoded together.
@@ -211,12 +214,14 @@ pub struct CheckFacts {
     pub decode_error: f64,
     /// Whether the greedy ids were the reference's.
     pub ids_equal: bool,
-    /// What quantising the weights changed; `None` where they are not quantised. No part of passing: it is a fact of the weights.
+    /// What quantising the weights or the KV cache changed; `None` where neither is quantised. No part of passing: it is a fact of
+    /// the model.
     #[serde(default)]
     pub quantization: Option<QuantizationFacts>,
 }
 
-/// Difference of a graph with quantised weights from the reference logits of the same weights in fp32, on the same text.
+/// Difference of a graph with quantised weights or a quantised KV cache from the reference logits of the same weights in fp32, on
+/// the same text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct QuantizationFacts {
     /// Root mean square of the differences over that of the reference's logits: 0 where nothing changed, about 1.4 between models

@@ -7,7 +7,7 @@ use crate::export::inspect::{self, Builtin, FileSheet, Graph};
 use crate::model::onnx::{self, Shape};
 use crate::model::{self, ModelSpec};
 use crate::plan::{self, Facts, Plan, PrecisionChoice, Request, Selection};
-use crate::trial::{Device, DeviceChoice, Float, Form, Precision};
+use crate::trial::{Device, DeviceChoice, Float, Form, KvCache, Precision};
 use crate::units::Bytes;
 use std::path::Path;
 
@@ -101,6 +101,7 @@ fn request(
         selection: Selection::Models(vec![spec.name.clone()]),
         forms,
         precisions: precisions.map(PrecisionChoice::Exactly).collect(),
+        kv_caches: vec![KvCache::Float],
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),
         gen_tokens: command.gen_tokens.into_iter().collect(),

@@ -127,6 +127,7 @@ fn export_model(command: &ExportCommand) -> Result<u8> {
     let spec = crate::plan::find_model(&command.model)?;
     let (form, precision) = (command.form, command.precision);
     model::check_form(form, precision)?;
+    model::check_cache(form, command.kv_cache)?;
     if command.activations.is_some() && precision.quantized_bits().is_none() {
         return Err(Error::Usage(format!(
             "--activations says what is computed in beside int8 or int4 weights, and a graph in {precision} computes in {precision}; leave it out"
@@ -136,7 +137,11 @@ fn export_model(command: &ExportCommand) -> Result<u8> {
     let mut tell = |event: Preparing| show_preparing(&progress, &command.model, event);
     let graph = model::export(
         spec,
-        form,
+        model::Variant {
+            form,
+            kv_cache: command.kv_cache,
+            context: spec.max_positions,
+        },
         precision.with(command.activations.unwrap_or(Float::Fp16)),
         command.seed,
         &command.output,

@@ -268,9 +268,8 @@ pub(super) fn trial(
     let mut tell = |event: model::Preparing| show_preparing(progress, &spec.name, event);
     let prepared = store.prepare(
         spec,
-        trial.form,
+        model::Variant::of(trial),
         trial.numerics(),
-        trial.context(),
         trial.seed,
         &mut tell,
     )?;
@@ -284,9 +283,9 @@ pub(super) fn trial(
         weight_file: prepared.weight_file.clone(),
         tensors: prepared.tensors.clone(),
         prompts,
-        golden: model::golden(&spec.name, trial.seed, trial.precision),
-        unquantized: model::unquantized_golden(&spec.name, trial.seed, trial.precision),
-        tolerance: model::tolerance(trial.numerics()),
+        golden: model::golden(&spec.name, trial.seed, trial.precision, trial.kv_cache),
+        unquantized: model::unquantized_golden(trial),
+        tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
         enforce_note: bench.firmness.note.clone(),

@@ -14,7 +14,7 @@ use crate::model::builtin;
 use crate::payload::Arch;
 use crate::plan::{PrecisionChoice, SUITES};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Float, Form, Precision};
+use crate::trial::{DeviceChoice, Float, Form, KvCache, Precision};
 use crate::units::Bytes;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +43,7 @@ const PRECISIONS: &[(&str, Precision)] = &[
     ("int4", Precision::Int4),
 ];
 const ACTIVATIONS: &[(&str, Float)] = &[("fp32", Float::Fp32), ("fp16", Float::Fp16)];
+const KV_CACHES: &[(&str, KvCache)] = &[("float", KvCache::Float), ("int8", KvCache::Int8)];
 const PRECISION_CHOICES: &[(&str, PrecisionChoice)] = &[
     ("auto", PrecisionChoice::Auto),
     ("fp32", PrecisionChoice::Exactly(Precision::Fp32)),
@@ -186,6 +187,9 @@ pub struct ExportArgs {
     /// What a graph with int8 or int4 weights computes in: fp16 for CUDA, fp32 for the CPU [default: fp16]
     #[arg(long, value_name = "TYPE", value_parser = named(ACTIVATIONS))]
     pub activations: Option<Float>,
+    /// Type of the KV cache: that of the activations (float), or 8 bits with one scale (int8), in the fused form only
+    #[arg(long, value_name = "TYPE", default_value = "float", value_parser = named(KV_CACHES))]
+    pub kv_cache: KvCache,
     /// Folder to write to; created if missing
     #[arg(short, long, value_name = "DIR", required = true)]
     pub output: PathBuf,
@@ -275,6 +279,9 @@ pub struct SelectionArgs {
     /// Types of the weights; auto is for each trial the widest that is predicted to fit its budget: of fp16, int8 and int4 on a GPU, of fp32, int8 and int4 on the CPU, in the plain form always the first of them; int8 and int4 weights are quantised, in the fused form only, and all else is fp16 on a GPU and fp32 on the CPU
     #[arg(long, value_delimiter = ',', default_value = "auto", value_parser = named(PRECISION_CHOICES))]
     pub precision: Vec<PrecisionChoice>,
+    /// Types of the KV cache: that of the activations (float), or 8 bits with one scale (int8), in the fused form only; keys and values are rounded, and what that costs is told where there is a reference
+    #[arg(long, value_name = "TYPE", value_delimiter = ',', default_value = "float", value_parser = named(KV_CACHES))]
+    pub kv_cache: Vec<KvCache>,
     /// Sequences decoded together, one or more numbers separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", allow_negative_numbers = true, value_parser = values::count::<1, 65_536>)]
     pub batch: Vec<u32>,

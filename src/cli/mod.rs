@@ -12,7 +12,7 @@ use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Enforce, Float, Form, Precision};
+use crate::trial::{DeviceChoice, Enforce, Float, Form, KvCache, Precision};
 use crate::units::Bytes;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -143,6 +143,8 @@ pub struct ExportCommand {
     pub precision: Precision,
     /// What is computed in where they are quantised; `None` for the default.
     pub activations: Option<Float>,
+    /// Type of the KV cache.
+    pub kv_cache: KvCache,
     /// Folder.
     pub output: PathBuf,
     /// Seed of the weights.
@@ -274,6 +276,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             form: args.form,
             precision: args.precision,
             activations: args.activations,
+            kv_cache: args.kv_cache,
             output: args.output,
             seed: args.seed,
         }),
@@ -347,6 +350,7 @@ fn selected(args: args::SelectionArgs) -> Request {
         selection,
         forms: args.form,
         precisions: args.precision,
+        kv_caches: args.kv_cache,
         batches: args.batch,
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,
@@ -579,6 +583,7 @@ mod tests {
             form: Form::Plain,
             precision: Precision::Fp16,
             activations: None,
+            kv_cache: KvCache::Float,
             output: "out".into(),
             seed: 42,
         };

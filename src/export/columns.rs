@@ -215,6 +215,9 @@ pub const COLUMNS: &[Column] = &[
     shown("precision", "prec", Plain, Setting(1), |r| {
         (&r.precision).into()
     }),
+    shown("kv_cache_type", "KV", Plain, Setting(1), |r| {
+        (&r.kv_cache_type).into()
+    }),
     shown("device", "device", Plain, Setting(4), |r| {
         (&r.device).into()
     }),

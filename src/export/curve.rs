@@ -12,6 +12,11 @@ pub const TITLE: &str = "What each budget buys";
 /// Letters of the longest bar.
 const BAR: usize = 16;
 
+/// What a row's weights and KV cache are.
+fn kind(row: &Row) -> (&str, &str) {
+    (&row.precision, &row.kv_cache_type)
+}
+
 /// The columns of the curve; `None` where there is one budget only, which buys what the table says.
 pub fn columns(report: &Report) -> Option<Vec<Prepared<'static>>> {
     let steps = steps(&report.trials);
@@ -32,14 +37,19 @@ pub fn columns(report: &Report) -> Option<Vec<Prepared<'static>>> {
         .iter()
         .map(|step| format!("{} of {}", step.fitting, step.models));
     // What fits a small budget may be the same model in fewer bits.
-    let precisions: BTreeSet<&str> = report
-        .trials
-        .iter()
-        .map(|row| row.precision.as_str())
-        .collect();
-    let name = |row: &Row| match precisions.len() {
-        0 | 1 => human::one_line(&row.model),
-        _ => human::one_line(&format!("{} {}", row.model, row.precision)),
+    let rows = report.trials.iter();
+    let kinds: BTreeSet<(&str, &str)> = rows.map(kind).collect();
+    let precisions: BTreeSet<&str> = kinds.iter().map(|(precision, _)| *precision).collect();
+    let name = |row: &Row| {
+        let (precision, cache) = kind(row);
+        let mut name = row.model.clone();
+        if precisions.len() > 1 {
+            name.push_str(&format!(" {precision}"));
+        }
+        if kinds.len() > precisions.len() {
+            name.push_str(&format!(" (KV cache {cache})"));
+        }
+        human::one_line(&name)
     };
     let model = |row: Option<&Row>| row.map_or_else(missing, name);
     Some(vec![

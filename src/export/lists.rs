@@ -3,7 +3,7 @@
 use super::human;
 use crate::error::{Error, Result};
 use crate::model::{self, Entry, ModelSpec};
-use crate::trial::{Float, Precision};
+use crate::trial::{Float, KvCache, Precision};
 use crate::units::Bytes;
 use comfy_table::{CellAlignment, Table, presets};
 use serde_json::{Map, Value, json};
@@ -42,7 +42,7 @@ pub fn models(specs: &[ModelSpec], as_json: bool) -> Result<String> {
             size(Precision::Fp16),
             size(Precision::Int8),
             size(Precision::Int4),
-            kib(model::kv_bytes_per_token(spec, Float::Fp16)),
+            kib(model::kv_bytes_per_token(spec, KvCache::Float, Float::Fp16)),
             grouped(u64::from(spec.max_positions)),
             spec.suites.join(","),
         ]
@@ -77,8 +77,9 @@ fn model_json(spec: &ModelSpec) -> Value {
             .into_iter()
             .collect::<Map<String, Value>>(),
         "kv_bytes_per_token": {
-            "fp32": model::kv_bytes_per_token(spec, Float::Fp32),
-            "fp16": model::kv_bytes_per_token(spec, Float::Fp16),
+            "fp32": model::kv_bytes_per_token(spec, KvCache::Float, Float::Fp32),
+            "fp16": model::kv_bytes_per_token(spec, KvCache::Float, Float::Fp16),
+            "int8": model::kv_bytes_per_token(spec, KvCache::Int8, Float::Fp16),
         },
         "max_positions": spec.max_positions,
         "vocab": spec.vocab,

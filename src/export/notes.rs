@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::{human, limits, memory};
-use crate::report::{Cost, Report, Row, budgets, hardware_price_source, is_same_work};
+use crate::report::{self, Cost, Report, Row, budgets, hardware_price_source, is_same_work};
 use std::collections::BTreeSet;
 
 /// The machine and what all rows have in common.
@@ -59,17 +59,22 @@ fn common_settings(rows: &[Row]) -> Vec<String> {
     let Some(first) = rows.first() else {
         return Vec::new();
     };
-    let words = |column: &Column| match column.key {
-        "form" => format!("{} graphs", first.form),
-        "precision" => first.precision.clone(),
-        "device" => first.device.clone(),
-        "batch" => format!("batch {}", first.batch),
-        "prompt_tokens" => format!("{} prompt tokens", first.prompt_tokens),
-        "gen_tokens" => format!("{} generated", first.gen_tokens),
-        key => key.to_owned(),
+    let words = |column: &Column| {
+        Some(match column.key {
+            "form" => format!("{} graphs", first.form),
+            "precision" => first.precision.clone(),
+            // The usual one goes without saying.
+            "kv_cache_type" if first.kv_cache_type == "float" => return None,
+            "kv_cache_type" => format!("KV cache in {}", first.kv_cache_type),
+            "device" => first.device.clone(),
+            "batch" => format!("batch {}", first.batch),
+            "prompt_tokens" => format!("{} prompt tokens", first.prompt_tokens),
+            "gen_tokens" => format!("{} generated", first.gen_tokens),
+            key => key.to_owned(),
+        })
     };
     let constant = COLUMNS.iter().filter(|column| is_common(column, rows));
-    let mut common: Vec<String> = constant.map(words).collect();
+    let mut common: Vec<String> = constant.filter_map(words).collect();
     if rows.iter().all(|row| row.repetitions == first.repetitions) {
         common.push(match first.repetitions {
             1 => "one repetition, so no spread".to_owned(),
@@ -132,7 +137,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
 
 /// A row by model, form and precision.
 pub fn name(row: &Row) -> String {
-    format!("{} {} {}", row.model, row.form, row.precision)
+    format!("{} {}", row.model, report::variant(row))
 }
 
 /// The same where there are several budgets.
@@ -217,7 +222,7 @@ fn costs(rows: &[Row]) -> Option<String> {
     })
 }
 
-/// What quantised weights were held to, and how far they are from the weights they were made from.
+/// What quantised weights and caches were held to, and how far they are from what they were made from.
 fn quantization(rows: &[Row]) -> Option<String> {
     let one = |row: &Row| {
         let found = row.check.as_ref()?.quantization.as_ref()?;
@@ -232,7 +237,7 @@ fn quantization(rows: &[Row]) -> Option<String> {
     let list: Vec<String> = rows.iter().filter_map(one).collect();
     (!list.is_empty()).then(|| {
         human::one_line(&format!(
-            "Quantised weights are held to reference logits of the same quantised weights. Against the fp32 weights the logits differ (root mean square, of that of the logits): {}.",
+            "Quantised weights and KV caches are held to reference logits of the same quantised ones. Against the fp32 weights and cache the logits differ (root mean square, of that of the logits): {}.",
             list.join("; ")
         ))
     })

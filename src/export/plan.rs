@@ -129,14 +129,18 @@ fn summary(plan: &Plan) -> String {
     )
 }
 
-/// A model, with its precision where the plan has several: what fits a small budget may be the same model in fewer bits.
+/// A model, with its precision and KV cache where the plan has several: what fits a small budget may be the same model in fewer bits.
 fn named(plan: &Plan, planned: &PlannedTrial) -> String {
-    let (name, precision) = (&planned.spec.name, planned.trial.precision);
-    let same = |other: &PlannedTrial| other.trial.precision == precision;
-    match plan.trials.iter().all(same) {
-        true => name.clone(),
-        false => format!("{name} {precision}"),
+    let (precision, cache) = (planned.trial.precision, planned.trial.kv_cache);
+    let trials = || plan.trials.iter().map(|other| &other.trial);
+    let mut name = planned.spec.name.clone();
+    if trials().any(|other| other.precision != precision) {
+        name.push_str(&format!(" {precision}"));
     }
+    if trials().any(|other| other.kv_cache != cache) {
+        name.push_str(&format!(" (KV cache {cache})"));
+    }
+    name
 }
 
 /// The terms of a prediction and their sum.
@@ -261,6 +265,7 @@ mod tests {
             selection: Selection::Suite("core".into()),
             forms: forms.to_vec(),
             precisions: vec![PrecisionChoice::Auto],
+            kv_caches: vec![Default::default()],
             batches: vec![1, 8],
             prompt_tokens: vec![prompt],
             gen_tokens: vec![],

@@ -1,7 +1,7 @@
 //! Parameter counts of a spec, from its dimensions; pure.
 
 use super::spec::{Ffn, ModelSpec, NormKind, Position};
-use crate::trial::Float;
+use crate::trial::{Float, KvCache};
 use crate::units::Bytes;
 
 /// Parameter counts.
@@ -109,13 +109,13 @@ fn router(spec: &ModelSpec) -> (u64, u64) {
     )
 }
 
-/// Bytes of keys and values that one token adds to the cache.
-pub fn kv_bytes_per_token(spec: &ModelSpec, float: Float) -> Bytes {
+/// Bytes of keys and values that one token adds to a cache of this type, where activations are of type `float`.
+pub fn kv_bytes_per_token(spec: &ModelSpec, cache: KvCache, float: Float) -> Bytes {
     let elements = 2
         * u64::from(spec.bodies() * spec.n_layers)
         * u64::from(spec.n_kv_heads)
         * u64::from(spec.head_dim);
-    Bytes(elements * float.bytes())
+    Bytes(elements * cache.bytes(float))
 }
 
 #[cfg(test)]
@@ -165,12 +165,20 @@ mod tests {
     #[test]
     fn kv_bytes_follow_the_heads() {
         assert_eq!(
-            kv_bytes_per_token(find("dense-120m").unwrap(), Float::Fp16),
+            kv_bytes_per_token(find("dense-120m").unwrap(), KvCache::Float, Float::Fp16),
             Bytes(36_864)
         );
         assert_eq!(
-            kv_bytes_per_token(find("granite-1b-a400m").unwrap(), Float::Fp16),
+            kv_bytes_per_token(
+                find("granite-1b-a400m").unwrap(),
+                KvCache::Float,
+                Float::Fp16
+            ),
             Bytes(48 * 1024)
         );
+        for float in [Float::Fp16, Float::Fp32] {
+            let bytes = kv_bytes_per_token(find("dense-120m").unwrap(), KvCache::Int8, float);
+            assert_eq!(bytes, Bytes(18_432));
+        }
     }
 }

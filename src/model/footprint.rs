@@ -73,7 +73,7 @@ pub fn footprint_on(spec: &ModelSpec, trial: &Trial, probed: Option<Bytes>) -> F
     // A growing cache is copied from one buffer into the other.
     let copies = if trial.form == Form::Fused { 1 } else { 2 };
     let kv_cache = Bytes(
-        kv_bytes_per_token(spec, trial.numerics().compute())
+        kv_bytes_per_token(spec, trial.kv_cache, trial.numerics().compute())
             .0
             .saturating_mul(tokens)
             .saturating_mul(copies),
@@ -214,7 +214,7 @@ fn fused_row_on_gpu(spec: &ModelSpec) -> u64 {
 mod tests {
     use super::super::{builtin, find};
     use super::*;
-    use crate::trial::Precision;
+    use crate::trial::{KvCache, Precision};
 
     fn trial(form: Form, batch: u32, prompt_tokens: u32) -> Trial {
         Trial {
@@ -222,6 +222,7 @@ mod tests {
             model: String::new(),
             form,
             precision: Precision::Fp32,
+            kv_cache: Default::default(),
             device: Device::Cpu,
             batch,
             prompt_tokens,
@@ -245,6 +246,20 @@ mod tests {
                 spec.name
             );
         }
+    }
+
+    #[test]
+    fn a_cache_in_int8_is_predicted_to_take_a_quarter_and_to_change_nothing_else() {
+        let spec = find("llama-1b").unwrap();
+        let float = trial(Form::Fused, 2, 4096);
+        let int8 = Trial {
+            kv_cache: KvCache::Int8,
+            ..float.clone()
+        };
+        let (float, int8) = (footprint(spec, &float), footprint(spec, &int8));
+        assert_eq!(float.kv_cache.0, 4 * int8.kv_cache.0);
+        let kv_cache = float.kv_cache;
+        assert_eq!(float, Footprint { kv_cache, ..int8 });
     }
 
     #[test]

@@ -147,6 +147,12 @@ impl GraphBuilder {
         self.constant(format!("float_{value:e}"), self.float, &[], raw)
     }
 
+    /// A constant of one 32-bit floating point number, whatever the graph computes in.
+    pub fn scale(&mut self, name: &str, value: f32) -> String {
+        let raw = value.to_le_bytes().to_vec();
+        self.constant(name.to_owned(), DataType::Float, &[1], raw)
+    }
+
     /// A constant vector of 64-bit integers.
     pub fn ints(&mut self, values: &[i64]) -> String {
         let raw = values

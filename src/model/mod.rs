@@ -17,7 +17,7 @@ mod weights;
 mod yardstick;
 
 pub use census::{census, kv_bytes_per_token};
-pub use emit::{check_device, check_form};
+pub use emit::{Variant, check_cache, check_device, check_form};
 pub use footprint::{Footprint, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};
 pub use part::{Amount, Part, parts, weight_bytes};

@@ -11,6 +11,8 @@ pub enum DataType {
     Float = 1,
     /// `UINT8`
     Uint8 = 2,
+    /// `INT8`
+    Int8 = 3,
     /// `INT32`
     Int32 = 6,
     /// `INT64`

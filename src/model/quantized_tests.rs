@@ -6,10 +6,10 @@ use super::proto::{
     DimensionProto, ModelProto, TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 use super::store::Prepared;
-use super::{Store, builtin, find, golden, unquantized_golden};
+use super::{Store, Variant, builtin, find, golden, unquantized_golden};
 use crate::engine::{self, Engine};
 use crate::protocol::{EngineKind, Golden, TrialRequest};
-use crate::trial::{Device, Form, Precision, Trial};
+use crate::trial::{Device, Form, KvCache, Precision, Trial};
 use crate::units::Bytes;
 use prost::Message;
 use std::fs;
@@ -22,6 +22,7 @@ fn trial(model: &str, precision: Precision) -> Trial {
         model: model.into(),
         form: Form::Fused,
         precision,
+        kv_cache: KvCache::Float,
         device: Device::Cpu,
         batch: 1,
         prompt_tokens: 24,
@@ -134,31 +135,74 @@ fn errors(engine: &mut dyn Engine, golden: &Golden) -> (f32, f32) {
     (worst, (wrong / all).sqrt())
 }
 
+fn prepare(store: &mut Store, trial: &Trial) -> Prepared {
+    let spec = find(&trial.model).unwrap();
+    let prepared = store.prepare(
+        spec,
+        Variant::of(trial),
+        trial.numerics(),
+        SEED,
+        &mut |_| {},
+    );
+    prepared.unwrap()
+}
+
+fn store(folder: &tempfile::TempDir) -> Store {
+    let store = Store::new(folder.path(), Bytes(u64::MAX));
+    store.ensure().unwrap();
+    store
+}
+
 #[test]
 fn every_operator_reads_quantised_weights_for_what_they_stand_for() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = Store::new(folder.path(), Bytes(u64::MAX));
-    store.ensure().unwrap();
+    let mut store = store(&folder);
     let mut told = Vec::new();
     let names = builtin().iter().map(|spec| spec.name.as_str());
     for name in names.filter(|name| name.starts_with("tiny-")) {
         for (precision, most) in [(Precision::Int8, 0.2), (Precision::Int4, 0.9)] {
             let (what, trial) = (format!("{name} {precision}"), trial(name, precision));
-            let (numerics, context) = (trial.numerics(), trial.context());
-            let spec = find(name).unwrap();
-            let prepared = store.prepare(spec, Form::Fused, numerics, context, SEED, &mut |_| {});
-            let prepared = prepared.unwrap();
+            let prepared = prepare(&mut store, &trial);
+            let unquantized = unquantized_golden(&trial).unwrap();
             make_exact(&prepared);
             let mut engine = load(&prepared, trial);
-            let (same, _) = errors(&mut *engine, &golden(name, SEED, precision).unwrap());
+            let (same, _) = errors(
+                &mut *engine,
+                &golden(name, SEED, precision, KvCache::Float).unwrap(),
+            );
             assert!(same > 0.0 && same < 1e-4, "{what}: {same}");
             // What quantising costs: far more than arithmetic, less than the 1.4 of logits that have nothing to do with each
             // other. Much of it is in random weights of so few dimensions, and in tokens that get other experts.
-            let unquantized = unquantized_golden(name, SEED, precision).unwrap();
             let (_, other) = errors(&mut *engine, &unquantized);
             assert!(other > 1e-3 && other < most, "{what}: {other}");
             told.push(format!("{what}: {same:.1e}, against fp32 {other:.3}"));
         }
     }
     assert_eq!(told.len(), 14, "{told:#?}");
+}
+
+#[test]
+fn a_cache_in_int8_is_read_for_what_it_holds_and_costs_what_rounding_costs() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(&folder);
+    let mut told = Vec::new();
+    let names = builtin().iter().map(|spec| spec.name.as_str());
+    for name in names.filter(|name| name.starts_with("tiny-")) {
+        let trial = Trial {
+            kv_cache: KvCache::Int8,
+            ..trial(name, Precision::Fp32)
+        };
+        let unquantized = unquantized_golden(&trial).unwrap();
+        let golden = golden(name, SEED, trial.precision, trial.kv_cache).unwrap();
+        let prepared = prepare(&mut store, &trial);
+        let bound = super::tolerance(trial.numerics(), trial.kv_cache) as f32;
+        let mut engine = load(&prepared, trial);
+        let (same, _) = errors(&mut *engine, &golden);
+        assert!(same > 0.0 && same < bound, "{name}: {same}");
+        // Far more than arithmetic. A tenth of it is in tokens of random weights that get other experts.
+        let (_, other) = errors(&mut *engine, &unquantized);
+        assert!(other > 1e-3 && other < 0.2, "{name}: {other}");
+        told.push(format!("{name}: {same:.1e}, against fp32 {other:.3}"));
+    }
+    assert_eq!(told.len(), 7, "{told:#?}");
 }

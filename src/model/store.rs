@@ -1,14 +1,14 @@
 //! The cache of generated models: one folder for each spec, number formats and seed, holding the weight file, its manifest and
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
-use super::emit::emit;
+use super::emit::{Variant, emit};
 use super::graph::WEIGHTS_FILE;
 use super::spec::ModelSpec;
 use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::{DecoderIo, WeightTensor};
 use crate::shelf::{self, Staged};
-use crate::trial::{Form, Numerics};
+use crate::trial::{KvCache, Numerics};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -89,13 +89,12 @@ impl Store {
             .map_err(|source| Error::output(&self.root, source, HINT))
     }
 
-    /// Makes sure the weights are there and right, writes the graph for `context`, and returns both.
+    /// Makes sure the weights are there and right, writes the graph, and returns both.
     pub fn prepare(
         &mut self,
         spec: &ModelSpec,
-        form: Form,
+        variant: Variant,
         numerics: Numerics,
-        context: u32,
         seed: u64,
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<Prepared> {
@@ -107,8 +106,8 @@ impl Store {
         ));
         shelf::sweep(&self.root);
         let in_use = self.weights(&folder, &layout, seed, tell)?;
-        let emitted = emit(spec, &layout, form, context);
-        let graph = folder.join(format!("{form}-{context}.onnx"));
+        let emitted = emit(spec, &layout, variant);
+        let graph = folder.join(graph_name(variant));
         write_whole(&graph, &emitted.bytes)
             .map_err(|source| Error::output(&graph, source, HINT))?;
         self.evict(&folder);
@@ -283,10 +282,19 @@ impl Store {
     }
 }
 
-/// Writes a complete model into `folder` for other tools: the graph for the model's whole context, and its weights.
+/// Name of a graph beside its weights.
+fn graph_name(variant: Variant) -> String {
+    let (form, context) = (variant.form, variant.context);
+    match variant.kv_cache {
+        KvCache::Float => format!("{form}-{context}.onnx"),
+        cache => format!("{form}-kv-{cache}-{context}.onnx"),
+    }
+}
+
+/// Writes a complete model into `folder` for other tools: the graph and its weights.
 pub fn export(
     spec: &ModelSpec,
-    form: Form,
+    variant: Variant,
     numerics: Numerics,
     seed: u64,
     folder: &Path,
@@ -295,7 +303,7 @@ pub fn export(
     let layout = Layout::of(spec, numerics);
     let wrap = |source| Error::output(folder, source, " with -o");
     fs::create_dir_all(folder).map_err(wrap)?;
-    let bytes = emit(spec, &layout, form, spec.max_positions).bytes;
+    let bytes = emit(spec, &layout, variant).bytes;
     let total = layout.file_bytes;
     let weights = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
     reserve(weights.as_file(), total).map_err(wrap)?;
@@ -411,8 +419,14 @@ impl<W: Write> Write for Hashing<W> {
 mod tests {
     use super::super::find;
     use super::*;
-    use crate::trial::{Float, Precision};
+    use crate::trial::{Float, Form, Precision};
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    const FUSED: Variant = Variant {
+        form: Form::Fused,
+        kv_cache: KvCache::Float,
+        context: 64,
+    };
 
     fn fp32() -> Numerics {
         Precision::Fp32.with(Float::Fp32)
@@ -421,18 +435,11 @@ mod tests {
     fn prepare(store: &mut Store, model: &str) -> (Prepared, Vec<String>) {
         let mut notes = Vec::new();
         let prepared = store
-            .prepare(
-                find(model).unwrap(),
-                Form::Fused,
-                fp32(),
-                64,
-                1,
-                &mut |event| {
-                    if let Preparing::Note(note) = event {
-                        notes.push(note.to_owned());
-                    }
-                },
-            )
+            .prepare(find(model).unwrap(), FUSED, fp32(), 1, &mut |event| {
+                if let Preparing::Note(note) = event {
+                    notes.push(note.to_owned());
+                }
+            })
             .unwrap();
         (prepared, notes)
     }
@@ -518,12 +525,21 @@ mod tests {
         assert!(!dead.exists());
     }
 
+    #[test]
+    fn graphs_of_both_caches_lie_beside_the_same_weights() {
+        let int8 = Variant {
+            kv_cache: KvCache::Int8,
+            ..FUSED
+        };
+        assert_eq!(graph_name(FUSED), "fused-64.onnx");
+        assert_ne!(graph_name(FUSED), graph_name(int8));
+    }
+
     /// Prepares in a store of its own, as another process would, and looks at what it was given.
     fn prepare_apart(root: &Path, seed: u64) -> Option<String> {
         let spec = find("tiny-gpt2").unwrap();
-        let (form, numerics) = (Form::Fused, fp32());
         let mut store = Store::new(root, Bytes(u64::MAX));
-        match store.prepare(spec, form, numerics, 64, seed, &mut |_| {}) {
+        match store.prepare(spec, FUSED, fp32(), seed, &mut |_| {}) {
             Err(error) => Some(format!("{error:?}")),
             Ok(prepared) => [WEIGHTS_FILE, MANIFEST, shelf::LOCK, "fused-64.onnx"]
                 .map(|name| prepared.graph.with_file_name(name))

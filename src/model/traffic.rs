@@ -50,7 +50,7 @@ fn prompt_flop(spec: &ModelSpec, trial: &Trial) -> f64 {
 /// A decode step of `trial` at its mean depth: the prompt and half of what is generated.
 pub fn step_traffic(spec: &ModelSpec, trial: &Trial) -> Traffic {
     let depth = u64::from(trial.prompt_tokens) + u64::from(trial.gen_tokens) / 2;
-    let kv = kv_bytes_per_token(spec, trial.numerics().compute());
+    let kv = kv_bytes_per_token(spec, trial.kv_cache, trial.numerics().compute());
     Traffic {
         weights: weights_read(spec, trial, u64::from(trial.batch)),
         kv_cache: Bytes(kv.0 * depth * u64::from(trial.batch)),
@@ -87,7 +87,7 @@ fn experts_used(experts: u32, top_k: u32, tokens: u64) -> f64 {
 mod tests {
     use super::super::{census, find};
     use super::*;
-    use crate::trial::{Device, Form, Precision};
+    use crate::trial::{Device, Form, KvCache, Precision};
 
     fn trial(batch: u32) -> Trial {
         Trial {
@@ -95,6 +95,7 @@ mod tests {
             model: String::new(),
             form: Form::Fused,
             precision: Precision::Fp16,
+            kv_cache: Default::default(),
             device: Device::Cuda(0),
             batch,
             prompt_tokens: 256,
@@ -157,5 +158,10 @@ mod tests {
             step_traffic(spec, &trial(2)).kv_cache.0,
             2 * 320 * 32 * 1024
         );
+        let int8 = Trial {
+            kv_cache: KvCache::Int8,
+            ..trial(2)
+        };
+        assert_eq!(step_traffic(spec, &int8).kv_cache.0, 2 * 320 * 16 * 1024);
     }
 }

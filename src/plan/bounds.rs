@@ -132,6 +132,7 @@ mod tests {
             model: String::new(),
             form: Form::Plain,
             precision: Precision::Fp16,
+            kv_cache: Default::default(),
             device: Device::Cuda(0),
             batch: 1,
             prompt_tokens,

@@ -14,8 +14,8 @@ pub use fit::{at_least, at_most};
 pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};
-use crate::model::{Footprint, ModelSpec, check_device, check_form};
-use crate::trial::{Device, Form, Precision, Trial};
+use crate::model::{Footprint, ModelSpec, check_cache, check_device, check_form};
+use crate::trial::{Device, Form, KvCache, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
 
@@ -37,6 +37,8 @@ pub struct Request {
     pub forms: Vec<Form>,
     /// Types of the weights.
     pub precisions: Vec<PrecisionChoice>,
+    /// Types of the KV cache.
+    pub kv_caches: Vec<KvCache>,
     /// Batch sizes.
     pub batches: Vec<u32>,
     /// Prompt lengths; empty for each model's default.
@@ -177,9 +179,12 @@ fn budgets(asked: &[Bytes], memory: Option<Bytes>) -> Result<Vec<Bytes>> {
     }
 }
 
-/// Refuses forms that cannot be written with the weights asked for.
+/// Refuses forms that cannot be written with the weights or the KV cache asked for.
 fn check_forms(request: &Request) -> Result<()> {
     for form in &request.forms {
+        for kv_cache in &request.kv_caches {
+            check_cache(*form, *kv_cache)?;
+        }
         for precision in &request.precisions {
             if let PrecisionChoice::Exactly(precision) = precision {
                 check_form(*form, *precision)?;
@@ -260,6 +265,7 @@ mod tests {
             selection: Selection::Models(models.iter().map(|name| (*name).to_owned()).collect()),
             forms: vec![Form::Fused],
             precisions: vec![PrecisionChoice::Auto],
+            kv_caches: vec![KvCache::Float],
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],
@@ -367,6 +373,21 @@ mod tests {
         let text = refusal(&request);
         assert!(
             text.contains("--form fused") && text.contains("--precision int4"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_cache_in_int8_has_no_plain_form_and_an_id_of_its_own() {
+        let mut request = request(&["tiny-llama"]);
+        request.kv_caches = vec![KvCache::Float, KvCache::Int8];
+        let plan = build(&request).unwrap();
+        let float = "tiny-llama/fused/fp32/b1/pp64/tg32";
+        assert_eq!(ids(&plan), [float, &format!("{float}/kv8")]);
+        request.forms = vec![Form::Fused, Form::Plain];
+        let text = refusal(&request);
+        assert!(
+            text.contains("--form fused") && text.contains("--kv-cache int8"),
             "{text}"
         );
     }

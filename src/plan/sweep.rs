@@ -7,7 +7,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::model::{ModelSpec, builtin, find};
-use crate::trial::{Device, Form, Precision, Trial};
+use crate::trial::{Device, Form, KvCache, Precision, Trial};
 use crate::units::Bytes;
 
 /// One cell of the sweep.
@@ -50,7 +50,7 @@ pub fn find_model(name: &str) -> Result<&'static ModelSpec> {
     })
 }
 
-/// All combinations: budget, then model, form, precision, batch, prompt length, generated tokens, each in the order given.
+/// All combinations: budget, then model, form, precision, KV cache, batch, prompt length, generated tokens, each in the order given.
 /// Where there are several budgets, each is a part of its trials' ids. What `auto` is may differ between the trials of a model.
 pub fn expand(
     specs: &[&'static ModelSpec],
@@ -82,13 +82,16 @@ fn in_budget(
     predict: Predict<'_>,
 ) -> Vec<Cell> {
     let (forms, batches) = (unique(&request.forms), unique(&request.batches));
+    let kv_caches = unique(&request.kv_caches);
     let mut cells: Vec<Cell> = Vec::new();
     for spec in specs {
         let shapes = shapes(spec, request);
-        let mut add = |form: Form, choice: PrecisionChoice, batch: u32, shape: (u32, u32)| {
+        let mut add = |form: Form, choice: PrecisionChoice, cache, batch: u32, shape| {
             let kinds = auto::candidates(choice, form, facts.device).into_iter();
-            let trials =
-                kinds.map(|kind| trial(spec, (form, kind), batch, shape, request, facts, budget));
+            let trials = kinds.map(|kind| {
+                let kind = (form, kind, cache);
+                trial(spec, kind, batch, shape, request, facts, budget)
+            });
             let Some((trial, passed_over)) = auto::choose(spec, trials.collect(), predict) else {
                 return;
             };
@@ -103,9 +106,10 @@ fn in_budget(
         };
         for form in &forms {
             for choice in unique(&request.precisions) {
-                for batch in &batches {
-                    for shape in &shapes {
-                        add(*form, choice, *batch, *shape);
+                for cache in &kv_caches {
+                    for batch in &batches {
+                        let mut add = |shape| add(*form, choice, *cache, *batch, shape);
+                        shapes.iter().for_each(|shape| add(*shape));
                     }
                 }
             }
@@ -145,19 +149,20 @@ pub fn lengths(prompt: Option<u32>, generated: Option<u32>, positions: Option<u6
 /// The trial of one cell.
 fn trial(
     spec: &ModelSpec,
-    (form, precision): (Form, Precision),
+    (form, precision, kv_cache): (Form, Precision, KvCache),
     batch: u32,
     (prompt_tokens, gen_tokens): (u32, u32),
     request: &Request,
     facts: &Facts,
     budget: Bytes,
 ) -> Trial {
-    let name = &spec.name;
+    let (name, cache) = (&spec.name, kv_cache.suffix());
     Trial {
-        id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}"),
+        id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{cache}"),
         model: name.clone(),
         form,
         precision,
+        kv_cache,
         device: facts.device,
         batch,
         prompt_tokens,
@@ -215,6 +220,7 @@ mod tests {
                 PrecisionChoice::Auto,
                 PrecisionChoice::Exactly(Precision::Fp16),
             ],
+            kv_caches: vec![KvCache::Float],
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

@@ -1,5 +1,6 @@
 //! What each memory budget of a run buys: which models ran inside it, the largest of them, the fastest. Pure.
 
+use super::row::variant;
 use super::schema::Row;
 use std::collections::BTreeSet;
 
@@ -26,7 +27,7 @@ pub fn of(rows: &[Row]) -> Vec<u64> {
 
 /// Whether two rows are the same work, in whatever budget.
 pub fn is_same_work(a: &Row, b: &Row) -> bool {
-    let named = |row: &Row| [&row.model, &row.form, &row.precision, &row.device].map(String::clone);
+    let named = |row: &Row| (row.model.clone(), variant(row), row.device.clone());
     let work = |row: &Row| (row.batch, row.prompt_tokens, row.gen_tokens);
     work(a) == work(b) && named(a) == named(b)
 }

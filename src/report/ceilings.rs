@@ -1,7 +1,7 @@
 //! Ceilings in the result file: what a search found, with what each of its trials measured. Every figure that is missing gets
 //! its reason here.
 
-use super::schema::Row;
+use super::schema::{Row, float};
 use super::verdict;
 use crate::ceiling::{Found, Kind, Limit, MARGIN_PERCENT, MOST_TRIALS};
 use crate::trial::{Phase, Trial};
@@ -24,6 +24,9 @@ pub struct Ceiling {
     pub form: String,
     /// Element type, as the model.
     pub precision: Option<String>,
+    /// Type of the KV cache, as a row's.
+    #[serde(default = "float")]
+    pub kv_cache_type: String,
     /// Device.
     pub device: String,
     /// The budget.
@@ -131,6 +134,7 @@ pub fn pending(
         model: named.then(|| trial.model.clone()),
         form: trial.form.to_string(),
         precision: named.then(|| trial.precision.to_string()),
+        kv_cache_type: trial.kv_cache.to_string(),
         device: trial.device.to_string(),
         budget_bytes: trial.budget.0,
         batch: (kind != Kind::Batch).then_some(1),

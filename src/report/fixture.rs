@@ -15,6 +15,7 @@ pub fn trial(model: &str, gen_tokens: u32) -> Trial {
         model: model.to_owned(),
         form: Form::Fused,
         precision: Precision::Fp32,
+        kv_cache: Default::default(),
         device: Device::Cpu,
         batch: 1,
         prompt_tokens: 256,

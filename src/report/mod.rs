@@ -24,7 +24,7 @@ pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, several_budgets};
 pub use limit::with_limits;
-pub use row::{pending_row, row};
+pub use row::{pending_row, row, variant};
 pub use schema::*;
 
 use crate::units::Bytes;

@@ -4,7 +4,7 @@ use super::cost::{CostInputs, cost};
 use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Quantization, Row};
 use super::{energy, memory, metrics, state, warnings};
 use crate::stats;
-use crate::trial::{CheckFacts, Device, Float, Form, Outcome, Trial, TrialResult};
+use crate::trial::{CheckFacts, Device, Float, Form, KvCache, Outcome, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
 
@@ -102,6 +102,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         model: trial.model.clone(),
         form: trial.form.to_string(),
         precision: trial.precision.to_string(),
+        kv_cache_type: trial.kv_cache.to_string(),
         device: trial.device.to_string(),
         batch: trial.batch,
         prompt_tokens: trial.prompt_tokens,
@@ -140,11 +141,22 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
     }
 }
 
+/// A row's form, precision and, where it is quantised, KV cache: what of its model it ran.
+pub fn variant(row: &Row) -> String {
+    let (form, precision) = (&row.form, &row.precision);
+    match row.kv_cache_type.as_str() {
+        "float" => format!("{form} {precision}"),
+        cache => format!("{form} {precision} (KV cache {cache})"),
+    }
+}
+
 /// llama-bench's fields, as far as they are known before the trial.
 fn llama_bench(trial: &Trial, params: &Params, weight_bytes: Bytes) -> LlamaBench {
-    let cache = match trial.numerics().compute() {
-        Float::Fp32 => "f32",
-        Float::Fp16 => "f16",
+    let cache = match (trial.kv_cache, trial.numerics().compute()) {
+        (KvCache::Float, Float::Fp32) => "f32",
+        (KvCache::Float, Float::Fp16) => "f16",
+        // With one scale for all of it, unlike llama.cpp's q8_0, which has one for each 32.
+        (KvCache::Int8, _) => "i8",
     };
     LlamaBench {
         test: format!("pp{}+tg{}", trial.prompt_tokens, trial.gen_tokens),

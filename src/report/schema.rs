@@ -1,12 +1,12 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::{GpuProcess, MemoryReading, Placement};
+use crate::trial::{GpuProcess, KvCache, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the schema. A reader refuses another major number.
-pub const SCHEMA_VERSION: &str = "1.0";
+pub const SCHEMA_VERSION: &str = "1.1";
 
 /// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,6 +110,9 @@ pub struct Row {
     pub form: String,
     /// Element type.
     pub precision: String,
+    /// Type of the KV cache: `float` for that of the activations, or `int8`.
+    #[serde(default = "float")]
+    pub kv_cache_type: String,
     /// Device.
     pub device: String,
     /// Sequences decoded together.
@@ -186,6 +189,11 @@ pub struct Row {
     /// llama-bench's names for the same facts.
     #[serde(flatten)]
     pub llama_bench: LlamaBench,
+}
+
+/// What every KV cache was before there was a choice.
+pub fn float() -> String {
+    KvCache::Float.to_string()
 }
 
 /// Parameter counts.
@@ -507,7 +515,7 @@ pub struct LlamaBench {
     pub n_depth: u32,
     /// Threads.
     pub n_threads: u32,
-    /// Key cache type: `f16`, `f32`.
+    /// Key cache type: `f16`, `f32`, `i8`.
     pub type_k: String,
     /// Value cache type.
     pub type_v: String,

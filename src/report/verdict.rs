@@ -1,7 +1,8 @@
 //! The conclusion of a run in one paragraph. Every figure is one of the rows' or a ratio of two of them, and only rows of
-//! equal device, form, precision, batch and lengths are compared.
+//! equal device, form, precision, KV cache, batch and lengths are compared.
 
 use super::budgets::{self, is_inside};
+use super::row::variant;
 use super::schema::Row;
 
 /// A row is a Mixture-of-Experts one when less than this share of its parameters takes part for one token.
@@ -68,11 +69,10 @@ struct Group<'a> {
 }
 
 /// What must be equal for two rows to be compared.
-fn setting(row: &Row) -> (&str, &str, &str, u32, u32, u32) {
+fn setting(row: &Row) -> (&str, String, u32, u32, u32) {
     (
         &row.device,
-        &row.form,
-        &row.precision,
+        variant(row),
         row.batch,
         row.prompt_tokens,
         row.gen_tokens,
@@ -96,10 +96,9 @@ fn groups(rows: &[Row]) -> Vec<Group<'_>> {
     }
     if groups.len() > 1 {
         for group in &mut groups {
-            let (device, form, precision, batch, prompt, generated) = setting(group.rows[0]);
-            group.label = format!(
-                "{form} {precision} on {device}, batch {batch}, {prompt}+{generated} tokens: "
-            );
+            let (device, variant, batch, prompt, generated) = setting(group.rows[0]);
+            group.label =
+                format!("{variant} on {device}, batch {batch}, {prompt}+{generated} tokens: ");
         }
     }
     groups
@@ -192,7 +191,7 @@ pub(super) fn sentence(start: &str, mut clauses: Vec<String>) -> Option<String> 
 
 /// A model with the part of its setting that tells its rows apart.
 fn name(row: &Row) -> String {
-    format!("{} {} {}", row.model, row.form, row.precision)
+    format!("{} {}", row.model, variant(row))
 }
 
 /// The first clause of a reason, on one line and without its full stop; the whole reason is in the row.

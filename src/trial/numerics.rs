@@ -4,7 +4,7 @@ use super::Device;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Type that a graph computes in: activations, KV cache, norms, biases and the scales of quantised weights.
+/// Type that a graph computes in: activations, KV cache if it is not quantised, norms, biases and the scales of quantised weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Float {
@@ -20,6 +20,37 @@ impl Float {
         match self {
             Float::Fp32 => 4,
             Float::Fp16 => 2,
+        }
+    }
+}
+
+/// Type of the keys and values that are kept of the tokens before.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum KvCache {
+    /// That of the activations.
+    #[default]
+    Float,
+    /// 8 bits and one scale for the whole cache.
+    Int8,
+}
+
+impl KvCache {
+    /// Size of one element in bytes, where activations are of type `compute`.
+    pub fn bytes(self, compute: Float) -> u64 {
+        match self {
+            KvCache::Float => compute.bytes(),
+            KvCache::Int8 => 1,
+        }
+    }
+
+    /// What it adds to the id of a trial.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            KvCache::Float => "",
+            KvCache::Int8 => "/kv8",
         }
     }
 }
@@ -92,7 +123,7 @@ impl Numerics {
         self.precision
     }
 
-    /// What everything else is: activations, KV cache, norms, biases and scales.
+    /// What everything else is: activations, KV cache if it is not quantised, norms, biases and scales.
     pub fn compute(self) -> Float {
         self.compute
     }
@@ -108,6 +139,15 @@ impl fmt::Display for Float {
         f.pad(match self {
             Float::Fp32 => "fp32",
             Float::Fp16 => "fp16",
+        })
+    }
+}
+
+impl fmt::Display for KvCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            KvCache::Float => "float",
+            KvCache::Int8 => "int8",
         })
     }
 }

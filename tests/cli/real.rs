@@ -111,6 +111,92 @@ fn quantised_models_are_held_to_the_reference_of_their_own_weights() {
 }
 
 #[test]
+fn a_cache_in_int8_takes_a_quarter_and_is_held_to_the_reference_of_such_a_cache() {
+    let sandbox = Sandbox::new();
+    let mut args = vec![
+        "--suite",
+        "sanity",
+        "--precision",
+        "fp32,int8,int4",
+        "-r",
+        "1",
+    ];
+    args.extend(["--kv-cache", "float,int8", "--device", "cpu"]);
+    args.extend(["--format", "json"]);
+    let ran = sandbox.run(&args).left_with(0);
+    let rows = rows(&ran);
+    assert_eq!(rows.len(), 42);
+    for pair in rows.chunks(2) {
+        let [float, int8] = pair else {
+            panic!("{pair:?}")
+        };
+        let id = float["id"].as_str().unwrap();
+        assert_eq!(int8["id"], format!("{id}/kv8"));
+        assert_eq!(
+            (&float["kv_cache_type"], &int8["kv_cache_type"]),
+            (&json!("float"), &json!("int8"))
+        );
+        assert_eq!(
+            (&float["type_k"], &int8["type_v"]),
+            (&json!("f32"), &json!("i8"))
+        );
+        let bytes = |row: &Value| row["memory"]["kv_bytes"].as_u64().unwrap();
+        // The router of a mixture has a cache of its own, 3 numbers for each token, which stays as it is.
+        let router = if float["model"] == "tiny-specialists" {
+            96 * 3 * 4
+        } else {
+            0
+        };
+        assert_eq!(4 * (bytes(int8) - router), bytes(float) - router, "{int8}");
+        let check = &int8["check"];
+        let both = (&check["passed"], &check["ids_equal"]);
+        assert_eq!(both, (&json!(true), &json!(true)), "{int8}");
+        let error = check["worst_error"].as_f64().unwrap();
+        let most = if int8["precision"] == "fp32" {
+            2e-2
+        } else {
+            8e-2
+        };
+        assert!(error > 0.0 && error <= most, "{int8}");
+        let changed = check["quantization"]["error"].as_f64().unwrap();
+        assert!(changed > 1e-3 && changed < 0.9, "{int8}");
+    }
+}
+
+#[test]
+fn a_cache_in_int8_has_no_plain_form() {
+    let sandbox = Sandbox::new();
+    let words = ["--kv-cache", "int8", "--form", "plain"];
+    for command in [
+        &["--model", "tiny-llama"][..],
+        &["plan", "--device", "cpu", "--model", "tiny-llama"],
+        &["export", "tiny-llama", "-o", "out"],
+    ] {
+        let args = [command, &words[..]].concat();
+        sandbox
+            .run(&args)
+            .refused(2, &["--form fused", "--kv-cache int8"]);
+    }
+}
+
+#[test]
+fn an_export_with_a_cache_in_int8_says_so() {
+    let sandbox = Sandbox::new();
+    let args = ["export", "tiny-qwen3", "--kv-cache", "int8", "-o", "out"];
+    sandbox.run(&args).left_with(0);
+    let file = sandbox
+        .run(&["inspect", "out/model.onnx", "--format", "json"])
+        .left_with(0)
+        .json();
+    // Two layers of keys and values, two heads of 32 each.
+    assert_eq!(
+        file["kv_cache"]["bytes_per_token"],
+        2 * 2 * 2 * 32,
+        "{file:#}"
+    );
+}
+
+#[test]
 fn quantised_weights_have_no_plain_form_and_other_activations_in_an_export_only() {
     let sandbox = Sandbox::new();
     let refused = [

@@ -80,6 +80,7 @@ impl Crank<'_> {
             );
             for precision in Precision::ALL {
                 let (name, form) = (&spec.name, like.trial.form);
+                let cache = like.trial.kv_cache.suffix();
                 let device = like.trial.device;
                 if model::check_form(form, precision).is_err()
                     || model::check_device(spec, precision, device).is_err()
@@ -87,7 +88,9 @@ impl Crank<'_> {
                     continue;
                 }
                 let trial = Trial {
-                    id: format!("{name}/{form}/{precision}/b1/pp{prompt_tokens}/tg{gen_tokens}"),
+                    id: format!(
+                        "{name}/{form}/{precision}/b1/pp{prompt_tokens}/tg{gen_tokens}{cache}"
+                    ),
                     model: name.clone(),
                     precision,
                     batch: 1,

@@ -33,7 +33,7 @@ pub fn tasks(command: &RunCommand, bench: &Bench) -> Vec<Task> {
         (
             trial.model.clone(),
             trial.form,
-            trial.precision,
+            (trial.precision, trial.kv_cache),
             trial.budget,
         )
     }) {
@@ -138,10 +138,14 @@ impl Task {
             model: name,
             form,
             precision,
+            kv_cache,
             ..
         } = &model.trial;
+        let cache = kv_cache.suffix();
         Trial {
-            id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}"),
+            id: format!(
+                "{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{cache}"
+            ),
             batch,
             prompt_tokens,
             gen_tokens,
@@ -272,6 +276,7 @@ mod tests {
             selection: Selection::Models(vec!["tiny-llama".into(), "dense-120m".into()]),
             forms: vec![Form::Fused],
             precisions: vec![PrecisionChoice::Auto],
+            kv_caches: vec![Default::default()],
             batches: vec![1, 2],
             prompt_tokens: vec![32, 64],
             gen_tokens: vec![8],

@@ -47,6 +47,7 @@ pub(super) struct Io {
 
 /// One tensor of a cache.
 struct CachePart {
+    element: Element,
     buffers: Vec<Buffer>,
 }
 
@@ -85,25 +86,28 @@ impl Io {
         let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
         let float = tensors::element(trial.numerics().compute().into());
         let size = tensors::element_bytes(float);
+        let cache = tensors::cache_element(decoder.kv_cache, float);
         let copies = if decoder.shared_kv { 1 } else { 2 };
-        let mut part = |bytes: usize| -> Result<CachePart, EngineError> {
+        let mut part = |element: Element, count: usize| -> Result<CachePart, EngineError> {
+            let bytes = count * tensors::element_bytes(element);
             let buffers = (0..copies).map(|_| buffer(bytes));
             Ok(CachePart {
+                element,
                 buffers: buffers.collect::<Result<_, _>>()?,
             })
         };
-        let mut cache = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
-            let bytes = batch * capacity * (shape.kv_heads * shape.head_dim) as usize * size;
-            Ok([part(bytes)?, part(bytes)?])
+        let mut parts = |shape: &CacheShape| -> Result<[CachePart; 2], EngineError> {
+            let count = batch * capacity * (shape.kv_heads * shape.head_dim) as usize;
+            Ok([part(cache, count)?, part(cache, count)?])
         };
         let caches = decoder
             .caches
             .iter()
-            .map(&mut cache)
+            .map(&mut parts)
             .collect::<Result<_, _>>()?;
         let router = decoder
             .router_width
-            .map(|width| part(batch * capacity * width as usize * size))
+            .map(|width| part(float, batch * capacity * width as usize))
             .transpose()?;
         let mask = (!decoder.shared_kv).then(|| buffer(batch * capacity * 8));
         Ok(Io {
@@ -308,11 +312,11 @@ impl Io {
         };
         binding.input(
             &past_name,
-            Tensor::over(past.0, &self.place, self.float, &past.1)?,
+            Tensor::over(past.0, &self.place, part.element, &past.1)?,
         )?;
         binding.output(
             &present_name,
-            Tensor::over(present.0, &self.place, self.float, &present.1)?,
+            Tensor::over(present.0, &self.place, part.element, &present.1)?,
         )
     }
 }

@@ -11,6 +11,7 @@ use super::super::EngineError;
 use super::super::cuda::{Cuda, DeviceBuffer};
 use super::library::refused;
 use crate::protocol;
+use crate::trial::KvCache;
 use ort::AsPointer;
 use ort::session::{RunOptions, Session};
 use ort::sys;
@@ -341,12 +342,21 @@ pub fn element(element: protocol::Element) -> Element {
     }
 }
 
+/// Type of a cache's elements, where activations are of type `float`.
+pub fn cache_element(cache: KvCache, float: Element) -> Element {
+    match cache {
+        KvCache::Float => float,
+        KvCache::Int8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
+    }
+}
+
 /// Bytes of one element of the types edgebench binds.
 pub fn element_bytes(element: Element) -> usize {
     match element {
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => 8,
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => 2,
-        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 => 1,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+        | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8 => 1,
         _ => 4,
     }
 }

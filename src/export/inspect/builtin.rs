@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::model::onnx::OnnxFile;
 use crate::model::{self, ModelSpec};
 use crate::plan::{Plan, PlannedTrial};
-use crate::trial::{Device, Float, Form, Numerics};
+use crate::trial::{Device, Float, Form, KvCache, Numerics};
 use crate::units::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -112,11 +112,12 @@ fn head(sheet: &Builtin<'_>) -> String {
             grouped(census.unused)
         ));
     }
-    let cache = |float| kib(model::kv_bytes_per_token(spec, float));
+    let cache = |cache, float| kib(model::kv_bytes_per_token(spec, cache, float));
     let cache = format!(
-        "{} for each token in fp32, {} in fp16",
-        cache(Float::Fp32),
-        cache(Float::Fp16)
+        "{} for each token in fp32, {} in fp16, {} in int8",
+        cache(KvCache::Float, Float::Fp32),
+        cache(KvCache::Float, Float::Fp16),
+        cache(KvCache::Int8, Float::Fp16)
     );
     let positions = format!(
         "{}, the model's own limit and not a matter of memory",
@@ -234,8 +235,9 @@ fn to_json(sheet: &Builtin<'_>) -> Result<Value> {
         "source": spec.source,
         "params": { "total": census.total, "active": census.active, "active_read": census.active_read, "unused": census.unused },
         "kv_bytes_per_token": {
-            "fp32": model::kv_bytes_per_token(spec, Float::Fp32),
-            "fp16": model::kv_bytes_per_token(spec, Float::Fp16),
+            "fp32": model::kv_bytes_per_token(spec, KvCache::Float, Float::Fp32),
+            "fp16": model::kv_bytes_per_token(spec, KvCache::Float, Float::Fp16),
+            "int8": model::kv_bytes_per_token(spec, KvCache::Int8, Float::Fp16),
         },
         "max_positions": spec.max_positions,
         "head_is_embedding": spec.tied_head,

@@ -21,6 +21,7 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
             .copied()
             .map(PrecisionChoice::Exactly)
             .collect(),
+        kv_caches: vec![Default::default()],
         batches: vec![1],
         prompt_tokens: vec![],
         gen_tokens: vec![],

@@ -11,6 +11,8 @@
 //! | `seqlens_k`, `total_sequence_length` | - | int32 `[B]` = T - 1, int32 `[1]` = T |
 //! | `past_key_values.N.key`, `.value` | `[B, K, P, h]` | `[B, K, C, h]` |
 //!
+//! The caches are of the type of the activations, or, in the fused form, int8 with one scale, `kv_scale`, for all of them.
+//!
 //! Outputs: `logits` `[B, 1, V]` of the last position, `next_ids` int64 `[B, 1]` (greedy), `present.N.key`, `.value`.
 
 mod body;
@@ -26,7 +28,7 @@ use super::spec::{ModelSpec, Position};
 use super::weights::{Layout, Tensor};
 use crate::error::{Error, Result};
 use crate::protocol::{CacheShape, DecoderIo, Element, WeightTensor};
-use crate::trial::{Device, Form, Precision};
+use crate::trial::{Device, Form, KvCache, Precision, Trial};
 
 /// A graph, and what one must know to run it.
 pub struct Emitted {
@@ -36,6 +38,38 @@ pub struct Emitted {
     pub io: DecoderIo,
     /// The weights it refers to.
     pub weights: Vec<WeightTensor>,
+}
+
+/// What of a graph is no part of its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variant {
+    /// Form.
+    pub form: Form,
+    /// Type of the KV cache.
+    pub kv_cache: KvCache,
+    /// Longest sequence, in tokens.
+    pub context: u32,
+}
+
+impl Variant {
+    /// That of a trial.
+    pub fn of(trial: &Trial) -> Variant {
+        Variant {
+            form: trial.form,
+            kv_cache: trial.kv_cache,
+            context: trial.context(),
+        }
+    }
+}
+
+/// Refuses a form whose KV cache cannot be of this type.
+pub fn check_cache(form: Form, kv_cache: KvCache) -> Result<()> {
+    match (form, kv_cache) {
+        (Form::Plain, KvCache::Int8) => Err(Error::Usage(
+            "--form plain has standard operators only, and none of them reads a KV cache in int8; use --form fused for --kv-cache int8".into(),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a form that cannot be written with weights of this precision.
@@ -70,14 +104,20 @@ pub fn check_device(spec: &ModelSpec, precision: Precision, device: Device) -> R
     }
 }
 
-/// Writes the graph of `spec` for sequences up to `context` tokens. `layout` is the weight file it refers to.
-pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> Emitted {
+/// Writes a graph of `spec`. `layout` is the weight file it refers to.
+pub fn emit(spec: &ModelSpec, layout: &Layout, variant: Variant) -> Emitted {
+    let Variant {
+        form,
+        kv_cache,
+        context,
+    } = variant;
     let float = DataType::from(Element::from(layout.numerics.compute()));
     let mut emitter = Emitter {
         g: GraphBuilder::new(&spec.name, float),
         spec,
         layout,
         form,
+        kv_cache,
         float,
         context,
     };
@@ -97,15 +137,19 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, form: Form, context: u32) -> Emit
         ],
         vocab: spec.vocab,
         shared_kv: form == Form::Fused,
+        kv_cache,
         position_ids: form == Form::Plain || spec.position == Position::Learned,
         router_width: spec.specialists.map(|specialists| specialists.count),
     };
-    let metadata = [
+    let mut metadata = vec![
         ("edgebench.model", spec.name.clone()),
         ("edgebench.form", form.to_string()),
         ("edgebench.precision", layout.numerics.to_string()),
         ("edgebench.context", context.to_string()),
     ];
+    if kv_cache != KvCache::default() {
+        metadata.push(("edgebench.kv_cache", kv_cache.to_string()));
+    }
     Emitted {
         weights: emitter.g.weights(),
         bytes: emitter.g.finish(&metadata),
@@ -118,6 +162,7 @@ struct Emitter<'a> {
     spec: &'a ModelSpec,
     layout: &'a Layout,
     form: Form,
+    kv_cache: KvCache,
     float: DataType,
     context: u32,
 }

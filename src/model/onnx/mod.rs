@@ -16,12 +16,12 @@ pub use caches::{Caches, Dim, Update, Value};
 pub use count::Counts;
 pub use predict::{Prediction, Shape, predict};
 
-use super::emit::emit;
+use super::emit::{Variant, emit};
 use super::spec::ModelSpec;
 use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::Told;
-use crate::trial::{Form, Numerics};
+use crate::trial::{Form, KvCache, Numerics};
 use network::Network;
 use skim::{Cause, Skimmed};
 use std::collections::{BTreeMap, HashSet};
@@ -72,7 +72,12 @@ pub struct External {
 /// What the graph of a built-in model says, as it is written for its longest sequences.
 pub fn of_builtin(spec: &ModelSpec, form: Form, numerics: Numerics) -> Result<OnnxFile> {
     let layout = Layout::of(spec, numerics);
-    let bytes = emit(spec, &layout, form, spec.max_positions).bytes;
+    let variant = Variant {
+        form,
+        kv_cache: KvCache::Float,
+        context: spec.max_positions,
+    };
+    let bytes = emit(spec, &layout, variant).bytes;
     let length = bytes.len() as u64;
     parse(Cursor::new(bytes), length).map_err(Error::Bug)
 }

@@ -229,9 +229,9 @@ impl<R: Read + Seek> Source<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{emit::emit, find, weights::Layout};
+    use super::super::super::{Variant, emit::emit, find, weights::Layout};
     use super::*;
-    use crate::trial::{Float, Form, Precision};
+    use crate::trial::{Float, Form, KvCache, Precision};
     use proptest::prelude::*;
     use std::io::Cursor;
 
@@ -240,8 +240,11 @@ mod tests {
         emit(
             spec,
             &Layout::of(spec, Precision::Fp16.with(Float::Fp16)),
-            Form::Plain,
-            64,
+            Variant {
+                form: Form::Plain,
+                kv_cache: KvCache::Float,
+                context: 64,
+            },
         )
         .bytes
     }

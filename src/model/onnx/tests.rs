@@ -81,7 +81,7 @@ fn every_built_in_graph_tells_what_its_spec_tells() {
             let caches = file.caches.unwrap();
             assert_eq!(
                 caches.bytes_per_token,
-                kv_bytes_per_token(spec, numerics.compute()),
+                kv_bytes_per_token(spec, KvCache::Float, numerics.compute()),
                 "{what}"
             );
             let (update, capacity) = match form {

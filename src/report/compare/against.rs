@@ -36,7 +36,7 @@ pub struct Pair {
     pub other_row: String,
     /// Model, as the baseline calls it.
     pub model: String,
-    /// Graph form and precision of both, where they are the same.
+    /// Graph form and precision of both, where they are the same, and the KV cache, where it is not of the usual type.
     pub variant: Vec<String>,
     /// Memory budget of both, where a file has several.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -152,10 +152,14 @@ fn pair(a: &Case, b: &Case, labels: Labels) -> Pair {
         row: a.id.clone(),
         other_row: b.id.clone(),
         model: a.key.model.clone(),
-        variant: [same(&a.form, &b.form), same(&precisions.0, &precisions.1)]
-            .into_iter()
-            .flatten()
-            .collect(),
+        variant: [
+            same(&a.form, &b.form),
+            same(&precisions.0, &precisions.1),
+            (a.key.kv_cache != "float").then(|| format!("KV cache {}", a.key.kv_cache)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         budget_bytes: [a.budget, b.budget]
             .into_iter()
             .flatten()

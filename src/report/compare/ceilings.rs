@@ -17,6 +17,8 @@ pub struct CeilingKey {
     pub form: String,
     /// Element type.
     pub precision: String,
+    /// Type of the KV cache.
+    pub kv_cache_type: String,
     /// Prompt length of each sequence; null where the context was searched for.
     pub prompt_tokens: Option<u32>,
     /// Tokens generated for each sequence.
@@ -77,6 +79,7 @@ pub fn of_report(report: &Report) -> Vec<Ceiling> {
                 model: ceiling.model.clone()?,
                 form: ceiling.form.clone(),
                 precision: ceiling.precision.clone()?,
+                kv_cache_type: ceiling.kv_cache_type.clone(),
                 prompt_tokens: ceiling.prompt_tokens,
                 gen_tokens: ceiling.gen_tokens,
             },

@@ -123,6 +123,7 @@ fn case(test: &Test) -> Case {
             prompt_tokens: test.n_prompt,
             gen_tokens: test.n_gen,
             depth: test.n_depth,
+            kv_cache: kv_cache(test),
         },
         budget: None,
         form: None,
@@ -160,6 +161,21 @@ fn precision(model_type: &str) -> String {
         Some("F16") => "fp16".to_owned(),
         Some("F32") => "fp32".to_owned(),
         _ => model_type.to_owned(),
+    }
+}
+
+/// Our name of the KV cache's type where llama.cpp's is of the same kind, else both of its names. Its 8 bits have a scale for each
+/// 32, ours one for all of them: the settings tell it.
+fn kv_cache(test: &Test) -> String {
+    let kind = |name: &Option<String>| match name.as_deref() {
+        None | Some("f32" | "f16" | "bf16") => "float".to_owned(),
+        Some("q8_0") => "int8".to_owned(),
+        Some(other) => other.to_owned(),
+    };
+    let (keys, values) = (kind(&test.type_k), kind(&test.type_v));
+    match keys == values {
+        true => keys,
+        false => format!("{keys} and {values}"),
     }
 }
 
@@ -212,7 +228,10 @@ pub fn align(tests: &[Case], ours: &[Case]) -> (Vec<Case>, Vec<String>) {
     let (mut rows, mut used) = (Vec::new(), Vec::new());
     for our in ours {
         // llama-bench runs one sequence.
-        let same = |test: &&Case| test.key.model == our.key.model && our.key.batch == 1;
+        let same = |test: &&Case| {
+            let (test, our) = (&test.key, &our.key);
+            test.model == our.model && test.kv_cache == our.kv_cache && our.batch == 1
+        };
         let tests: Vec<&Case> = tests.iter().filter(same).collect();
         let (prompt, generated) = (our.key.prompt_tokens, our.key.gen_tokens);
         let found = |prompt, generated, depth| -> Vec<&Case> {

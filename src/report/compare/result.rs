@@ -35,6 +35,7 @@ fn case(row: &Row, runtime_version: Option<&str>, one_of_several: bool) -> Case 
             prompt_tokens: row.prompt_tokens,
             gen_tokens: row.gen_tokens,
             depth: row.llama_bench.n_depth,
+            kv_cache: row.kv_cache_type.clone(),
         },
         budget: Some(Budget {
             bytes: row.memory.budget_bytes,
@@ -100,6 +101,11 @@ fn settings(row: &Row, runtime_version: Option<&str>) -> BTreeMap<&'static str, 
         "power in the cost",
         row.cost.as_ref().map(|cost| cost.watts_source.clone()),
     );
+    // Of floating point caches the precision tells enough.
+    if row.kv_cache_type != "float" {
+        set("type of keys", Some(row.llama_bench.type_k.clone()));
+        set("type of values", Some(row.llama_bench.type_v.clone()));
+    }
     // A CPU has no CUDA graph and a GPU does not care for threads: no difference of choice.
     if row.device == "cpu" {
         let threads = row.llama_bench.n_threads;

@@ -47,6 +47,8 @@ pub struct Key {
     pub gen_tokens: u32,
     /// Tokens in the cache before the prompt.
     pub depth: u32,
+    /// Type of the KV cache, by the names of edgebench.
+    pub kv_cache: String,
 }
 
 /// One row.

@@ -517,6 +517,37 @@ fn llama_bench_is_matched_by_name_only_and_says_how() {
 }
 
 #[test]
+fn a_cache_in_int8_is_other_work() {
+    let float = fixture();
+    let mut int8 = fixture();
+    for row in &mut int8.trials {
+        row.kv_cache_type = "int8".to_owned();
+        (row.llama_bench.type_k, row.llama_bench.type_v) = ("i8".to_owned(), "i8".to_owned());
+    }
+    let against = compared(&[&float, &int8], &[]).against.remove(0);
+    assert!(against.pairs.is_empty());
+    assert_eq!(against.only_in_other.len(), int8.trials.len());
+    let against = compared(&[&int8, &int8], &[]).against.remove(0);
+    assert_eq!(against.pairs.len(), int8.trials.len());
+    assert_eq!(against.pairs[0].variant, ["fused", "fp32", "KV cache int8"]);
+}
+
+#[test]
+fn llama_benchs_cache_is_told_by_its_kind() {
+    let mut wide = test(GPT2, 256, 0, 0, &[1.0, 2.0]);
+    let pairs = |test: &Value| {
+        let tests = std::slice::from_ref(test);
+        with_llama_bench(tests, true).against.remove(0).pairs.len()
+    };
+    assert_eq!(pairs(&wide), 1);
+    // Our rows have floating point caches.
+    (wide["type_k"], wide["type_v"]) = (json!("q8_0"), json!("q8_0"));
+    assert_eq!(pairs(&wide), 0);
+    wide["type_v"] = json!("f16");
+    assert_eq!(pairs(&wide), 0);
+}
+
+#[test]
 fn llama_benchs_prompt_test_is_prefill_and_its_generation_test_is_decoding() {
     let tests = [
         test(GPT2, 256, 0, 0, &[400.0, 401.0, 402.0]),
