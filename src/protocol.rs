@@ -45,6 +45,8 @@ pub struct DecoderIo {
     /// `true`: one KV buffer of full length for past and present, with `seqlens_k` and `total_sequence_length`.
     /// `false`: past grows by concatenation, with `attention_mask`.
     pub shared_kv: bool,
+    /// Whether it is of the fused form: told lengths instead of a mask.
+    pub fused: bool,
     /// Type of the keys and values in the caches.
     #[serde(default)]
     pub kv_cache: KvCache,

@@ -31,6 +31,17 @@ pub enum Form {
     Fused,
 }
 
+/// How the KV cache of a fused graph takes up new keys and values. A plain graph's is always copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KvUpdate {
+    /// They are written into one buffer, which is past and present at once.
+    #[default]
+    InPlace,
+    /// Each step copies the past into another buffer: what the operator does where past and present are not the same one.
+    Copied,
+}
+
 /// The device a trial runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -87,6 +98,12 @@ pub struct Trial {
     /// Type of the KV cache.
     #[serde(default)]
     pub kv_cache: KvCache,
+    /// How a fused graph's KV cache grows.
+    #[serde(default)]
+    pub kv_update: KvUpdate,
+    /// Tokens that the KV cache has room for, where that is more than the sequence needs.
+    #[serde(default)]
+    pub kv_room: Option<u32>,
     /// Device.
     pub device: Device,
     /// Sequences decoded together.
@@ -115,9 +132,15 @@ impl Trial {
         self.precision.on(self.device)
     }
 
-    /// Longest sequence of the trial: prompt and generated tokens.
+    /// Tokens that its KV cache has room for: those of the prompt and the generated ones at least.
     pub fn context(&self) -> u32 {
-        self.prompt_tokens.saturating_add(self.gen_tokens)
+        let needed = self.prompt_tokens.saturating_add(self.gen_tokens);
+        needed.max(self.kv_room.unwrap_or(0))
+    }
+
+    /// Whether one buffer is past and present of its KV cache.
+    pub fn kv_in_place(&self) -> bool {
+        self.form == Form::Fused && self.kv_update == KvUpdate::InPlace
     }
 }
 
@@ -170,7 +193,7 @@ pub struct LoadFacts {
     pub arena_limit: Option<Bytes>,
     /// The largest single weight tensor.
     pub largest_tensor: Bytes,
-    /// How the KV cache is held: `in place` or `concatenated`.
+    /// How the KV cache grows: `in place`, `copied` (fused graphs) or `concatenated` (plain ones).
     pub kv_mode: String,
     /// Where the nodes run; `None` where the runtime does not tell (before 1.24).
     #[serde(default)]

@@ -102,6 +102,8 @@ fn request(
         forms,
         precisions: precisions.map(PrecisionChoice::Exactly).collect(),
         kv_caches: vec![KvCache::Float],
+        ablate: false,
+        kv_room: None,
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),
         gen_tokens: command.gen_tokens.into_iter().collect(),

@@ -137,11 +137,7 @@ fn export_model(command: &ExportCommand) -> Result<u8> {
     let mut tell = |event: Preparing| show_preparing(&progress, &command.model, event);
     let graph = model::export(
         spec,
-        model::Variant {
-            form,
-            kv_cache: command.kv_cache,
-            context: spec.max_positions,
-        },
+        model::Variant::portable(form, command.kv_cache, spec.max_positions),
         precision.with(command.activations.unwrap_or(Float::Fp16)),
         command.seed,
         &command.output,

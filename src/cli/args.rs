@@ -282,6 +282,12 @@ pub struct SelectionArgs {
     /// Types of the KV cache: that of the activations (float), or 8 bits with one scale (int8), in the fused form only; keys and values are rounded, and what that costs is told where there is a reference
     #[arg(long, value_name = "TYPE", value_delimiter = ',', default_value = "float", value_parser = named(KV_CACHES))]
     pub kv_cache: Vec<KvCache>,
+    /// Tokens that the KV cache has room for, as in an application that sets room aside for its longest conversation [default: the prompt and the generated tokens]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
+    pub context: Option<u32>,
+    /// Instead of one form, run each step from standard operators to all that the runtime offers, and show what it buys: plain, fused, KV cache in place, and on a GPU captured CUDA graph and tuned settings
+    #[arg(long, conflicts_with = "form")]
+    pub ablate: bool,
     /// Sequences decoded together, one or more numbers separated by commas
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1", allow_negative_numbers = true, value_parser = values::count::<1, 65_536>)]
     pub batch: Vec<u32>,

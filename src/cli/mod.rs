@@ -351,6 +351,8 @@ fn selected(args: args::SelectionArgs) -> Request {
         forms: args.form,
         precisions: args.precision,
         kv_caches: args.kv_cache,
+        ablate: args.ablate,
+        kv_room: args.context,
         batches: args.batch,
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,

@@ -395,12 +395,11 @@ impl Engine for Scripted {
             packed: None,
             arena_limit: None,
             largest_tensor: self.request.largest_tensor,
-            kv_mode: if self.request.io.shared_kv {
-                "in place"
-            } else {
-                "concatenated"
-            }
-            .into(),
+            kv_mode: match (self.request.io.shared_kv, self.request.io.fused) {
+                (true, _) => "in place".into(),
+                (false, true) => "copied".into(),
+                (false, false) => "concatenated".into(),
+            },
             placement: None,
         })
     }

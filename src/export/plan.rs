@@ -266,6 +266,8 @@ mod tests {
             forms: forms.to_vec(),
             precisions: vec![PrecisionChoice::Auto],
             kv_caches: vec![Default::default()],
+            ablate: false,
+            kv_room: None,
             batches: vec![1, 8],
             prompt_tokens: vec![prompt],
             gen_tokens: vec![],

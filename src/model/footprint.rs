@@ -71,7 +71,7 @@ pub fn footprint_on(spec: &ModelSpec, trial: &Trial, probed: Option<Bytes>) -> F
     };
     let tokens = u64::from(trial.batch) * u64::from(trial.context());
     // A growing cache is copied from one buffer into the other.
-    let copies = if trial.form == Form::Fused { 1 } else { 2 };
+    let copies = if trial.kv_in_place() { 1 } else { 2 };
     let kv_cache = Bytes(
         kv_bytes_per_token(spec, trial.kv_cache, trial.numerics().compute())
             .0
@@ -113,7 +113,7 @@ pub fn basis(device: Device) -> [(&'static str, &'static str); 4] {
         ("weights", weights),
         (
             "kv_cache",
-            "its buffers by shape: one in the fused form, two in the plain form, which copies to grow",
+            "its buffers by shape: one in the fused form, two where it is copied to grow, as in the plain form",
         ),
         (
             "activations",
@@ -223,6 +223,8 @@ mod tests {
             form,
             precision: Precision::Fp32,
             kv_cache: Default::default(),
+            kv_update: Default::default(),
+            kv_room: None,
             device: Device::Cpu,
             batch,
             prompt_tokens,

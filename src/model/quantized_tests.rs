@@ -23,6 +23,8 @@ fn trial(model: &str, precision: Precision) -> Trial {
         form: Form::Fused,
         precision,
         kv_cache: KvCache::Float,
+        kv_update: Default::default(),
+        kv_room: None,
         device: Device::Cpu,
         batch: 1,
         prompt_tokens: 24,

@@ -8,7 +8,7 @@ use super::weights::Layout;
 use crate::error::{Error, Result};
 use crate::protocol::{DecoderIo, WeightTensor};
 use crate::shelf::{self, Staged};
-use crate::trial::{KvCache, Numerics};
+use crate::trial::{KvCache, KvUpdate, Numerics};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -284,11 +284,17 @@ impl Store {
 
 /// Name of a graph beside its weights.
 fn graph_name(variant: Variant) -> String {
-    let (form, context) = (variant.form, variant.context);
-    match variant.kv_cache {
-        KvCache::Float => format!("{form}-{context}.onnx"),
-        cache => format!("{form}-kv-{cache}-{context}.onnx"),
+    let mut name = variant.form.to_string();
+    if variant.kv_cache != KvCache::Float {
+        name += &format!("-kv-{}", variant.kv_cache);
     }
+    if variant.kv_update == KvUpdate::Copied {
+        name += "-copied";
+    }
+    if variant.for_cuda {
+        name += "-cuda";
+    }
+    format!("{name}-{}.onnx", variant.context)
 }
 
 /// Writes a complete model into `folder` for other tools: the graph and its weights.
@@ -422,11 +428,7 @@ mod tests {
     use crate::trial::{Float, Form, Precision};
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    const FUSED: Variant = Variant {
-        form: Form::Fused,
-        kv_cache: KvCache::Float,
-        context: 64,
-    };
+    const FUSED: Variant = Variant::portable(Form::Fused, KvCache::Float, 64);
 
     fn fp32() -> Numerics {
         Precision::Fp32.with(Float::Fp32)
@@ -532,7 +534,16 @@ mod tests {
             ..FUSED
         };
         assert_eq!(graph_name(FUSED), "fused-64.onnx");
-        assert_ne!(graph_name(FUSED), graph_name(int8));
+        let copied = Variant {
+            kv_update: KvUpdate::Copied,
+            ..FUSED
+        };
+        let cuda = Variant {
+            for_cuda: true,
+            ..FUSED
+        };
+        let names: HashSet<String> = [FUSED, int8, copied, cuda].map(graph_name).into();
+        assert_eq!(names.len(), 4);
     }
 
     /// Prepares in a store of its own, as another process would, and looks at what it was given.

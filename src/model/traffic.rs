@@ -96,6 +96,8 @@ mod tests {
             form: Form::Fused,
             precision: Precision::Fp16,
             kv_cache: Default::default(),
+            kv_update: Default::default(),
+            kv_room: None,
             device: Device::Cuda(0),
             batch,
             prompt_tokens: 256,

@@ -58,6 +58,8 @@ pub fn of(spec: &ModelSpec, trial: &Trial, predict: Predict<'_>) -> Bounds {
             batch: 1,
             prompt_tokens: tokens - 1,
             gen_tokens: 1,
+            // The length is what is asked for here.
+            kv_room: None,
             ..trial.clone()
         })
     };
@@ -133,6 +135,8 @@ mod tests {
             form: Form::Plain,
             precision: Precision::Fp16,
             kv_cache: Default::default(),
+            kv_update: Default::default(),
+            kv_room: None,
             device: Device::Cuda(0),
             batch: 1,
             prompt_tokens,

@@ -6,6 +6,7 @@ mod bounds;
 mod enforce;
 mod fit;
 mod sweep;
+mod ways;
 
 pub use auto::PassedOver;
 pub use bounds::{Bound, Bounds, Limit, MOST_SEQUENCES, of as bounds_of};
@@ -39,6 +40,10 @@ pub struct Request {
     pub precisions: Vec<PrecisionChoice>,
     /// Types of the KV cache.
     pub kv_caches: Vec<KvCache>,
+    /// Go from the plain form to the tuned one step by step, instead of the forms.
+    pub ablate: bool,
+    /// Tokens that KV caches have room for at least; `None` for what each trial needs.
+    pub kv_room: Option<u32>,
     /// Batch sizes.
     pub batches: Vec<u32>,
     /// Prompt lengths; empty for each model's default.
@@ -78,6 +83,13 @@ pub enum PrecisionChoice {
     Exactly(Precision),
 }
 
+impl PrecisionChoice {
+    /// Whether its weights are quantised whatever fits.
+    fn is_quantized(self) -> bool {
+        matches!(self, PrecisionChoice::Exactly(precision) if precision.quantized_bits().is_some())
+    }
+}
+
 /// What there is to run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
@@ -110,6 +122,9 @@ pub struct PlannedTrial {
     /// The model.
     #[serde(skip)]
     pub spec: &'static ModelSpec,
+    /// Whether settings of the runtime may be tried for it and kept.
+    #[serde(skip)]
+    pub tune: bool,
     /// Predicted peak of memory, an estimate; `None` where the model has no such length, or the device no operators
     /// for it.
     pub predicted_peak: Option<Bytes>,
@@ -230,6 +245,7 @@ fn judge(cell: sweep::Cell, facts: &Facts, predict: Predict<'_>) -> PlannedTrial
     let sweep::Cell {
         spec,
         trial,
+        tune,
         passed_over,
     } = cell;
     let fits_up_to = bounds::of(spec, &trial, predict);
@@ -247,6 +263,7 @@ fn judge(cell: sweep::Cell, facts: &Facts, predict: Predict<'_>) -> PlannedTrial
     PlannedTrial {
         trial,
         spec,
+        tune,
         predicted_peak: predicted.map(|terms| terms.total()),
         predicted,
         fits_up_to,
@@ -266,6 +283,8 @@ mod tests {
             forms: vec![Form::Fused],
             precisions: vec![PrecisionChoice::Auto],
             kv_caches: vec![KvCache::Float],
+            ablate: false,
+            kv_room: None,
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

@@ -1,13 +1,14 @@
 //! Lists to ordered trials with stable ids; pure. The same request gives the same trials in the same order.
 
 use super::auto::{self, PassedOver};
+use super::ways::{Way, ways};
 use super::{
     DEFAULT_GEN_TOKENS, DEFAULT_PROMPT_TOKENS, Facts, PrecisionChoice, Predict, Request, SUITES,
     Selection,
 };
 use crate::error::{Error, Result};
 use crate::model::{ModelSpec, builtin, find};
-use crate::trial::{Device, Form, KvCache, Precision, Trial};
+use crate::trial::{Form, KvCache, Precision, Trial};
 use crate::units::Bytes;
 
 /// One cell of the sweep.
@@ -17,6 +18,8 @@ pub struct Cell {
     pub spec: &'static ModelSpec,
     /// The trial.
     pub trial: Trial,
+    /// Whether settings of the runtime may be tried and kept.
+    pub tune: bool,
     /// Wider precisions that `auto` stands for and that are predicted not to fit.
     pub passed_over: Vec<PassedOver>,
 }
@@ -81,15 +84,15 @@ fn in_budget(
     budget: Bytes,
     predict: Predict<'_>,
 ) -> Vec<Cell> {
-    let (forms, batches) = (unique(&request.forms), unique(&request.batches));
+    let (ways, batches) = (ways(request, facts), unique(&request.batches));
     let kv_caches = unique(&request.kv_caches);
     let mut cells: Vec<Cell> = Vec::new();
     for spec in specs {
         let shapes = shapes(spec, request);
-        let mut add = |form: Form, choice: PrecisionChoice, cache, batch: u32, shape| {
-            let kinds = auto::candidates(choice, form, facts.device).into_iter();
+        let mut add = |way: Way, choice: PrecisionChoice, cache, batch: u32, shape| {
+            let kinds = auto::candidates(choice, way.form, facts.device).into_iter();
             let trials = kinds.map(|kind| {
-                let kind = (form, kind, cache);
+                let kind = (way, kind, cache);
                 trial(spec, kind, batch, shape, request, facts, budget)
             });
             let Some((trial, passed_over)) = auto::choose(spec, trials.collect(), predict) else {
@@ -100,15 +103,21 @@ fn in_budget(
                 cells.push(Cell {
                     spec,
                     trial,
+                    tune: way.tune,
                     passed_over,
                 });
             }
         };
-        for form in &forms {
+        for way in &ways {
             for choice in unique(&request.precisions) {
                 for cache in &kv_caches {
+                    // No step for what standard operators cannot do.
+                    let plain_cannot = choice.is_quantized() || *cache != KvCache::Float;
+                    if request.ablate && way.form == Form::Plain && plain_cannot {
+                        continue;
+                    }
                     for batch in &batches {
-                        let mut add = |shape| add(*form, choice, *cache, *batch, shape);
+                        let mut add = |shape| add(*way, choice, *cache, *batch, shape);
                         shapes.iter().for_each(|shape| add(*shape));
                     }
                 }
@@ -149,20 +158,26 @@ pub fn lengths(prompt: Option<u32>, generated: Option<u32>, positions: Option<u6
 /// The trial of one cell.
 fn trial(
     spec: &ModelSpec,
-    (form, precision, kv_cache): (Form, Precision, KvCache),
+    (way, precision, kv_cache): (Way, Precision, KvCache),
     batch: u32,
     (prompt_tokens, gen_tokens): (u32, u32),
     request: &Request,
     facts: &Facts,
     budget: Bytes,
 ) -> Trial {
-    let (name, cache) = (&spec.name, kv_cache.suffix());
+    let (name, form, cache) = (&spec.name, way.form, kv_cache.suffix());
+    // No model attends to more tokens than it has positions.
+    let kv_room = request.kv_room.map(|room| room.min(spec.max_positions));
+    let room = kv_room.map_or_else(String::new, |room| format!("/ctx{room}"));
+    let suffix = format!("{cache}{room}{}", way.suffix);
     Trial {
-        id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{cache}"),
+        id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{suffix}"),
         model: name.clone(),
         form,
         precision,
         kv_cache,
+        kv_update: way.kv_update,
+        kv_room,
         device: facts.device,
         batch,
         prompt_tokens,
@@ -170,7 +185,7 @@ fn trial(
         repetitions: request.repetitions,
         warmup: request.warmup,
         threads: request.threads.unwrap_or(facts.cores).max(1),
-        cuda_graph: request.cuda_graph && form == Form::Fused && facts.device != Device::Cpu,
+        cuda_graph: way.cuda_graph,
         seed: request.seed,
         budget,
     }
@@ -203,6 +218,7 @@ fn unique<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
 mod tests {
     use super::*;
     use crate::model::footprint;
+    use crate::trial::Device;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -221,6 +237,8 @@ mod tests {
                 PrecisionChoice::Exactly(Precision::Fp16),
             ],
             kv_caches: vec![KvCache::Float],
+            ablate: false,
+            kv_room: None,
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

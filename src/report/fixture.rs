@@ -16,6 +16,8 @@ pub fn trial(model: &str, gen_tokens: u32) -> Trial {
         form: Form::Fused,
         precision: Precision::Fp32,
         kv_cache: Default::default(),
+        kv_update: Default::default(),
+        kv_room: None,
         device: Device::Cpu,
         batch: 1,
         prompt_tokens: 256,

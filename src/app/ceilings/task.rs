@@ -25,8 +25,9 @@ pub fn tasks(command: &RunCommand, bench: &Bench) -> Vec<Task> {
     let plan = &bench.plan;
     let kinds = match (&command.ceilings, plan.device) {
         (Some(kinds), _) => kinds.clone(),
-        (None, Device::Cuda(_)) => vec![Kind::Context, Kind::Batch],
-        (None, Device::Cpu) => Vec::new(),
+        (None, Device::Cuda(_)) if !command.request.ablate => vec![Kind::Context, Kind::Batch],
+        // Nor between steps of one trial, which differ in speed.
+        (None, _) => Vec::new(),
     };
     let mut tasks = Vec::new();
     for group in groups(plan, |trial| {
@@ -151,6 +152,8 @@ impl Task {
             gen_tokens,
             repetitions: 1,
             warmup: 0,
+            // It is the room that is searched for.
+            kv_room: None,
             ..model.trial.clone()
         }
     }
@@ -277,6 +280,8 @@ mod tests {
             forms: vec![Form::Fused],
             precisions: vec![PrecisionChoice::Auto],
             kv_caches: vec![Default::default()],
+            ablate: false,
+            kv_room: None,
             batches: vec![1, 2],
             prompt_tokens: vec![32, 64],
             gen_tokens: vec![8],

@@ -109,7 +109,7 @@ impl OnnxEngine {
                         .map_err(|error| refused(error.into()))?;
                 }
             }
-            if self.request.io.shared_kv {
+            if self.request.io.fused {
                 // A fused graph has nothing to compute on the CPU: a node that would land there is an error, not a
                 // slower run. Plain graphs compute shapes on the host, as every framework's export does.
                 builder = builder
@@ -153,7 +153,7 @@ impl OnnxEngine {
         ];
         match error {
             EngineError::Model(cause)
-                if self.request.io.shared_kv && signs.iter().any(|sign| cause.contains(sign)) =>
+                if self.request.io.fused && signs.iter().any(|sign| cause.contains(sign)) =>
             {
                 let instead = match self.request.trial.precision.quantized_bits() {
                     None => "the fused form: use --form plain",

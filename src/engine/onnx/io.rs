@@ -109,7 +109,7 @@ impl Io {
             .router_width
             .map(|width| part(float, batch * capacity * width as usize))
             .transpose()?;
-        let mask = (!decoder.shared_kv).then(|| buffer(batch * capacity * 8));
+        let mask = (!decoder.fused).then(|| buffer(batch * capacity * 8));
         Ok(Io {
             courier: Courier::new(&Space::Host, None, 0)?,
             place: Place::of(space)?,
@@ -178,11 +178,11 @@ impl Io {
         &mut self,
         length: usize,
         new: usize,
-        shared: bool,
+        fused: bool,
         bound: usize,
     ) -> Result<(), EngineError> {
         let total = length + new;
-        if !shared {
+        if !fused {
             self.wide.clear();
             let row = length as i64..total as i64;
             (0..self.batch).for_each(|_| self.wide.extend(row.clone()));
@@ -218,7 +218,7 @@ impl Io {
             &self.ids
         };
         binding.input("input_ids", on(source, i64::ELEMENT, &[batch, new])?)?;
-        if decoder.shared_kv {
+        if decoder.fused {
             binding.input("seqlens_k", on(&self.seqlens, i32::ELEMENT, &[batch])?)?;
             let total = Tensor::over(&self.total, &self.host_place, i32::ELEMENT, &[1])?;
             binding.input("total_sequence_length", total)?;

@@ -267,10 +267,10 @@ impl OnnxEngine {
             packed,
             arena_limit,
             largest_tensor: self.request.largest_tensor,
-            kv_mode: if self.request.io.shared_kv {
-                "in place".into()
-            } else {
-                "concatenated".into()
+            kv_mode: match (self.request.io.shared_kv, self.request.io.fused) {
+                (true, _) => "in place".into(),
+                (false, true) => "copied".into(),
+                (false, false) => "concatenated".into(),
             },
             placement,
         })
@@ -295,7 +295,7 @@ impl OnnxEngine {
         let total = loaded.length + new;
         loaded
             .io
-            .write_positions(loaded.length, new, shared, total)?;
+            .write_positions(loaded.length, new, self.request.io.fused, total)?;
         let past = if shared { 0 } else { loaded.length };
         let shape = Shape {
             new,
@@ -317,7 +317,9 @@ impl OnnxEngine {
             Some(_) => buckets::bound(total, loaded.io.capacity),
             None => total,
         };
-        loaded.io.write_positions(loaded.length, 1, shared, bound)?;
+        loaded
+            .io
+            .write_positions(loaded.length, 1, self.request.io.fused, bound)?;
         let past = if shared { 0 } else { loaded.length };
         let shape = Shape {
             new: 1,

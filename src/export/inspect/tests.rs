@@ -22,6 +22,8 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
             .map(PrecisionChoice::Exactly)
             .collect(),
         kv_caches: vec![Default::default()],
+        ablate: false,
+        kv_room: None,
         batches: vec![1],
         prompt_tokens: vec![],
         gen_tokens: vec![],

@@ -6,8 +6,9 @@ use super::super::spec::Position;
 use super::{Emitter, Shared};
 use crate::trial::KvCache;
 
-/// Place of the first of GroupQueryAttention's two scales.
+/// Places of the first of GroupQueryAttention's two scales, and of the first of its two normalisations.
 const K_SCALE: usize = 12;
+const Q_NORM: usize = 14;
 
 /// What one step of a key or value in int8 stands for. Real models get it from a run over some text; the built-in ones have
 /// weights whose queries, keys and values are of unit variance by construction (`weights::planner`), in every layer and after
@@ -25,12 +26,13 @@ impl Emitter<'_> {
         cache: u32,
     ) -> String {
         let spec = self.spec;
-        let (q, k, v) = if spec.qk_norm {
+        let norms_inside = spec.qk_norm && self.for_cuda;
+        let (q, k, v) = if spec.qk_norm && !norms_inside {
             self.normed_heads(qkv, layer)
         } else {
             (qkv.to_owned(), String::new(), String::new())
         };
-        let (dims, kind) = (self.cache_dims("capacity"), self.cache_type());
+        let (dims, kind) = (self.cache_dims("past"), self.cache_type());
         let past_key = self
             .g
             .input(&format!("past_key_values.{cache}.key"), kind, &dims);
@@ -68,9 +70,19 @@ impl Emitter<'_> {
                 ("kv_cache_bit_width", Attr::Int(8)),
             ]);
         }
+        let norms = norms_inside.then(|| {
+            let norm = |name: &str| format!("{layer}{name}.weight");
+            (self.weight(&norm("q_norm")), self.weight(&norm("k_norm")))
+        });
+        if let Some((q_norm, k_norm)) = &norms {
+            inputs.resize(Q_NORM, "");
+            inputs.extend([&**q_norm, k_norm]);
+            attributes.push(("qk_norm_epsilon", Attr::Float(spec.norm.epsilon)));
+        }
         let outputs = self
             .g
             .node(CONTRIB, "GroupQueryAttention", &inputs, 3, &attributes);
+        let dims = self.cache_dims("total");
         for (value, part) in [(&outputs[1], "key"), (&outputs[2], "value")] {
             self.g
                 .output(value, &format!("present.{cache}.{part}"), kind, &dims);
@@ -87,7 +99,7 @@ impl Emitter<'_> {
     }
 
     /// Queries, keys and values apart, the first two normalised per head. GroupQueryAttention can do this itself on CUDA
-    /// only (its inputs 14 and 15), so the portable graph does it outside.
+    /// only, so the portable graph does it outside.
     fn normed_heads(&mut self, qkv: &str, layer: &str) -> (String, String, String) {
         let spec = self.spec;
         let (q_width, kv_width) = (
@@ -155,11 +167,7 @@ mod tests {
     fn graph(spec: &ModelSpec, kv_cache: KvCache) -> GraphProto {
         let numerics = Precision::Fp16.on(Device::Cuda(0));
         assert_eq!(numerics.compute(), Float::Fp16);
-        let variant = Variant {
-            form: Form::Fused,
-            kv_cache,
-            context: 64,
-        };
+        let variant = Variant::portable(Form::Fused, kv_cache, 64);
         let bytes = emit(spec, &Layout::of(spec, numerics), variant).bytes;
         ModelProto::decode(&bytes[..]).unwrap().graph.unwrap()
     }

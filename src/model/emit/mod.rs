@@ -11,6 +11,7 @@
 //! | `seqlens_k`, `total_sequence_length` | - | int32 `[B]` = T - 1, int32 `[1]` = T |
 //! | `past_key_values.N.key`, `.value` | `[B, K, P, h]` | `[B, K, C, h]` |
 //!
+//! A fused graph whose cache is copied, to see what updating it in place buys, has the cache shapes of the plain one.
 //! The caches are of the type of the activations, or, in the fused form, int8 with one scale, `kv_scale`, for all of them.
 //!
 //! Outputs: `logits` `[B, 1, V]` of the last position, `next_ids` int64 `[B, 1]` (greedy), `present.N.key`, `.value`.
@@ -28,7 +29,7 @@ use super::spec::{ModelSpec, Position};
 use super::weights::{Layout, Tensor};
 use crate::error::{Error, Result};
 use crate::protocol::{CacheShape, DecoderIo, Element, WeightTensor};
-use crate::trial::{Device, Form, KvCache, Precision, Trial};
+use crate::trial::{Device, Form, KvCache, KvUpdate, Precision, Trial};
 
 /// A graph, and what one must know to run it.
 pub struct Emitted {
@@ -47,16 +48,33 @@ pub struct Variant {
     pub form: Form,
     /// Type of the KV cache.
     pub kv_cache: KvCache,
+    /// How that cache grows.
+    pub kv_update: KvUpdate,
+    /// Whether the graph is for CUDA alone: then it may use what only that provider's operators can do.
+    pub for_cuda: bool,
     /// Longest sequence, in tokens.
     pub context: u32,
 }
 
 impl Variant {
+    /// One that runs everywhere, with a cache that a fused graph updates in place.
+    pub const fn portable(form: Form, kv_cache: KvCache, context: u32) -> Variant {
+        Variant {
+            form,
+            kv_cache,
+            kv_update: KvUpdate::InPlace,
+            for_cuda: false,
+            context,
+        }
+    }
+
     /// That of a trial.
     pub fn of(trial: &Trial) -> Variant {
         Variant {
             form: trial.form,
             kv_cache: trial.kv_cache,
+            kv_update: trial.kv_update,
+            for_cuda: trial.device != Device::Cpu,
             context: trial.context(),
         }
     }
@@ -110,7 +128,9 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, variant: Variant) -> Emitted {
         form,
         kv_cache,
         context,
+        ..
     } = variant;
+    let in_place = form == Form::Fused && variant.kv_update == KvUpdate::InPlace;
     let float = DataType::from(Element::from(layout.numerics.compute()));
     let mut emitter = Emitter {
         g: GraphBuilder::new(&spec.name, float),
@@ -118,6 +138,8 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, variant: Variant) -> Emitted {
         layout,
         form,
         kv_cache,
+        in_place,
+        for_cuda: variant.for_cuda,
         float,
         context,
     };
@@ -136,7 +158,8 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, variant: Variant) -> Emitted {
             (spec.bodies() * spec.n_layers) as usize
         ],
         vocab: spec.vocab,
-        shared_kv: form == Form::Fused,
+        shared_kv: in_place,
+        fused: form == Form::Fused,
         kv_cache,
         position_ids: form == Form::Plain || spec.position == Position::Learned,
         router_width: spec.specialists.map(|specialists| specialists.count),
@@ -163,6 +186,8 @@ struct Emitter<'a> {
     layout: &'a Layout,
     form: Form,
     kv_cache: KvCache,
+    in_place: bool,
+    for_cuda: bool,
     float: DataType,
     context: u32,
 }
@@ -290,9 +315,9 @@ impl Emitter<'_> {
 
     /// Shape of one key or value cache: a growing one's length has a name, a shared one's is the capacity.
     fn cache_dims(&self, length: &'static str) -> [Dim; 4] {
-        let length = match self.form {
-            Form::Plain => Dim::Named(length),
-            Form::Fused => Dim::Fixed(self.context),
+        let length = match self.in_place {
+            false => Dim::Named(length),
+            true => Dim::Fixed(self.context),
         };
         [
             Dim::Named("batch"),

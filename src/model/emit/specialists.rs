@@ -6,7 +6,6 @@
 use super::super::graph::Attr;
 use super::super::spec::Specialists;
 use super::{Emitter, Shared};
-use crate::trial::Form;
 
 impl Emitter<'_> {
     /// Logits `[B, V]`: those of each specialist, weighted by the mean router weight over the sequence so far.
@@ -45,8 +44,8 @@ impl Emitter<'_> {
         let logits = self.router_layer(&hidden, "out");
         let weights = self.g.op("Softmax", &[&logits], &[("axis", Attr::Int(-1))]);
         let weights = self.threshold(&weights, specialists.threshold);
-        match (self.form, &shared.positions, &shared.lengths) {
-            (Form::Fused, Some(positions), Some((seqlens, _))) => {
+        match (self.in_place, &shared.positions, &shared.lengths) {
+            (true, Some(positions), Some((seqlens, _))) => {
                 let rows =
                     self.scatter_rows(&weights, positions, "router.weights", specialists.count);
                 self.masked_mean(&rows, seqlens)

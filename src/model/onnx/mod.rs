@@ -72,11 +72,7 @@ pub struct External {
 /// What the graph of a built-in model says, as it is written for its longest sequences.
 pub fn of_builtin(spec: &ModelSpec, form: Form, numerics: Numerics) -> Result<OnnxFile> {
     let layout = Layout::of(spec, numerics);
-    let variant = Variant {
-        form,
-        kv_cache: KvCache::Float,
-        context: spec.max_positions,
-    };
+    let variant = Variant::portable(form, KvCache::Float, spec.max_positions);
     let bytes = emit(spec, &layout, variant).bytes;
     let length = bytes.len() as u64;
     parse(Cursor::new(bytes), length).map_err(Error::Bug)

@@ -240,11 +240,7 @@ mod tests {
         emit(
             spec,
             &Layout::of(spec, Precision::Fp16.with(Float::Fp16)),
-            Variant {
-                form: Form::Plain,
-                kv_cache: KvCache::Float,
-                context: 64,
-            },
+            Variant::portable(Form::Plain, KvCache::Float, 64),
         )
         .bytes
     }
