@@ -4,7 +4,7 @@ use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use super::{curve, limits, memory, notes};
+use super::{curve, ladder, limits, memory, notes};
 use crate::report::{Report, budgets};
 
 /// The report as Markdown.
@@ -15,6 +15,7 @@ pub fn render(report: &Report) -> String {
         .collect();
     blocks.extend(tables(report));
     blocks.extend(curve::columns(report).map(|columns| grid(Some(curve::TITLE), &columns)));
+    blocks.extend(ladder::columns(report).map(|columns| grid(Some(ladder::TITLE), &columns)));
     blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
     blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));
     blocks.push(grid(None, &ceilings::columns(&report.ceilings)));

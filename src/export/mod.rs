@@ -11,6 +11,7 @@ mod human;
 pub mod inspect;
 mod json;
 mod jsonl;
+mod ladder;
 mod limits;
 pub mod lists;
 mod markdown;

@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::{curve, limits, memory, notes};
+use super::{curve, ladder, limits, memory, notes};
 use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
@@ -46,6 +46,12 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         let rows = columns.first().map_or(0, |column| column.cells.texts.len());
         format!("{}\n{}", curve::TITLE, layout(&columns, rows).join("\n"))
     }));
+    if let Some(columns) = ladder::columns(report) {
+        let columns = fit(columns, width);
+        let rows = columns.first().map_or(0, |column| column.cells.texts.len());
+        let laid = layout(&columns, rows).join("\n");
+        blocks.push(format!("{}\n{laid}", ladder::TITLE));
+    }
     let parts = fit(memory::columns(report), width);
     if let Some(first) = parts.first() {
         let laid = layout(&parts, first.cells.texts.len());

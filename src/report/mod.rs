@@ -8,6 +8,7 @@ mod cost;
 mod energy;
 #[cfg(test)]
 mod fixture;
+mod ladder;
 mod limit;
 mod memory;
 mod metrics;
@@ -23,6 +24,7 @@ pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, several_budgets};
+pub use ladder::{Rung, rungs};
 pub use limit::with_limits;
 pub use row::{pending_row, row, variant};
 pub use schema::*;

@@ -46,7 +46,9 @@ impl Graphs {
             })
         };
         let bounds = between(1, capacity, capacity).into_iter().enumerate();
-        Ok(Graphs(bounds.map(graph).collect::<Result<_, EngineError>>()?))
+        Ok(Graphs(
+            bounds.map(graph).collect::<Result<_, EngineError>>()?,
+        ))
     }
 
     /// Options to run a decode step of this bucket with: `None` for the first, which warms its kernels and may not be captured.
