@@ -285,12 +285,16 @@ def drive(task):
                       "mean": statistics.median(sums), "first_ids": ids[:16], "runtime": runtime_version()}))
 
 
-def cuda_folders(args):
-    found = [folder for place in sys.path for folder in sorted(glob.glob(f"{place}/nvidia/*/lib"))]
-    return args.cuda_dir + (found if args.device == "cuda" else [])
+def cuda_folders(args, gpu):
+    """Where CUDA's libraries may be: as told, where edgebench found its own, and in NVIDIA's Python packages."""
+    if args.device != "cuda":
+        return []
+    used = [str(Path(library).parent) for library in (gpu or {}).get("libraries", [])]
+    packages = [folder for place in sys.path for folder in sorted(glob.glob(f"{place}/nvidia/*/lib"))]
+    return list(dict.fromkeys(args.cuda_dir + used + packages))
 
 
-def child_environment(args, scratch):
+def child_environment(args, gpu, scratch):
     environment = dict(os.environ)
     paths = [place for place in environment.get("PYTHONPATH", "").split(os.pathsep) if place]
     if args.ort:
@@ -307,7 +311,7 @@ def child_environment(args, scratch):
                 link.symlink_to(library)
         paths.insert(0, str(package.parent))
     environment["PYTHONPATH"] = os.pathsep.join(paths)
-    folders = cuda_folders(args) + [place for place in [environment.get("LD_LIBRARY_PATH")] if place]
+    folders = cuda_folders(args, gpu) + [place for place in [environment.get("LD_LIBRARY_PATH")] if place]
     if folders:
         environment["LD_LIBRARY_PATH"] = os.pathsep.join(folders)
     return environment
@@ -361,7 +365,7 @@ def run_edgebench(args, scratch, number):
         sys.exit(f"{shlex.join(command)}: {trial['status']}: {trial.get('reason')}")
     return {"tok_s": 1e3 / trial["itl_ms"]["median"], "mean": trial["decode_tok_s"]["median"],
             "ttft_s": trial["ttft_ms"]["median"] / 1e3, "first_ids": trial["first_ids"],
-            "environment": report["environment"], "threads": trial.get("n_threads"), "tool": report["tool"]}
+            "environment": report["environment"], "tool": report["tool"]}
 
 
 # ---- both, in turn
@@ -369,16 +373,6 @@ def run_edgebench(args, scratch, number):
 
 def spread(values):
     return f"min {min(values):.3f}, median {statistics.median(values):.3f}, max {max(values):.3f}"
-
-
-def device_name(environment):
-    for key in ("gpu", "device", "device_name", "gpu_name"):
-        value = environment.get(key)
-        if isinstance(value, dict):
-            value = value.get("name")
-        if value:
-            return value
-    return environment.get("cpu")
 
 
 def package_version():
@@ -400,11 +394,10 @@ def agreement(ours, theirs):
 
 def compare(args, model, folder, scratch):
     prompt = write_prompt(model, args.prompt, scratch)
-    environment = child_environment(args, scratch)
     rows = []
     for number in range(1, args.rounds + 1):
         ours = run_edgebench(args, scratch, number)
-        theirs = run_genai(args, folder, prompt, environment)
+        theirs = run_genai(args, folder, prompt, child_environment(args, ours["environment"]["gpu"], scratch))
         if number == 1:
             head(args, ours, theirs)
         rows.append((ours, theirs))
@@ -421,15 +414,18 @@ def compare(args, model, folder, scratch):
 
 
 def head(args, ours, theirs):
-    environment = ours["environment"]
-    threads = args.threads or f"each its default (edgebench: {ours['threads']})"
-    print(f"machine: {device_name(environment)}; cpu {environment.get('cpu')}, {platform.platform()}")
-    print(f"edgebench {ours['tool']['version']} ({ours['tool'].get('commit')}) with ONNX Runtime {environment.get('ort_version') or environment.get('runtime')}; "
+    environment, tool = ours["environment"], ours["tool"]
+    processor = f"{environment['cpu_info']}, {environment['cpu_cores']} cores"
+    gpu = f"{environment['gpu_info']}, driver {environment['gpu']['driver_version']}; " if environment["gpu"] else ""
+    graphs = "off" if args.no_cuda_graph or args.device == "cpu" else "on"
+    print(f"machine: {gpu}{processor}, {environment['os']}")
+    print(f"edgebench {tool['version']} ({tool['commit']}) with ONNX Runtime {environment['runtime_version']}; "
           f"{package_version()} with ONNX Runtime {theirs['runtime']}; Python {platform.python_version()}")
-    print(f"{args.model} {args.precision} on {args.device}, graph {args.graph}, prompt {args.prompt}, decode {args.decode}, KV buffer edgebench {args.prompt + args.decode} "
-          f"and genai {args.kv_length}, threads {threads}, CUDA graphs {'off' if args.no_cuda_graph or args.device == 'cpu' else 'on'}")
-    print("round       decode tok/s (ITL)           decode tok/s (mean)             TTFT, ms")
-    print("       edgebench      genai   ratio  edgebench      genai   ratio  edgebench      genai   ratio", flush=True)
+    print(f"{args.model} {args.precision} on {args.device}, genai's graph: {args.genai_model or args.graph}; prompt {args.prompt}, "
+          f"decode {args.decode}, KV buffer {args.prompt + args.decode} and genai's {args.kv_length}")
+    print(f"threads {args.threads or 'as each takes by itself'}, CUDA graphs {graphs}, {args.repetitions} repetitions in each of {args.rounds} rounds")
+    print("         decode tok/s by ITL         decode tok/s by mean            TTFT, ms")
+    print("round  edgebench      genai   ratio  edgebench      genai   ratio  edgebench      genai   ratio", flush=True)
 
 
 def arguments():
