@@ -75,6 +75,7 @@ def config(model, inputs):
 
 
 def same(args, model, folder):
+    """edgebench's own graph and weights, adapted."""
     command = [args.edgebench, "export", args.model, "--form", "fused", "--precision", args.precision, "-o", str(folder)]
     if args.precision in ("int8", "int4"):
         command += ["--activations", "fp16" if args.device == "cuda" else "fp32"]
@@ -86,14 +87,14 @@ def same(args, model, folder):
 
 def build(args, model, folder, scratch):
     """A random Llama of the model's size, through genai's builder."""
+    ffn = model["ffn"]
+    if ffn["kind"] not in ("gelu", "swiglu") or model.get("specialists"):
+        sys.exit(f"--graph builder: {args.model} is no dense model; use --graph same")
     need("torch", "transformers", "tokenizers", "onnx_ir", "onnxruntime", "onnxruntime_genai")
     import torch
     import transformers
     from tokenizers import Tokenizer, models
 
-    ffn = model["ffn"]
-    if ffn["kind"] not in ("gelu", "swiglu"):
-        sys.exit(f"--graph builder: {args.model} is no dense model; use --graph same")
     # A SwiGLU has three matrices where a GELU FFN has two: 2/3 of the width makes the weights as many.
     width = ffn["d_ff"] if ffn["kind"] == "swiglu" else ffn["d_ff"] * 2 // 3
     llama = transformers.LlamaConfig(
@@ -114,8 +115,8 @@ def build(args, model, folder, scratch):
     if args.device == "cuda":
         options.append("enable_cuda_graph=true")
     done = subprocess.run([*command, "--extra_options", *options], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{shlex.join(command)}: exit code {done.returncode}: {done.stderr[-2000:]}")
+    if done.returncode or not (Path(folder) / "model.onnx").is_file():
+        sys.exit(f"{shlex.join(command)}: exit code {done.returncode}, no model.onnx: {done.stderr[-2000:]}")
 
 
 def fill(folder):
@@ -154,12 +155,19 @@ def configure(folder, args):
     """Writes the session's options of this comparison into genai_config.json."""
     path = Path(folder) / "genai_config.json"
     settings = json.loads(path.read_text())
-    session = {"log_severity_level": 3, "provider_options": []}
+    # What genai's builder has set besides stays as it is.
+    session = settings["model"]["decoder"].setdefault("session_options", {})
+    session["log_severity_level"] = 3
+    session.pop("intra_op_num_threads", None)
     if args.threads:
         session["intra_op_num_threads"] = args.threads
+    providers = session.setdefault("provider_options", [])
     if args.device == "cuda":
-        session["provider_options"] = [{"cuda": {"enable_cuda_graph": "0" if args.no_cuda_graph else "1"}}]
-    settings["model"]["decoder"]["session_options"] = session
+        cuda = next((provider["cuda"] for provider in providers if "cuda" in provider), None)
+        if cuda is None:
+            cuda = {}
+            providers.append({"cuda": cuda})
+        cuda["enable_cuda_graph"] = "0" if args.no_cuda_graph else "1"
     settings["search"].update(past_present_share_buffer=True, batch_size=1, num_beams=1, do_sample=False, min_length=0)
     # genai insists on an end token; one that does not come up, so that the generation is as long as asked for.
     vocabulary = settings["model"]["vocab_size"]
