@@ -136,7 +136,7 @@ fn build(
     let facts = Facts {
         device,
         device_memory: memory,
-        cores: host.cores.unwrap_or(1),
+        cores: host.usable_cores.unwrap_or(1),
     };
     let probed = probe.and_then(|probe| probe.gpu.as_ref()?.probe_bytes);
     Plan::build(wanted.request, &facts, &|spec, trial| {

@@ -350,7 +350,7 @@ pub struct TextArgs {
 pub struct MachineArgs {
     #[command(flatten)]
     pub runtime: RuntimeArgs,
-    /// Threads of the CPU provider [default: the number of physical cores]
+    /// Threads of the CPU provider [default: the physical cores it may use]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_024>)]
     pub threads: Option<u32>,
     /// Do not capture token generation into a CUDA graph

@@ -97,7 +97,7 @@ pub struct Facts {
     pub device: Device,
     /// All of its memory; `None` for a device that was not asked.
     pub device_memory: Option<Bytes>,
-    /// Physical cores.
+    /// Cores that may be used.
     pub cores: u32,
 }
 

@@ -38,6 +38,13 @@ const SMALL_WORKSPACE: &str = ":4096:2:16:8";
 /// from some hundred tokens at once (up to 1.8 times).
 const FIXED_MOE_KERNELS: &str = "ORT_FORCE_DETERMINISTIC_MOE";
 
+/// Settings of glibc; one from 2.35 on knows this one, others pass it over.
+const ALLOCATOR: &str = "GLIBC_TUNABLES";
+/// Asks for large pages for large pieces of the heap, where the system gives them to who asks (as Debian's and Ubuntu's do). Reading
+/// all weights for every token then misses fewer address translations: dense-120m decoded 1.17 (fp32), 1.04 (int8) and 1.02
+/// (int4) times as fast on two cores of an AMD EPYC, for up to 4 MiB more.
+const LARGE_PAGES: &str = "glibc.malloc.hugetlb=1";
+
 /// What was heard of a child.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
@@ -83,6 +90,9 @@ impl Process {
         }
         if std::env::var_os(FIXED_MOE_KERNELS).is_none() {
             builder.env(FIXED_MOE_KERNELS, "1");
+        }
+        if std::env::var_os(ALLOCATOR).is_none() {
+            builder.env(ALLOCATOR, LARGE_PAGES);
         }
         if !library_dirs.is_empty() {
             builder.env(
@@ -260,12 +270,19 @@ mod tests {
 
     #[test]
     fn lines_come_one_by_one_and_stdin_stays_open() {
-        let mut process = shell("read x; echo $x; echo $LD_LIBRARY_PATH; read y; echo closed");
+        let mut process = shell(
+            "read x; echo $x; echo $LD_LIBRARY_PATH; echo $GLIBC_TUNABLES; read y; echo closed",
+        );
         assert_eq!(process.hear(soon()), Heard::Line(b"hello".to_vec()));
         let Heard::Line(path) = process.hear(soon()) else {
             panic!("no path")
         };
         assert!(path.starts_with(b"/first"));
+        let given = std::env::var("GLIBC_TUNABLES");
+        assert_eq!(
+            process.hear(soon()),
+            Heard::Line(given.unwrap_or(LARGE_PAGES.to_owned()).into_bytes())
+        );
         assert_eq!(
             process.hear(Instant::now() + Duration::from_millis(150)),
             Heard::Nothing
