@@ -120,6 +120,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
     remarks.extend(prices(rows));
     remarks.extend(prediction(rows));
     remarks.extend(quantization(rows));
+    remarks.extend(decode_checks(rows));
     let left = rows.iter().filter(|row| row.status == "pending").count();
     if left > 0 {
         remarks.push(format!(
@@ -236,6 +237,21 @@ fn quantization(rows: &[Row]) -> Option<String> {
             list.join("; ")
         ))
     })
+}
+
+/// How far decode was from prefill, where that is inside the tolerance: a row in which it is not says so itself.
+fn decode_checks(rows: &[Row]) -> Option<String> {
+    let all = rows.iter().filter_map(|row| row.decode_check.as_ref());
+    let passed: Vec<_> = all.filter(|check| check.passed).collect();
+    let worst = passed.iter().map(|check| check.error).reduce(f64::max)?;
+    let deepest = passed.iter().map(|check| check.position).max()?;
+    Some(format!(
+        "Decode was held to prefill in {}, at up to {deepest} tokens: their logits differ by {worst:.1e} of the largest logit at most.",
+        match passed.len() {
+            1 => "one trial".to_owned(),
+            count => format!("{count} trials"),
+        }
+    ))
 }
 
 /// What the energy figures cover.

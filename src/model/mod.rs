@@ -19,7 +19,7 @@ mod yardstick;
 pub use census::{census, kv_bytes_per_token};
 pub use emit::{check_device, check_form};
 pub use footprint::{Footprint, basis, footprint, footprint_on};
-pub use golden::{golden, tolerance, unquantized_golden};
+pub use golden::{decode_tolerance, golden, tolerance, unquantized_golden};
 pub use part::{Amount, Part, parts, weight_bytes};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};
