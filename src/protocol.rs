@@ -7,8 +7,8 @@ pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, DecodeFacts, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce, Float,
-    LoadFacts, MemoryReading, Phase, PowerMark, Repetition, Trial,
+    CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce,
+    Float, LoadFacts, MemoryReading, Phase, PowerMark, Repetition, Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -194,9 +194,9 @@ pub struct TrialRequest {
     pub unquantized: Option<Golden>,
     /// Largest allowed relative difference from the reference.
     pub tolerance: f64,
-    /// Largest allowed relative difference of decode from prefill at the end of the trial; `None` to compare nothing.
+    /// How decode is held to prefill at the end of the trial; `None` to compare nothing.
     #[serde(default)]
-    pub decode_tolerance: Option<f64>,
+    pub decode_rule: Option<DecodeRule>,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Nanos>,
     /// Whether the trial's GPU takes its memory from the CPU's.

@@ -8,7 +8,7 @@ mod numerics;
 mod pool;
 mod power;
 
-pub use checks::{CheckFacts, DecodeFacts, QuantizationFacts};
+pub use checks::{CheckFacts, DecodeFacts, DecodeRule, QuantizationFacts, Reading};
 pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.

@@ -300,8 +300,8 @@ pub(super) fn trial(
         golden: model::golden(&spec.name, trial.seed, trial.precision),
         unquantized: model::unquantized_golden(&spec.name, trial.seed, trial.precision),
         tolerance: model::tolerance(trial.numerics()),
-        decode_tolerance: match purpose {
-            Purpose::Row => Some(model::decode_tolerance(trial.numerics())),
+        decode_rule: match purpose {
+            Purpose::Row => Some(model::decode_rule(spec, trial.numerics())),
             Purpose::Ceiling => None,
         },
         sample_interval: command.sample_interval.map(Nanos::from),

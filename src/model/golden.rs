@@ -58,11 +58,6 @@ pub fn tolerance(numerics: Numerics) -> f64 {
     }
 }
 
-/// Largest allowed difference of decode from prefill, relative to the largest logit.
-pub fn decode_tolerance(_numerics: Numerics) -> f64 {
-    1e9
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::builtin;

@@ -1,6 +1,7 @@
 //! Door of the model room: built-in specs, their counts, graphs and weights.
 
 mod census;
+mod decode_rule;
 mod emit;
 mod footprint;
 mod golden;
@@ -17,9 +18,10 @@ mod weights;
 mod yardstick;
 
 pub use census::{census, kv_bytes_per_token};
+pub use decode_rule::decode_rule;
 pub use emit::{check_device, check_form};
 pub use footprint::{Footprint, basis, footprint, footprint_on};
-pub use golden::{decode_tolerance, golden, tolerance, unquantized_golden};
+pub use golden::{golden, tolerance, unquantized_golden};
 pub use part::{Amount, Part, parts, weight_bytes};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};

@@ -2,7 +2,7 @@
 
 use super::row::ended;
 use super::schema::{Check, DecodeCheck, Quantization};
-use crate::trial::{CheckFacts, Outcome, TrialResult};
+use crate::trial::{CheckFacts, Outcome, Reading, TrialResult};
 
 /// Comparison with the reference, shortened to what a reader needs.
 pub fn check(facts: &CheckFacts) -> Check {
@@ -44,9 +44,14 @@ pub fn decode_check(result: &TrialResult) -> Option<DecodeCheck> {
     let facts = result.decode_check.as_ref()?.as_ref().ok()?;
     Some(DecodeCheck {
         passed: facts.passed(),
-        tolerance: facts.tolerance,
+        tolerance: facts.rule.tolerance,
         error: facts.error,
         position: facts.position,
+        read: match facts.rule.reading {
+            Reading::Pieces => "pieces",
+            Reading::Tokens => "tokens",
+        }
+        .to_owned(),
     })
 }
 
@@ -66,7 +71,7 @@ pub fn no_decode_check(result: &TrialResult) -> String {
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::trial::DecodeFacts;
+    use crate::trial::{DecodeFacts, DecodeRule};
 
     #[test]
     fn decode_is_compared_or_there_is_a_reason() {
@@ -74,11 +79,15 @@ mod tests {
         let facts = DecodeFacts {
             position: 7,
             error: 0.25,
-            tolerance: 0.5,
+            rule: DecodeRule {
+                reading: Reading::Tokens,
+                tolerance: 0.5,
+            },
         };
         result.decode_check = Some(Ok(facts));
         let check = decode_check(&result).unwrap();
         assert_eq!((check.passed, check.position, check.error), (true, 7, 0.25));
+        assert_eq!((check.read.as_str(), check.tolerance), ("tokens", 0.5));
         for error in [0.75, f64::NAN] {
             result.decode_check = Some(Ok(DecodeFacts { error, ..facts }));
             assert!(!decode_check(&result).unwrap().passed);

@@ -479,8 +479,8 @@ pub struct Check {
     pub quantization: Option<Quantization>,
 }
 
-/// Decode held to prefill: the logits after the last decode step against those of the same tokens, read again in pieces. Decode steps
-/// feed ids back on the device, write the cache in place and replay a captured CUDA graph, where there is one; pieces do not.
+/// Decode held to prefill: the logits after the last decode step against those of the same tokens, read again from the host. Decode steps
+/// feed ids back on the device, write the cache in place and replay a captured CUDA graph, where there is one; what is read from the host does not.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecodeCheck {
     /// Whether it passed; a trial in which it did not is `failed`.
@@ -491,6 +491,9 @@ pub struct DecodeCheck {
     pub error: f64,
     /// Tokens of each sequence that had been read when the logits were compared.
     pub position: u32,
+    /// How they were read again: in `pieces` as prompts are, or the prompt and then `tokens` one by one where a router would turn
+    /// another rounding into another choice of experts.
+    pub read: String,
 }
 
 /// Difference from the reference logits of the weights in fp32, on the same text.

@@ -48,20 +48,39 @@ impl CheckFacts {
     }
 }
 
-/// Difference of the logits after the last decode step from those of the same tokens read in pieces, as a prompt is.
+/// How the tokens of a decode are read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// In pieces, as prompts are: by other kernels than those of decode.
+    Pieces,
+    /// The prompt in one go and then token by token: by the kernels of decode, but from the host and outside any captured graph.
+    Tokens,
+}
+
+/// How decode is held to prefill.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct DecodeRule {
+    /// How the tokens are read again.
+    pub reading: Reading,
+    /// Largest allowed difference, relative to the largest logit.
+    pub tolerance: f64,
+}
+
+/// Difference of the logits after the last decode step from those of the same tokens read again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct DecodeFacts {
     /// Tokens of each sequence that had been read by then.
     pub position: u32,
     /// The largest difference of any sequence, relative to its largest magnitude.
     pub error: f64,
-    /// Largest allowed difference.
-    pub tolerance: f64,
+    /// What it was held to.
+    pub rule: DecodeRule,
 }
 
 impl DecodeFacts {
     /// Whether the difference is inside the tolerance. Written so that NaN is not.
     pub fn passed(&self) -> bool {
-        self.error <= self.tolerance
+        self.error <= self.rule.tolerance
     }
 }

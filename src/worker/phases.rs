@@ -82,7 +82,7 @@ fn self_check(
     transcript: &Transcript,
 ) -> Result<(), Stop> {
     let trial = &request.trial;
-    let Some(tolerance) = request.decode_tolerance else {
+    let Some(rule) = request.decode_rule else {
         return Ok(());
     };
     if trial.repetitions == 0 || trial.gen_tokens < 2 {
@@ -92,7 +92,7 @@ fn self_check(
         phase: Phase::SelfCheck,
         at: started.elapsed().into(),
     })?;
-    let facts = match selfcheck::check(engine, request, transcript, tolerance) {
+    let facts = match selfcheck::check(engine, request, transcript, rule) {
         Ok(facts) => Ok(facts),
         Err(EngineError::OutOfMemory(reason)) => Err(format!(
             "there was no memory to read the generated tokens again: {reason}"

@@ -1,13 +1,13 @@
-//! Decode held to prefill: what a trial generated is read again in pieces, as a prompt is, and must end in the same logits.
+//! Decode held to prefill: what a trial generated is read again from the host, as a prompt is, and must end in the same logits.
 //!
 //! Decode steps take ways of their own: ids and state stay on the device, the cache is written in place, and on a GPU a captured
-//! graph is replayed. Pieces of a prompt take none of them. So a step that reads what is no longer written, which computes at
+//! graph is replayed. What is read from the host takes none of them. So a step that reads what is no longer written, which computes at
 //! full speed and says nothing, cannot pass. Ids are not compared: the text that is read again is the one that decode wrote.
 
 use super::reference::difference;
 use crate::engine::{Engine, EngineError};
 use crate::protocol::TrialRequest;
-use crate::trial::{DecodeFacts, Trial};
+use crate::trial::{DecodeFacts, DecodeRule, Reading, Trial};
 
 /// Generated ids of row 0 that are told, so that equal runs can be told from different ones.
 const FIRST_IDS: usize = 16;
@@ -64,7 +64,7 @@ pub fn check(
     engine: &mut dyn Engine,
     request: &TrialRequest,
     transcript: &Transcript,
-    tolerance: f64,
+    rule: DecodeRule,
 ) -> Result<DecodeFacts, EngineError> {
     let decoded = engine.logits()?;
     let rows = transcript.read(&request.prompts);
@@ -73,7 +73,7 @@ pub fn check(
     engine.reset()?;
     let mut at = 0;
     while at < position {
-        let end = at + piece(prompt, at, position);
+        let end = at + piece(rule.reading, prompt, at, position);
         let pieces: Vec<_> = rows.iter().map(|row| row[at..end].to_vec()).collect();
         engine.append(&pieces)?;
         at = end;
@@ -84,13 +84,16 @@ pub fn check(
     Ok(DecodeFacts {
         position: u32::try_from(position).unwrap_or(u32::MAX),
         error,
-        tolerance,
+        rule,
     })
 }
 
-/// Length of the piece that begins at `at` of `all` tokens: no longer than the prompt, and so that new tokens times tokens to look
-/// back at, by which attention needs memory, are no more than they were for the prompt.
-fn piece(prompt: usize, at: usize, all: usize) -> usize {
+/// Length of the piece that begins at `at` of `all` tokens: first the prompt; then no longer than it, and so that new tokens times
+/// tokens to look back at, by which attention needs memory, are no more than they were for it.
+fn piece(reading: Reading, prompt: usize, at: usize, all: usize) -> usize {
+    if reading == Reading::Tokens && at > 0 {
+        return 1;
+    }
     let most = prompt * prompt;
     let longest = (all - at).min(prompt);
     let fits = |new: &usize| new * (at + new) <= most;
@@ -115,9 +118,14 @@ pub fn verdict(facts: &DecodeFacts) -> Result<(), EngineError> {
     let DecodeFacts {
         position,
         error,
-        tolerance,
+        rule,
     } = facts;
+    let read = match rule.reading {
+        Reading::Pieces => "in pieces",
+        Reading::Tokens => "token by token",
+    };
+    let tolerance = rule.tolerance;
     Err(EngineError::Model(format!(
-        "decode is not what prefill is: after {position} tokens the logits of the last decode step differ by {error:.1e} of the largest logit from those of the same tokens read as a prompt, where {tolerance:.1e} is allowed; do not use these figures, and try another --form, or --no-cuda-graph on a GPU"
+        "decode is not what prefill is: after {position} tokens the logits of the last decode step differ by {error:.1e} of the largest logit from those of the same tokens read {read} as a prompt is, where {tolerance:.1e} is allowed; do not use these figures, and try another --form, or --no-cuda-graph on a GPU"
     )))
 }
