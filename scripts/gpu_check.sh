@@ -105,6 +105,28 @@ def quantised():
     return {"trials": len(result["trials"]), "refused": len(refused), "worst_error": worst}
 
 
+def long_decode():
+    """Decode held to prefill at 64 to 1,023 tokens, in every precision, with a captured CUDA graph and without one, and in a batch."""
+    runs = {"graph": ["--form", "plain,fused", "--precision", "fp16"], "graph-quantised": ["--precision", "int8,int4"],
+            "no-graph": ["--precision", "fp16,int8,int4", "--no-cuda-graph"], "batch": ["--precision", "fp16,int4", "--batch", "3"]}
+    worst = {}
+    for name, more in runs.items():
+        for gen in ("33", "225", "481", "992") if name != "batch" else ("481",):
+            result = report(f"long-{name}-{gen}", "--model", "alchemist-16m,dense-120m,moe-120m-a82m", "-p", "32", "-n", gen,
+                            "-r", "1", "--vram-budget", "8G", "--no-ceilings", *more)
+            for row in result["trials"]:
+                if row["status"] == "does_not_fit" and "mixture of specialists" in row["reason"]:
+                    continue
+                need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
+                check = row["decode_check"]
+                need(check, f"{row['id']}: {row['not_measured'].get('decode_check')}")
+                need(check["passed"] and check["position"] == 31 + int(gen), f"{row['id']}: {check}")
+                key = f"{row['model']} {row['form']} {row['precision']} {name}"
+                worst[key] = max(worst.get(key, 0.0), check["error"])
+    need(worst, "nothing was compared")
+    return {"worst_error": worst}
+
+
 def same_on_the_cpu():
     """The same models on the CPU in fp32: the first greedy ids agree with the GPU's in fp16 until a near tie."""
     path = OUT / "sanity-cpu.json"
@@ -176,7 +198,7 @@ outcome = {"file": pathlib.Path(FILE).name, "bytes": os.path.getsize(FILE),
            "sha256": hashlib.sha256(open(FILE, "rb").read()).hexdigest(),
            "version": run("--version").stdout.strip(), "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
            "steps": []}
-for step in [start_times, doctor, correct, quantised, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
+for step in [start_times, doctor, correct, quantised, long_decode, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
     began = time.perf_counter()
     try:
         facts, passed, reason = step(), True, None

@@ -301,7 +301,7 @@ pub(super) fn trial(
         unquantized: model::unquantized_golden(&spec.name, trial.seed, trial.precision),
         tolerance: model::tolerance(trial.numerics()),
         decode_rule: match purpose {
-            Purpose::Row => Some(model::decode_rule(spec, trial.numerics())),
+            Purpose::Row => Some(model::decode_rule(spec, trial)),
             Purpose::Ceiling => None,
         },
         sample_interval: command.sample_interval.map(Nanos::from),

@@ -1,7 +1,7 @@
 //! How far decode may be from prefill, by what a model computes with.
 
 use super::spec::{Ffn, ModelSpec};
-use crate::trial::{DecodeRule, Float, Numerics, Reading};
+use crate::trial::{DecodeRule, Float, Form, Reading, Trial};
 
 /// What the end of a decode is held to.
 ///
@@ -14,7 +14,10 @@ use crate::trial::{DecodeRule, Float, Numerics, Reading};
 /// expert is worth. moe-120m-a82m came to 0.37 that way. So with a router and rounding the tokens are read by the kernels that decode
 /// takes, which round alike. On a GPU a captured graph may still add up attention in another order than a step outside of it does,
 /// so half of the largest logit is allowed there: enough to tell another text.
-pub fn decode_rule(spec: &ModelSpec, numerics: Numerics) -> DecodeRule {
+///
+/// The fused attention takes several tokens after others for one sequence only, so a batch is read token by token as well.
+pub fn decode_rule(spec: &ModelSpec, trial: &Trial) -> DecodeRule {
+    let numerics = trial.numerics();
     let quantized = numerics.quantized_bits().is_some();
     let (reading, tolerance) = match (routes(spec), quantized, numerics.compute()) {
         (false, false, Float::Fp32) => (Reading::Pieces, 1e-4),
@@ -25,7 +28,11 @@ pub fn decode_rule(spec: &ModelSpec, numerics: Numerics) -> DecodeRule {
         (true, true, Float::Fp32) => (Reading::Tokens, 8e-2),
         (true, _, Float::Fp16) => (Reading::Tokens, 0.5),
     };
-    DecodeRule { reading, tolerance }
+    let one_by_one = trial.form == Form::Fused && trial.batch > 1;
+    DecodeRule {
+        reading: if one_by_one { Reading::Tokens } else { reading },
+        tolerance,
+    }
 }
 
 /// Whether something in it is chosen rather than added up.
@@ -38,9 +45,29 @@ mod tests {
     use super::super::find;
     use super::*;
     use crate::trial::{Device, Precision};
+    use crate::units::Bytes;
+
+    fn trial(precision: Precision, device: Device, form: Form, batch: u32) -> Trial {
+        Trial {
+            id: String::new(),
+            model: String::new(),
+            form,
+            precision,
+            device,
+            batch,
+            prompt_tokens: 8,
+            gen_tokens: 8,
+            repetitions: 1,
+            warmup: 0,
+            threads: 1,
+            cuda_graph: false,
+            seed: 1,
+            budget: Bytes(1),
+        }
+    }
 
     #[test]
-    fn only_routers_that_round_are_read_token_by_token() {
+    fn routers_that_round_and_fused_batches_are_read_token_by_token() {
         let table = [
             ("tiny-llama", Precision::Fp32, Reading::Pieces),
             ("tiny-llama", Precision::Int4, Reading::Pieces),
@@ -52,9 +79,18 @@ mod tests {
         for (model, precision, reading) in table {
             let spec = find(model).unwrap();
             for device in [Device::Cpu, Device::Cuda(0)] {
-                let rule = decode_rule(spec, precision.on(device));
-                assert_eq!(rule.reading, reading, "{model} {precision} {device}");
-                assert!(rule.tolerance > 0.0 && rule.tolerance <= 0.5);
+                for (form, batch) in [(Form::Fused, 1), (Form::Plain, 2), (Form::Fused, 2)] {
+                    let rule = decode_rule(spec, &trial(precision, device, form, batch));
+                    let expected = match (form, batch) {
+                        (Form::Fused, 2) => Reading::Tokens,
+                        _ => reading,
+                    };
+                    assert_eq!(
+                        rule.reading, expected,
+                        "{model} {precision} {device} {form}"
+                    );
+                    assert!(rule.tolerance > 0.0 && rule.tolerance <= 0.5);
+                }
             }
         }
     }

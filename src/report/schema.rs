@@ -492,7 +492,7 @@ pub struct DecodeCheck {
     /// Tokens of each sequence that had been read when the logits were compared.
     pub position: u32,
     /// How they were read again: in `pieces` as prompts are, or the prompt and then `tokens` one by one where a router would turn
-    /// another rounding into another choice of experts.
+    /// another rounding into another choice of experts, and where the fused attention takes pieces of one sequence only.
     pub read: String,
 }
 

@@ -129,3 +129,8 @@ pub fn verdict(facts: &DecodeFacts) -> Result<(), EngineError> {
         "decode is not what prefill is: after {position} tokens the logits of the last decode step differ by {error:.1e} of the largest logit from those of the same tokens read {read} as a prompt is, where {tolerance:.1e} is allowed; do not use these figures, and try another --form, or --no-cuda-graph on a GPU"
     )))
 }
+
+#[cfg(test)]
+mod depth_tests;
+#[cfg(test)]
+mod tests;
