@@ -346,6 +346,28 @@ mod tests {
     use crate::report::fixture;
 
     #[test]
+    fn decode_that_agrees_is_told_with_the_worst_of_it() {
+        let mut rows = fixture().trials;
+        assert_eq!(decode_checks(&rows), None);
+        let check = |passed, error, position| crate::report::DecodeCheck {
+            passed,
+            tolerance: 0.01,
+            error,
+            position,
+            read: "pieces".into(),
+        };
+        rows[0].decode_check = Some(check(true, 2e-4, 1023));
+        let words = decode_checks(&rows).unwrap();
+        assert!(words.contains("one trial, at up to 1023 tokens") && words.contains("2.0e-4"));
+        // What failed is told by its own row.
+        rows[1].decode_check = Some(check(false, 0.9, 2000));
+        assert_eq!(decode_checks(&rows).unwrap(), words);
+        rows[2].decode_check = Some(check(true, 3e-4, 7));
+        let words = decode_checks(&rows).unwrap();
+        assert!(words.contains("2 trials, at up to 1023 tokens") && words.contains("3.0e-4"));
+    }
+
+    #[test]
     fn each_rows_own_power_is_not_told_as_one() {
         let cost = fixture().trials[1].cost.clone().unwrap();
         let other = Cost {
