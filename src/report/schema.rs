@@ -491,8 +491,8 @@ pub struct DecodeCheck {
     pub error: f64,
     /// Tokens of each sequence that had been read when the logits were compared.
     pub position: u32,
-    /// How they were read again: in `pieces` as prompts are, or the prompt and then `tokens` one by one where a router would turn
-    /// another rounding into another choice of experts, and where the fused attention takes pieces of one sequence only.
+    /// How they were read again: in `pieces` as prompts are, or the prompt and then `tokens` one by one where pieces are
+    /// rounded otherwise (8-bit activations, a router's choice of experts) or taken for one sequence only (fused attention).
     pub read: String,
 }
 
