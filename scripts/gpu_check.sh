@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The acceptance run of one edgebench file on a machine with an NVIDIA GPU: what it sees, that it computes rightly, how fast it
-# is, that budgets hold, and that it never falls back to the CPU in silence. Under 8 minutes; needs bash and python3.
+# is, that budgets hold, and that it never falls back to the CPU in silence. Under 12 minutes; needs bash and python3.
 #
 #   scripts/gpu_check.sh FILE [OUT_FOLDER]
 #
@@ -129,6 +129,28 @@ def cache_in_int8():
     return {"worst_error": worst, "error_against_unquantised": changed, "deep": speeds}
 
 
+def long_decode():
+    """Decode held to prefill at 256 and 1,023 tokens, in every precision, with a captured CUDA graph and without one, and in a batch."""
+    runs = {"graph": ["--form", "plain,fused", "--precision", "fp16"], "graph-quantised": ["--precision", "int8,int4"],
+            "no-graph": ["--precision", "fp16,int8,int4", "--no-cuda-graph"], "batch": ["--precision", "fp16,int4", "--batch", "3"]}
+    worst = {}
+    for name, more in runs.items():
+        for gen in ("225", "992") if name.startswith("graph") else ("992",):
+            result = report(f"long-{name}-{gen}", "--model", "alchemist-16m,dense-120m,moe-120m-a82m", "-p", "32", "-n", gen,
+                            "-r", "1", "--vram-budget", "8G", "--ceiling", "none", *more)
+            for row in result["trials"]:
+                if row["status"] == "does_not_fit" and ("multiples of 64" in row["reason"] or "mixture of specialists" in row["reason"]):
+                    continue
+                need(row["status"] == "ok", f"{row['id']}: {row['status']}: {row['reason']}")
+                check = row["decode_check"]
+                need(check, f"{row['id']}: {row['not_measured'].get('decode_check')}")
+                need(check["passed"] and check["position"] == 31 + int(gen), f"{row['id']}: {check}")
+                key = f"{row['model']} {row['form']} {row['precision']} {name}"
+                worst[key] = max(worst.get(key, 0.0), check["error"])
+    need(worst, "nothing was compared")
+    return {"worst_error": worst}
+
+
 def same_on_the_cpu():
     """The same models on the CPU in fp32: the first greedy ids agree with the GPU's in fp16 until a near tie."""
     path = OUT / "sanity-cpu.json"
@@ -200,7 +222,7 @@ outcome = {"file": pathlib.Path(FILE).name, "bytes": os.path.getsize(FILE),
            "sha256": hashlib.sha256(open(FILE, "rb").read()).hexdigest(),
            "version": run("--version").stdout.strip(), "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
            "steps": []}
-for step in [start_times, doctor, correct, quantised, cache_in_int8, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
+for step in [start_times, doctor, correct, quantised, cache_in_int8, long_decode, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
     began = time.perf_counter()
     try:
         facts, passed, reason = step(), True, None

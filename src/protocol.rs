@@ -7,8 +7,8 @@ pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce, Float, KvCache,
-    LoadFacts, MemoryReading, Phase, PowerMark, Repetition, Trial,
+    CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce,
+    Float, KvCache, LoadFacts, MemoryReading, Phase, PowerMark, Repetition, Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -199,6 +199,9 @@ pub struct TrialRequest {
     pub unquantized: Option<Golden>,
     /// Largest allowed relative difference from the reference.
     pub tolerance: f64,
+    /// How decode is held to prefill at the end of the trial; `None` to compare nothing.
+    #[serde(default)]
+    pub decode_rule: Option<DecodeRule>,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Nanos>,
     /// Whether the trial's GPU takes its memory from the CPU's.
@@ -405,6 +408,11 @@ pub enum Message {
         timing: Repetition,
         /// First generated ids of row 0.
         first_ids: Vec<i64>,
+    },
+    /// Decode was held to prefill, or could not be, and why.
+    DecodeChecked {
+        /// What was found.
+        facts: Told<DecodeFacts>,
     },
     /// Everything was sent; the worker leaves with exit code 0.
     Done,

@@ -1,12 +1,14 @@
 //! Plain data that crosses rooms: what a trial is, and the raw facts that come back from one.
 //! No behaviour beyond names, no I/O.
 
+mod checks;
 mod limits;
 mod memory;
 mod numerics;
 mod pool;
 mod power;
 
+pub use checks::{CheckFacts, DecodeFacts, DecodeRule, QuantizationFacts, Reading};
 pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
@@ -162,9 +164,12 @@ pub enum Phase {
     Prefill,
     /// Timed token generation.
     Decode,
+    /// What was generated is read again, to hold decode to prefill. Nothing of it is timed, and its memory is not the trial's.
+    SelfCheck,
 }
 display_lowercase!(Phase, Phase::Start => "start", Phase::Runtime => "runtime", Phase::Load => "load", Phase::Check => "check",
-    Phase::Warmup => "warmup", Phase::Prefill => "prefill", Phase::Decode => "decode");
+    Phase::Warmup => "warmup", Phase::Prefill => "prefill", Phase::Decode => "decode",
+    Phase::SelfCheck => "selfcheck");
 
 /// What loading a model took and left behind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -220,54 +225,6 @@ pub struct Repetition {
     pub itl: Vec<Nanos>,
     /// Part of the sum of `itl` spent neither inside the runtime's run call nor waiting for what it asked of the device.
     pub outside_run: Nanos,
-}
-
-/// Difference between a worker's logits and the committed reference, relative to the reference's largest magnitude.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CheckFacts {
-    /// Largest allowed difference.
-    pub tolerance: f64,
-    /// Prompt in one go.
-    pub prefill_error: f64,
-    /// Prompt in pieces.
-    pub pieces_error: f64,
-    /// Prompt token by token.
-    pub stepwise_error: f64,
-    /// Greedy decode: worst step.
-    pub decode_error: f64,
-    /// Whether the greedy ids were the reference's.
-    pub ids_equal: bool,
-    /// What quantising the weights or the KV cache changed; `None` where neither is quantised. No part of passing: it is a fact of
-    /// the model.
-    #[serde(default)]
-    pub quantization: Option<QuantizationFacts>,
-}
-
-/// Difference of a graph with quantised weights or a quantised KV cache from the reference logits of the same weights in fp32, on
-/// the same text.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QuantizationFacts {
-    /// Root mean square of the differences over that of the reference's logits: 0 where nothing changed, about 1.4 between models
-    /// that have nothing to do with each other.
-    pub error: f64,
-    /// Positions at which the most likely token is the reference's.
-    pub same_top: u32,
-    /// Positions that were compared.
-    pub positions: u32,
-}
-
-impl CheckFacts {
-    /// Whether every difference is inside the tolerance and the ids agree.
-    pub fn passed(&self) -> bool {
-        let worst = [
-            self.prefill_error,
-            self.pieces_error,
-            self.stepwise_error,
-            self.decode_error,
-        ];
-        // Written so that NaN fails.
-        self.ids_equal && worst.iter().all(|error| *error <= self.tolerance)
-    }
 }
 
 /// How a trial ended.
@@ -357,6 +314,9 @@ pub struct TrialResult {
     pub first_run: Option<Repetition>,
     /// Comparison with the committed reference, for models that have one.
     pub check: Option<CheckFacts>,
+    /// Decode held to prefill, or why it could not be; `None` where that was not asked for or not reached.
+    #[serde(default)]
+    pub decode_check: Option<Result<DecodeFacts, String>>,
     /// Memory readings: the first, the last and the largest of each phase.
     pub memory: Vec<MemoryReading>,
     /// How the budget was held; `None` for a trial that was not started.

@@ -171,6 +171,7 @@ impl Crank<'_> {
             self.bench,
             planned,
             prompts,
+            run::Purpose::Ceiling,
             store,
             self.progress,
         )?;

@@ -210,7 +210,8 @@ fn trials(
                 },
             ),
             None => {
-                let ran = trial(command, bench, planned, prompts, store, progress);
+                let purpose = Purpose::Row;
+                let ran = trial(command, bench, planned, prompts, purpose, store, progress);
                 ran.unwrap_or_else(|error| {
                     // Weights that cannot be written cost this row; smaller models may still have room.
                     stopped = stopped.max(error.exit_code());
@@ -255,12 +256,24 @@ fn trials(
     Ok(code.max(stopped))
 }
 
+/// What a trial is run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A row of the result: it ends with decode held to prefill.
+    Row,
+    /// A step of a search for a ceiling. It ends with the last token: such a trial goes to the edge of the memory on purpose, where
+    /// reading the tokens again could be refused what the search asks about, and on the CPU a long context takes minutes. How the
+    /// model, form and precision decode has been checked in their row.
+    Ceiling,
+}
+
 /// Prepares the model and runs one trial in a worker.
 pub(super) fn trial(
     command: &RunCommand,
     bench: &Bench,
     planned: &PlannedTrial,
     prompts: Vec<Vec<i64>>,
+    purpose: Purpose,
     store: &mut Store,
     progress: &Progress,
 ) -> Result<TrialResult> {
@@ -286,6 +299,10 @@ pub(super) fn trial(
         golden: model::golden(&spec.name, trial.seed, trial.precision, trial.kv_cache),
         unquantized: model::unquantized_golden(trial),
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
+        decode_rule: match purpose {
+            Purpose::Row => Some(model::decode_rule(spec, trial)),
+            Purpose::Ceiling => None,
+        },
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
         enforce_note: bench.firmness.note.clone(),
@@ -333,6 +350,7 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         repetitions: Vec::new(),
         first_run: None,
         check: None,
+        decode_check: None,
         memory: Vec::new(),
         enforcement: None,
         others: None,

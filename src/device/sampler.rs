@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-const PHASES: [Phase; 7] = [
+const PHASES: [Phase; 8] = [
     Phase::Start,
     Phase::Runtime,
     Phase::Load,
@@ -18,6 +18,7 @@ const PHASES: [Phase; 7] = [
     Phase::Warmup,
     Phase::Prefill,
     Phase::Decode,
+    Phase::SelfCheck,
 ];
 
 /// The largest readings so far of each phase, and the phase that runs now. Shared by the sampler and the boundaries.

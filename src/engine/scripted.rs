@@ -16,6 +16,8 @@
 //! - `memory`: `base_mib` and `bytes_per_token` for each position of each sequence: what the device tells from the load on, above
 //!   `device_used_mib`; with `touch` it is really taken, as resident memory; above `spills_above_mib` every run is 20 times slower.
 //! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
+//! - `stale_from`: a decode step that makes a sequence longer than this sees the state of that length, as a captured graph does that
+//!   reads a buffer nobody writes any more; what is appended from outside is seen.
 //! - `device_used_mib`: what the device tells; where CPU and GPU share one memory, what is above it is the process's own. `first_run_ms`: what the first append takes on top.
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
 //!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
@@ -79,6 +81,7 @@ struct Behaviour {
     grow_mib: usize,
     hello_protocol: Option<u32>,
     logit_offset: f32,
+    stale_from: Option<usize>,
     device_used_mib: Option<u64>,
     power: ScriptedPower,
     memory: ScriptedMemory,
@@ -95,6 +98,7 @@ impl Default for Behaviour {
             grow_mib: 0,
             hello_protocol: None,
             logit_offset: 0.0,
+            stale_from: None,
             device_used_mib: None,
             power: ScriptedPower::default(),
             memory: ScriptedMemory::default(),
@@ -429,6 +433,10 @@ impl Engine for Scripted {
         self.steps += 1;
         self.strike(Point::Step, self.steps)?;
         self.extend(1)?;
+        if let Some(from) = self.behaviour.stale_from.filter(|from| self.length > *from) {
+            let stale = (from % self.vocab()) as i64;
+            self.next.fill(stale);
+        }
         let times = &self.behaviour.step_ms;
         let index = (self.steps - 1) % times.len().max(1);
         Ok(self.pass(times.get(index).copied().unwrap_or(0.0)))

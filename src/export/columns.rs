@@ -406,6 +406,15 @@ pub const COLUMNS: &[Column] = &[
     data("check_worst_error", |r| {
         r.check.as_ref().map(|check| check.worst_error).into()
     }),
+    data("decode_check_passed", |r| {
+        r.decode_check.as_ref().map(|check| check.passed).into()
+    }),
+    data("decode_check_error", |r| {
+        r.decode_check.as_ref().map(|check| check.error).into()
+    }),
+    data("decode_check_position", |r| {
+        r.decode_check.as_ref().map(|check| check.position).into()
+    }),
     data("quantization_error", |r| {
         quantization(r).map(|found| found.error).into()
     }),

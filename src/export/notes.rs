@@ -125,6 +125,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
     remarks.extend(prices(rows));
     remarks.extend(prediction(rows));
     remarks.extend(quantization(rows));
+    remarks.extend(decode_checks(rows));
     let left = rows.iter().filter(|row| row.status == "pending").count();
     if left > 0 {
         remarks.push(format!(
@@ -243,6 +244,21 @@ fn quantization(rows: &[Row]) -> Option<String> {
     })
 }
 
+/// How far decode was from prefill, where that is inside the tolerance: a row in which it is not says so itself.
+fn decode_checks(rows: &[Row]) -> Option<String> {
+    let all = rows.iter().filter_map(|row| row.decode_check.as_ref());
+    let passed: Vec<_> = all.filter(|check| check.passed).collect();
+    let worst = passed.iter().map(|check| check.error).reduce(f64::max)?;
+    let deepest = passed.iter().map(|check| check.position).max()?;
+    Some(format!(
+        "Decode was held to prefill in {}, at up to {deepest} tokens: their logits differ by {worst:.1e} of the largest logit at most.",
+        match passed.len() {
+            1 => "one trial".to_owned(),
+            count => format!("{count} trials"),
+        }
+    ))
+}
+
 /// What the energy figures cover.
 fn energy(rows: &[Row]) -> Option<String> {
     let measured: Vec<_> = rows.iter().filter_map(|row| row.energy.as_ref()).collect();
@@ -333,6 +349,28 @@ fn prediction(rows: &[Row]) -> Option<String> {
 mod tests {
     use super::*;
     use crate::report::fixture;
+
+    #[test]
+    fn decode_that_agrees_is_told_with_the_worst_of_it() {
+        let mut rows = fixture().trials;
+        assert_eq!(decode_checks(&rows), None);
+        let check = |passed, error, position| crate::report::DecodeCheck {
+            passed,
+            tolerance: 0.01,
+            error,
+            position,
+            read: "pieces".into(),
+        };
+        rows[0].decode_check = Some(check(true, 2e-4, 1023));
+        let words = decode_checks(&rows).unwrap();
+        assert!(words.contains("one trial, at up to 1023 tokens") && words.contains("2.0e-4"));
+        // What failed is told by its own row.
+        rows[1].decode_check = Some(check(false, 0.9, 2000));
+        assert_eq!(decode_checks(&rows).unwrap(), words);
+        rows[2].decode_check = Some(check(true, 3e-4, 7));
+        let words = decode_checks(&rows).unwrap();
+        assert!(words.contains("2 trials, at up to 1023 tokens") && words.contains("3.0e-4"));
+    }
 
     #[test]
     fn each_rows_own_power_is_not_told_as_one() {

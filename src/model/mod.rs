@@ -1,6 +1,7 @@
 //! Door of the model room: built-in specs, their counts, graphs and weights.
 
 mod census;
+mod decode_rule;
 mod emit;
 mod footprint;
 mod golden;
@@ -17,6 +18,7 @@ mod weights;
 mod yardstick;
 
 pub use census::{census, kv_bytes_per_token};
+pub use decode_rule::decode_rule;
 pub use emit::{Variant, check_cache, check_device, check_form};
 pub use footprint::{Footprint, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};

@@ -98,6 +98,7 @@ fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
         golden: None,
         unquantized: None,
         tolerance: 0.0,
+        decode_rule: None,
         sample_interval: None,
         enforce: crate::trial::Enforce::Soft,
         enforce_note: None,

@@ -96,6 +96,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         repetitions: (0..u64::from(trial.repetitions)).map(one).collect(),
         first_run: Some(one(9)),
         check: None,
+        decode_check: None,
         memory: vec![
             reading(Phase::Start, 3, 6),
             reading(Phase::Runtime, 5, 24),

@@ -2,6 +2,7 @@
 
 mod budgets;
 pub mod ceilings;
+mod checks;
 mod codec;
 pub mod compare;
 mod cost;

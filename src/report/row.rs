@@ -1,10 +1,10 @@
 //! One trial to one row of the result. Every figure that is missing gets its reason here.
 
 use super::cost::{CostInputs, cost};
-use super::schema::{Check, LlamaBench, MemoryRow, Metric, Params, Quantization, Row};
-use super::{energy, memory, metrics, state, warnings};
+use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row};
+use super::{checks, energy, memory, metrics, state, warnings};
 use crate::stats;
-use crate::trial::{CheckFacts, Device, Float, Form, KvCache, Outcome, Trial, TrialResult};
+use crate::trial::{Device, Float, Form, KvCache, Outcome, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
 
@@ -31,6 +31,7 @@ pub fn pending_row(
         "device_state",
         "cost",
         "check",
+        "decode_check",
         "wall_s",
         "test_time",
         "avg_ns",
@@ -80,7 +81,8 @@ pub fn row(
         energy,
         device_state: state::device_state(result).ok().map(|(state, _)| state),
         cost: price,
-        check: result.check.as_ref().map(check),
+        check: result.check.as_ref().map(checks::check),
+        decode_check: checks::decode_check(result),
         first_ids: result.first_ids.clone(),
         warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
@@ -134,6 +136,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         device_state: None,
         cost: None,
         check: None,
+        decode_check: None,
         first_ids: Vec::new(),
         warnings: Vec::new(),
         not_measured: BTreeMap::new(),
@@ -193,31 +196,6 @@ fn with_llama_bench(mut row: Row, result: &TrialResult, test_time: Option<String
         bench.samples_ts = speed.samples.clone().unwrap_or_default();
     }
     row
-}
-
-/// Comparison with the reference, shortened to what a reader needs.
-fn check(facts: &CheckFacts) -> Check {
-    let errors = [
-        facts.prefill_error,
-        facts.pieces_error,
-        facts.stepwise_error,
-        facts.decode_error,
-    ];
-    // JSON has no NaN or infinity: a difference that is no number is told as the largest one.
-    let worst = errors.iter().fold(0.0_f64, |worst, error| {
-        worst.max(if error.is_finite() { *error } else { f64::MAX })
-    });
-    Check {
-        passed: facts.passed(),
-        tolerance: facts.tolerance,
-        worst_error: worst,
-        ids_equal: facts.ids_equal,
-        quantization: facts.quantization.map(|facts| Quantization {
-            error: facts.error,
-            same_top: facts.same_top,
-            positions: facts.positions,
-        }),
-    }
 }
 
 /// The phase in which a trial broke.
@@ -323,7 +301,12 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
             "the device's limits were not measured".to_owned(),
         ),
         ("cost", row.cost.is_none(), no_cost.to_owned()),
-        ("check", row.check.is_none(), no_check(result)),
+        ("check", row.check.is_none(), checks::no_check(result)),
+        (
+            "decode_check",
+            row.decode_check.is_none(),
+            checks::no_decode_check(result),
+        ),
         ("wall_s", row.wall_s.is_none(), not_started.to_owned()),
         (
             "test_time",
@@ -384,21 +367,11 @@ fn no_decode(result: &TrialResult) -> String {
     }
 }
 
-/// Why nothing was compared with a reference.
-fn no_check(result: &TrialResult) -> String {
-    match &result.outcome {
-        Outcome::Ok => {
-            "no committed reference for this model with this seed, batch and length".to_owned()
-        }
-        _ => ended(result, "a comparison with a reference was reported"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::fixture;
-    use crate::trial::Phase;
+    use crate::trial::{CheckFacts, Phase};
 
     /// The row of a result, with everything else at its plainest.
     fn row_of(result: &TrialResult) -> Row {

@@ -175,6 +175,9 @@ pub struct Row {
     pub cost: Option<Cost>,
     /// Comparison with the committed reference.
     pub check: Option<Check>,
+    /// Decode held to prefill at the end of the trial.
+    #[serde(default)]
+    pub decode_check: Option<DecodeCheck>,
     /// First generated ids of row 0.
     #[serde(default)]
     pub first_ids: Vec<i64>,
@@ -482,6 +485,23 @@ pub struct Check {
     /// What quantising the weights changed, which no check fails on; absent where they are not quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantization: Option<Quantization>,
+}
+
+/// Decode held to prefill: the logits after the last decode step against those of the same tokens, read again from the host. Decode steps
+/// feed ids back on the device, write the cache in place and replay a captured CUDA graph, where there is one; what is read from the host does not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DecodeCheck {
+    /// Whether it passed; a trial in which it did not is `failed`.
+    pub passed: bool,
+    /// Largest allowed difference.
+    pub tolerance: f64,
+    /// The largest difference of any sequence, relative to its largest logit.
+    pub error: f64,
+    /// Tokens of each sequence that had been read when the logits were compared.
+    pub position: u32,
+    /// How they were read again: in `pieces` as prompts are, or the prompt and then `tokens` one by one where pieces are
+    /// rounded otherwise (8-bit activations, a router's choice of experts) or taken for one sequence only (fused attention).
+    pub read: String,
 }
 
 /// Difference from the reference logits of the weights in fp32, on the same text.

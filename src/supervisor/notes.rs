@@ -2,8 +2,8 @@
 
 use crate::protocol::{Message, Told};
 use crate::trial::{
-    CheckFacts, Enforce, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome, Phase,
-    PoolSource, PowerLog, Repetition, Trial, TrialResult,
+    CheckFacts, DecodeFacts, Enforce, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome,
+    Phase, PoolSource, PowerLog, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Notes {
     load: Option<LoadFacts>,
     check: Option<CheckFacts>,
+    decode_check: Option<Told<DecodeFacts>>,
     first_run: Option<Repetition>,
     repetitions: Vec<Repetition>,
     first_ids: Vec<i64>,
@@ -79,6 +80,7 @@ impl Notes {
         match message {
             Message::Loaded(facts) => self.load = Some(facts),
             Message::Checked(facts) => self.check = Some(facts),
+            Message::DecodeChecked { facts } => self.decode_check = Some(facts),
             Message::WarmedUp(timing) => {
                 self.first_run.get_or_insert(timing);
             }
@@ -115,6 +117,7 @@ impl Notes {
             repetitions: self.repetitions,
             first_run: self.first_run,
             check: self.check,
+            decode_check: self.decode_check,
             memory: thin(self.memory),
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,

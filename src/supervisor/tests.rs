@@ -60,6 +60,7 @@ pub(super) fn request() -> TrialRequest {
         golden: None,
         unquantized: None,
         tolerance: 1e-4,
+        decode_rule: None,
         sample_interval: Some(Nanos(1_000_000)),
         enforce: Enforce::Hard,
         enforce_note: None,

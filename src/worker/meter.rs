@@ -143,8 +143,8 @@ impl Meter {
         Ok(())
     }
 
-    /// Ends the phase that runs; none follows.
-    pub fn leave(&mut self, seen: Seen) -> Result<(), Stop> {
+    /// Ends the phase that runs; none follows that is metered: no reading, and no limit of memory.
+    pub fn leave(mut self, seen: Seen) -> Result<(), Stop> {
         if let Some(limit) = &self.limit {
             limit.lift();
         }

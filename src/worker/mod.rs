@@ -5,6 +5,7 @@ mod meter;
 mod phases;
 mod power;
 mod reference;
+mod selfcheck;
 mod shared;
 mod speaker;
 

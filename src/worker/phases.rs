@@ -3,6 +3,7 @@
 use super::Stop;
 use super::meter::{Meter, Seen};
 use super::reference;
+use super::selfcheck::{self, Transcript};
 use super::speaker::Speaker;
 use crate::engine::{self, Engine, EngineError};
 use crate::protocol::{Message, TrialRequest};
@@ -10,17 +11,19 @@ use crate::trial::{Phase, Repetition};
 use crate::units::Nanos;
 use std::time::Instant;
 
-/// Generated ids of row 0 that are kept to tell equal runs from different ones.
-const FIRST_IDS: usize = 16;
-
 /// Runs the trial and says everything but the last word.
 pub fn run(request: &TrialRequest, speaker: &Speaker, started: Instant) -> Result<(), Stop> {
     let mut meter = Meter::start(request, speaker, started)?;
     let mut engine = None;
-    let result = measure(request, speaker, &mut meter, &mut engine);
+    let mut transcript = Transcript::of(&request.trial);
+    let result = measure(request, speaker, &mut meter, &mut engine, &mut transcript);
     let seen = engine.as_deref().map_or_else(Seen::default, Seen::by);
     // Said after a failure too: what a phase took before it failed is what one wants to know.
     meter.leave(seen)?;
+    let result = result.and_then(|()| match engine.as_deref_mut() {
+        Some(engine) => self_check(request, speaker, started, engine, &transcript),
+        None => Ok(()),
+    });
     // Freed before the last word, so that a crash in it is not one of a finished trial.
     drop(engine);
     result
@@ -31,6 +34,7 @@ fn measure(
     speaker: &Speaker,
     meter: &mut Meter,
     place: &mut Option<Box<dyn Engine>>,
+    transcript: &mut Transcript,
 ) -> Result<(), Stop> {
     let trial = &request.trial;
     meter.enter(Phase::Runtime, Seen::default())?;
@@ -48,46 +52,77 @@ fn measure(
         speaker.say(&Message::Checked(facts))?;
         verdict?;
     }
-    let mut first_ids = Vec::with_capacity(FIRST_IDS);
     if trial.warmup > 0 {
         meter.enter(Phase::Warmup, Seen::by(engine))?;
     }
     for _ in 0..trial.warmup {
-        let timing = repeat(engine, request, &mut first_ids, |_| Ok(()))?;
+        let timing = repeat(engine, request, transcript, |_| Ok(()))?;
         speaker.say(&Message::WarmedUp(timing))?;
     }
     for _ in 0..trial.repetitions {
         meter.enter(Phase::Prefill, Seen::by(engine))?;
-        let timing = repeat(engine, request, &mut first_ids, |seen| {
+        let timing = repeat(engine, request, transcript, |seen| {
             meter.enter(Phase::Decode, seen)
         })?;
         speaker.say(&Message::Repetition {
             timing,
-            first_ids: first_ids.clone(),
+            first_ids: transcript.first_ids(),
         })?;
     }
     Ok(())
+}
+
+/// Holds decode to prefill after everything was measured. It is no part of the trial's work, so memory that is refused to it is not a
+/// failure of the trial.
+fn self_check(
+    request: &TrialRequest,
+    speaker: &Speaker,
+    started: Instant,
+    engine: &mut dyn Engine,
+    transcript: &Transcript,
+) -> Result<(), Stop> {
+    let trial = &request.trial;
+    let Some(rule) = request.decode_rule else {
+        return Ok(());
+    };
+    if trial.repetitions == 0 || trial.gen_tokens < 2 {
+        return Ok(());
+    }
+    speaker.say(&Message::Phase {
+        phase: Phase::SelfCheck,
+        at: started.elapsed().into(),
+    })?;
+    let facts = match selfcheck::check(engine, request, transcript, rule) {
+        Ok(facts) => Ok(facts),
+        Err(EngineError::OutOfMemory(reason)) => Err(format!(
+            "there was no memory to read the generated tokens again: {reason}"
+        )),
+        Err(error) => return Err(error.into()),
+    };
+    let verdict = facts.as_ref().map_or(Ok(()), selfcheck::verdict);
+    speaker.say(&Message::DecodeChecked { facts })?;
+    Ok(verdict?)
 }
 
 /// One repetition. `between` is called after prefill and before decode, outside both clocks.
 fn repeat(
     engine: &mut dyn Engine,
     request: &TrialRequest,
-    first_ids: &mut Vec<i64>,
+    transcript: &mut Transcript,
     between: impl FnOnce(Seen) -> Result<(), Stop>,
 ) -> Result<Repetition, Stop> {
     engine.reset()?;
     let steps = (request.trial.gen_tokens as usize).saturating_sub(1);
     let mut itl = Vec::with_capacity(steps);
-    first_ids.clear();
+    transcript.clear();
 
     let start = Instant::now();
     let prefill = engine.append(&request.prompts)?;
     let ttft = start.elapsed().into();
 
-    keep(first_ids, engine.next_ids());
+    transcript.keep(engine.next_ids());
     between(Seen::by(engine))?;
-    let inside = decode(engine, steps, &mut itl, first_ids)?;
+    let inside = decode(engine, steps, &mut itl, transcript)?;
     let total: u64 = itl.iter().map(|step| step.0).sum();
     Ok(Repetition {
         prefill,
@@ -102,25 +137,16 @@ fn decode(
     engine: &mut dyn Engine,
     steps: usize,
     itl: &mut Vec<Nanos>,
-    first_ids: &mut Vec<i64>,
+    transcript: &mut Transcript,
 ) -> Result<u64, EngineError> {
     let mut inside = 0;
     let mut last = Instant::now();
     for _ in 0..steps {
         inside += engine.step()?.0;
-        keep(first_ids, engine.next_ids());
+        transcript.keep(engine.next_ids());
         let now = Instant::now();
         itl.push(now.duration_since(last).into());
         last = now;
     }
     Ok(inside)
-}
-
-/// Keeps row 0's id while there is room that was set aside.
-fn keep(first_ids: &mut Vec<i64>, next_ids: &[i64]) {
-    if first_ids.len() < FIRST_IDS
-        && let Some(id) = next_ids.first()
-    {
-        first_ids.push(*id);
-    }
 }

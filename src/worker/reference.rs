@@ -128,7 +128,7 @@ fn feed(engine: &mut dyn Engine, golden: &Golden, piece: usize) -> Result<f64, E
 
 /// Largest absolute difference over the reference's largest magnitude. What cannot be compared is as far as can be said:
 /// JSON knows no infinity.
-fn difference(got: &[f32], expected: &[f32]) -> f64 {
+pub fn difference(got: &[f32], expected: &[f32]) -> f64 {
     if got.len() != expected.len() || got.iter().chain(expected).any(|value| !value.is_finite()) {
         return f64::MAX;
     }

@@ -323,3 +323,80 @@ fn on_a_memory_that_cpu_and_gpu_share_both_count_and_the_source_is_named() {
     );
     assert!(memory["peak_bytes"].is_u64(), "{report}");
 }
+
+#[test]
+fn a_replay_that_reads_a_stale_buffer() {
+    // It says 5 of 8 ids for ever, as fast as before.
+    let stale = json!({"stale_from": 5});
+    let row = check(&stale, &[], &ends("failed", "selfcheck", "decode", 2));
+    let reason = row["reason"].as_str().unwrap();
+    for part in [
+        "after 6 tokens",
+        "1.0e0 of the largest logit",
+        "1.0e-4 is allowed",
+    ] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    let found = &row["decode_check"];
+    assert_eq!(found["passed"], false, "{row}");
+    assert_eq!(
+        (&found["position"], &found["error"]),
+        (&json!(6), &json!(1.0))
+    );
+    // A batch has it in every row, and one that never gets so far has nothing to be stale.
+    let more = ["--batch", "3"];
+    check(
+        &stale,
+        &more,
+        &ends("failed", "selfcheck", "after 6 tokens", 2),
+    );
+}
+
+#[test]
+fn decode_is_held_to_prefill_in_every_row_that_decodes() {
+    let sandbox = Sandbox::new();
+    let script = json!({"default": {"stale_from": 6}});
+    let args = ["--model", "tiny-llama", "-o", "result.json"];
+    let ran = sandbox.scripted(&script, &args).left_with(0);
+    let row = &report(&sandbox.work().join("result.json"))["trials"][0];
+    let expected =
+        json!({"passed": true, "tolerance": 1e-4, "error": 0.0, "position": 6, "read": "pieces"});
+    assert_eq!(row["decode_check"], expected, "{row}");
+    assert!(
+        ran.stdout
+            .contains("Decode was held to prefill in one trial"),
+        "{ran}"
+    );
+    // The check comes after everything that is measured.
+    let phases = row["memory"]["readings"].as_array().unwrap().iter();
+    let phases: Vec<_> = phases.map(|look| look["phase"].as_str().unwrap()).collect();
+    assert_eq!(phases.last(), Some(&"decode"));
+    assert!(!phases.contains(&"selfcheck"), "{phases:?}");
+}
+
+#[test]
+fn a_check_that_cannot_be_made_costs_no_row() {
+    // One untimed and two timed repetitions have three appends; the fourth reads again.
+    let sandbox = Sandbox::new();
+    let script = json!({"default": fault("append", 4, json!("out_of_memory"))});
+    let args = ["--model", "tiny-llama", "-o", "result.json"];
+    sandbox.scripted(&script, &args).left_with(0);
+    let row = &report(&sandbox.work().join("result.json"))["trials"][0];
+    assert_eq!(
+        (&row["status"], &row["decode_check"]),
+        (&json!("ok"), &json!(null))
+    );
+    let reason = row["not_measured"]["decode_check"].as_str().unwrap();
+    assert!(reason.contains("no memory to read"), "{reason}");
+    // One generated token comes out of the prompt.
+    let args = ["--model", "tiny-llama", "-n", "1", "-o", "one.json"];
+    let script = sandbox.script(&json!({"default": {"stale_from": 0}}));
+    let shape = [
+        "--engine", &script, "--device", "cpu", "--seed", "1", "-p", "4",
+    ];
+    sandbox.run(&[&shape[..], &args].concat()).left_with(0);
+    let row = &report(&sandbox.work().join("one.json"))["trials"][0];
+    assert_eq!(row["decode_check"], json!(null));
+    let reason = row["not_measured"]["decode_check"].as_str().unwrap();
+    assert!(reason.contains("no decode step"), "{reason}");
+}

@@ -1,0 +1,103 @@
+//! What a row says of its logits: held to a committed reference, and decode held to prefill.
+
+use super::row::ended;
+use super::schema::{Check, DecodeCheck, Quantization};
+use crate::trial::{CheckFacts, Outcome, Reading, TrialResult};
+
+/// Comparison with the reference, shortened to what a reader needs.
+pub fn check(facts: &CheckFacts) -> Check {
+    let errors = [
+        facts.prefill_error,
+        facts.pieces_error,
+        facts.stepwise_error,
+        facts.decode_error,
+    ];
+    // JSON has no NaN or infinity: a difference that is no number is told as the largest one.
+    let worst = errors.iter().fold(0.0_f64, |worst, error| {
+        worst.max(if error.is_finite() { *error } else { f64::MAX })
+    });
+    Check {
+        passed: facts.passed(),
+        tolerance: facts.tolerance,
+        worst_error: worst,
+        ids_equal: facts.ids_equal,
+        quantization: facts.quantization.map(|facts| Quantization {
+            error: facts.error,
+            same_top: facts.same_top,
+            positions: facts.positions,
+        }),
+    }
+}
+
+/// Why nothing was compared with a reference.
+pub fn no_check(result: &TrialResult) -> String {
+    match &result.outcome {
+        Outcome::Ok => {
+            "no committed reference for this model with this seed, batch and length".to_owned()
+        }
+        _ => ended(result, "a comparison with a reference was reported"),
+    }
+}
+
+/// Decode against prefill, where it was compared.
+pub fn decode_check(result: &TrialResult) -> Option<DecodeCheck> {
+    let facts = result.decode_check.as_ref()?.as_ref().ok()?;
+    Some(DecodeCheck {
+        passed: facts.passed(),
+        tolerance: facts.rule.tolerance,
+        error: facts.error,
+        position: facts.position,
+        read: match facts.rule.reading {
+            Reading::Pieces => "pieces",
+            Reading::Tokens => "tokens",
+        }
+        .to_owned(),
+    })
+}
+
+/// Why decode was not held to prefill.
+pub fn no_decode_check(result: &TrialResult) -> String {
+    match &result.decode_check {
+        Some(Err(reason)) => reason.clone(),
+        _ if result.trial.gen_tokens < 2 => {
+            "one generated token comes out of prefill: there is no decode step to compare"
+                .to_owned()
+        }
+        _ => ended(result, "decode was held to prefill"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+    use crate::trial::{DecodeFacts, DecodeRule};
+
+    #[test]
+    fn decode_is_compared_or_there_is_a_reason() {
+        let mut result = fixture::result("tiny-llama", 4);
+        let facts = DecodeFacts {
+            position: 7,
+            error: 0.25,
+            rule: DecodeRule {
+                reading: Reading::Tokens,
+                tolerance: 0.5,
+            },
+        };
+        result.decode_check = Some(Ok(facts));
+        let check = decode_check(&result).unwrap();
+        assert_eq!((check.passed, check.position, check.error), (true, 7, 0.25));
+        assert_eq!((check.read.as_str(), check.tolerance), ("tokens", 0.5));
+        for error in [0.75, f64::NAN] {
+            result.decode_check = Some(Ok(DecodeFacts { error, ..facts }));
+            assert!(!decode_check(&result).unwrap().passed);
+        }
+        result.decode_check = Some(Err("no memory".into()));
+        assert_eq!(decode_check(&result), None);
+        assert_eq!(no_decode_check(&result), "no memory");
+        result.decode_check = None;
+        assert!(no_decode_check(&result).contains("did not report"));
+        result.trial.gen_tokens = 1;
+        assert!(no_decode_check(&result).contains("no decode step"));
+    }
+}
