@@ -40,9 +40,9 @@ const FIXED_MOE_KERNELS: &str = "ORT_FORCE_DETERMINISTIC_MOE";
 
 /// Settings of glibc; one from 2.35 on knows this one, others pass it over.
 const ALLOCATOR: &str = "GLIBC_TUNABLES";
-/// Asks for large pages for large pieces of the heap, where the system gives them to who asks (as Debian's and Ubuntu's do). Reading
-/// all weights for every token then misses fewer address translations: dense-120m decoded 1.17 (fp32), 1.04 (int8) and 1.02
-/// (int4) times as fast on two cores of an AMD EPYC, for up to 4 MiB more.
+/// Asks for large pages for large pieces of the heap, where the system gives them to who asks (as Debian's does). Reading all
+/// weights for every token then misses fewer address translations: on one core of an AMD EPYC dense-120m in fp32 decoded 1.09 to
+/// 1.14 times as fast in four pairs of runs; in int8 and int4 the gain is within the noise. It takes up to 4 MiB more.
 const LARGE_PAGES: &str = "glibc.malloc.hugetlb=1";
 
 /// What was heard of a child.
