@@ -11,7 +11,7 @@ use super::tensors::{Place, Space};
 use super::weights::Weights;
 use super::{OnnxEngine, library, placement};
 use crate::protocol::EngineKind;
-use crate::trial::Placement;
+use crate::trial::{KvCache, Placement};
 use crate::units::Bytes;
 use ort::ep;
 use ort::session::Session;
@@ -23,6 +23,10 @@ const REPACKING: [(&str, &str); 2] = [
     ("session.use_device_allocator_for_initializers", "1"),
     ("ep.cuda.qmoe_int_dequant_max_scratch_bytes", "67108864"),
 ];
+
+/// Oldest version whose CPU provider reads a KV cache in int8. Tried: 1.20.1, 1.23.2, 1.24.1 and 1.24.4 refuse the graph, 1.25.0 and
+/// 1.26.0 load it and cannot run it, 1.27.0 to 1.31.1 keep to the references.
+const OLDEST_WITH_INT8_CACHE: &str = "1.27";
 
 /// Attention kernels that the runtime brings itself. Left to choose, it takes cuDNN's on newer GPUs where some cuDNN happens to be
 /// installed, and fails where that lacks a library of its own: the same file would run other kernels on the next box.
@@ -126,6 +130,7 @@ impl OnnxEngine {
         if let Some(weights) = weights {
             weights.hand_over(&builder)?;
         }
+        self.check_cache()?;
         builder
             .commit_from_file(&self.request.graph)
             .map_err(|error| self.too_old(refused(error)))
@@ -143,6 +148,24 @@ impl OnnxEngine {
             .transpose()
     }
 
+    /// Refuses a KV cache in int8 where the CPU provider cannot have it, which some versions find out in the middle of a run.
+    fn check_cache(&self) -> Result<(), EngineError> {
+        let EngineKind::Onnx { library, .. } = &self.request.engine else {
+            return Ok(());
+        };
+        let on_cpu = matches!(self.space, Space::Host);
+        if !on_cpu || self.request.io.kv_cache == KvCache::Float {
+            return Ok(());
+        }
+        let version = library::version(library)?;
+        match library::is_older(&version, OLDEST_WITH_INT8_CACHE) {
+            true => Err(EngineError::Model(format!(
+                "ONNX Runtime {version} has no KV cache in int8 on the CPU: {OLDEST_WITH_INT8_CACHE} or newer is needed; leave --kv-cache int8 out, or name another with --ort"
+            ))),
+            false => Ok(()),
+        }
+    }
+
     /// Names the remedy where a library does not know an operator of the fused form.
     fn too_old(&self, error: EngineError) -> EngineError {
         let signs = [
@@ -155,9 +178,11 @@ impl OnnxEngine {
             EngineError::Model(cause)
                 if self.request.io.fused && signs.iter().any(|sign| cause.contains(sign)) =>
             {
-                let instead = match self.request.trial.precision.quantized_bits() {
-                    None => "the fused form: use --form plain",
-                    Some(_) => "quantised weights: use --precision fp16 or fp32",
+                let quantized = self.request.trial.precision.quantized_bits();
+                let instead = match (self.request.io.kv_cache, quantized) {
+                    (KvCache::Int8, _) => "a KV cache in int8: leave --kv-cache int8 out",
+                    (KvCache::Float, None) => "the fused form: use --form plain",
+                    (KvCache::Float, Some(_)) => "quantised weights: use --precision fp16 or fp32",
                 };
                 EngineError::Model(format!(
                     "{cause}; this ONNX Runtime may be too old for {instead}, or name a newer one with --ort"

@@ -25,12 +25,7 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
         )));
     }
     let version = version(path)?;
-    let number = |text: &str| {
-        text.split('.')
-            .nth(1)
-            .and_then(|minor| minor.parse::<u32>().ok())
-    };
-    if number(&version) < number(OLDEST) {
+    if is_older(&version, OLDEST) {
         return Err(EngineError::Runtime(format!(
             "ONNX Runtime {version} ({}) is too old: {OLDEST} or newer is needed; name another with --ort",
             path.display()
@@ -59,6 +54,16 @@ pub fn load(path: &Path) -> Result<Environment, EngineError> {
     #[cfg(test)]
     let environment = shared.insert(environment).clone();
     Ok(environment)
+}
+
+/// Whether one version, such as `1.26.0`, is older than another. All have the same first number.
+pub fn is_older(version: &str, than: &str) -> bool {
+    let number = |text: &str| {
+        text.split('.')
+            .nth(1)
+            .and_then(|minor| minor.parse::<u32>().ok())
+    };
+    number(version) < number(than)
 }
 
 /// The table of functions of the C interface `version`; `None` when the library is older.
@@ -185,5 +190,16 @@ pub fn first_line(message: &str) -> String {
     match line.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_by_their_second_number() {
+        assert!(is_older("1.26.0", "1.27") && is_older("1.9.1", "1.20"));
+        assert!(!is_older("1.27.0", "1.27") && !is_older("1.31.1", "1.27"));
     }
 }
