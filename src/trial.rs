@@ -6,6 +6,7 @@ mod memory;
 mod numerics;
 mod pool;
 mod power;
+mod tuning;
 
 pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
@@ -15,6 +16,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
+pub use tuning::{TUNINGS, TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -104,6 +106,9 @@ pub struct Trial {
     pub seed: u64,
     /// Memory budget.
     pub budget: Bytes,
+    /// Tunings of the runtime that its worker is started with. No part of `id`: they change how fast the same work is done.
+    #[serde(default)]
+    pub tuning: Vec<TuningName>,
 }
 
 impl Trial {

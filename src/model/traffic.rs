@@ -105,6 +105,7 @@ mod tests {
             cuda_graph: true,
             seed: 0,
             budget: Bytes(0),
+            tuning: Vec::new(),
         }
     }
 

@@ -142,6 +142,7 @@ mod tests {
             cuda_graph: false,
             seed: 0,
             budget,
+            tuning: Vec::new(),
         }
     }
 

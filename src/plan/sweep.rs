@@ -168,6 +168,7 @@ fn trial(
         cuda_graph: request.cuda_graph && form == Form::Fused && facts.device != Device::Cpu,
         seed: request.seed,
         budget,
+        tuning: Vec::new(),
     }
 }
 
