@@ -16,7 +16,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
-pub use tuning::{TUNINGS, TuningName, can_be_tuned};
+pub use tuning::{TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};

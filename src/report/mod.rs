@@ -14,6 +14,7 @@ mod metrics;
 mod row;
 mod schema;
 mod state;
+mod tuning;
 mod verdict;
 mod warnings;
 
@@ -26,6 +27,7 @@ pub use fixture::{fixture, several_budgets};
 pub use limit::with_limits;
 pub use row::{pending_row, row};
 pub use schema::*;
+pub use tuning::{TriedTuning, Tuning, tuning_name, with_tuning};
 
 use crate::units::Bytes;
 
