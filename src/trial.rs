@@ -107,7 +107,7 @@ pub struct Trial {
     /// Memory budget.
     pub budget: Bytes,
     /// Tunings of the runtime that its worker is started with. No part of `id`: they change how fast the same work is done.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tuning: Vec<TuningName>,
 }
 

@@ -433,6 +433,14 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_tune_names_every_tuning() {
+        let help = args::Cli::command().render_long_help().to_string();
+        for name in crate::trial::TuningName::all() {
+            assert!(help.contains(&name.to_string()), "{name}");
+        }
+    }
+
+    #[test]
     fn clap_finds_no_fault_with_the_definitions() {
         args::Cli::command().debug_assert();
     }

@@ -462,6 +462,29 @@ mod tests {
     }
 
     #[test]
+    fn tunings() {
+        let named = |text: &str| {
+            let names = text
+                .split('+')
+                .map(|name| TuningName::try_from(name.to_owned()).unwrap());
+            Choice::Named(names.collect())
+        };
+        let good = [
+            ("auto", Choice::Auto),
+            ("off", Choice::Off),
+            ("gemm", named("gemm")),
+            ("moe-timed, gemm,gemm", named("gemm+moe-timed")),
+        ];
+        let bad = [
+            ("", "choose of gemm, attention-flash"),
+            ("gemm,", "no tuning \"\""),
+            ("auto,gemm", "no tuning \"auto\""),
+            ("GEMM", "no tuning \"GEMM\""),
+        ];
+        table(tune, &good, &bad);
+    }
+
+    #[test]
     fn devices() {
         let good = [
             ("auto", DeviceChoice::Auto),

@@ -165,7 +165,7 @@ mod tests {
     fn a_line_is_a_row_with_its_schema() {
         let row = fixture().trials.remove(0);
         let line = to_json_line(&row).unwrap();
-        assert!(line.starts_with("{\"schema_version\":\"1.0\",") && !line.contains('\n'));
+        assert!(line.starts_with("{\"schema_version\":\"1.1\",") && !line.contains('\n'));
         assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), row);
     }
 

@@ -27,6 +27,8 @@ pub use fixture::{fixture, several_budgets};
 pub use limit::with_limits;
 pub use row::{pending_row, row};
 pub use schema::*;
+#[cfg(test)]
+pub use tuning::LeftAloneTuning;
 pub use tuning::{TriedTuning, Tuning, tuning_name, with_tuning};
 
 use crate::units::Bytes;
