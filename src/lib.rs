@@ -11,7 +11,7 @@
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
 //! `error, units, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats, failures` →
-//! `plan, ceiling, worker, supervisor` → `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
+//! `plan, ceiling, tuning, worker, supervisor` → `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
     test,
@@ -44,6 +44,7 @@ mod stats;
 mod supervisor;
 mod text;
 mod trial;
+mod tuning;
 mod units;
 #[cfg(not(target_feature = "crt-static"))]
 mod worker;

@@ -54,6 +54,20 @@ pub enum Event {
         /// Its id.
         id: String,
     },
+    /// A short trial begins that a tuning is judged by.
+    Tuning {
+        /// Id of the trial that is tuned.
+        id: String,
+        /// What it is run with, in a few words.
+        with: String,
+    },
+    /// Something is known of a tuning.
+    Tuned {
+        /// Id of the trial that is tuned.
+        id: String,
+        /// What, in a few words.
+        line: String,
+    },
     /// A ceiling search has ended.
     CeilingFinished {
         /// Its result in a few words.
@@ -176,6 +190,18 @@ impl Progress {
                 };
                 bar.set_message(now.id.clone());
             }
+            Event::Tuning { id, with } => {
+                *now = Now {
+                    id: format!("tuning: {id}: {with}"),
+                    phase: String::new(),
+                };
+                bar.set_message(now.id.clone());
+            }
+            Event::Tuned { id, .. } => {
+                // What follows is another short trial, which says so, or the trial itself.
+                now.id = id.clone();
+                self.above(bar, event);
+            }
             Event::CeilingFinished { .. } => self.above(bar, event),
             Event::TrialFinished { .. } => {
                 bar.inc(1);
@@ -204,6 +230,7 @@ fn plain_line(event: &Event, quiet: bool) -> Option<String> {
     match event {
         Event::Warning(text) => Some(format!("warning: {text}")),
         Event::TrialFinished { id, line } if !quiet => Some(format!("{id}: {line}")),
+        Event::Tuned { id, line } if !quiet => Some(format!("{id}: tuning: {line}")),
         Event::CeilingFinished { line } if !quiet => Some(line.clone()),
         Event::Note(text) if !quiet => Some(text.clone()),
         _ => None,
@@ -244,6 +271,14 @@ mod tests {
                 index: 0,
                 id: "m/fused".to_owned(),
             },
+            Event::Tuning {
+                id: "m/fused".to_owned(),
+                with: "gemm".to_owned(),
+            },
+            Event::Tuned {
+                id: "m/fused".to_owned(),
+                line: "gemm kept".to_owned(),
+            },
             Event::Phase {
                 phase: Phase::Decode,
             },
@@ -276,7 +311,7 @@ mod tests {
     fn elsewhere_than_on_a_terminal_there_are_plain_lines_only() {
         assert_eq!(
             written(false, false),
-            "no GPU: running on the CPU\nwarning: the disk is nearly full\nm/fused: ok, 41.0 tok/s\nm/fused: fits 64\n"
+            "no GPU: running on the CPU\nm/fused: tuning: gemm kept\nwarning: the disk is nearly full\nm/fused: ok, 41.0 tok/s\nm/fused: fits 64\n"
         );
     }
 
@@ -292,12 +327,12 @@ mod tests {
         let Screen::Bar(bar) = &progress.screen else {
             panic!("no bar");
         };
-        for event in &run()[..6] {
+        for event in &run()[..8] {
             progress.event(event);
         }
         assert_eq!((bar.length(), bar.position()), (Some(1), 0));
         assert_eq!(bar.message(), "m/fused: decode 1/5");
-        run()[6..].iter().for_each(|event| progress.event(event));
+        run()[8..].iter().for_each(|event| progress.event(event));
         assert_eq!(bar.position(), 1);
         assert_eq!(bar.message(), "ceiling: m/fused/pp48");
     }

@@ -7,6 +7,7 @@ mod memory;
 mod numerics;
 mod pool;
 mod power;
+mod tuning;
 
 pub use checks::{CheckFacts, DecodeFacts, DecodeRule, QuantizationFacts, Reading};
 pub use limits::DeviceLimits;
@@ -17,6 +18,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
+pub use tuning::{TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -126,6 +128,9 @@ pub struct Trial {
     pub seed: u64,
     /// Memory budget.
     pub budget: Bytes,
+    /// Tunings of the runtime that its worker is started with. No part of `id`: they change how fast the same work is done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuning: Vec<TuningName>,
 }
 
 impl Trial {

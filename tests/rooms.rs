@@ -17,7 +17,7 @@ const RANKS: &[&[&str]] = &[
     &[
         "model", "device", "payload", "engine", "stats", "text", "failures",
     ],
-    &["plan", "ceiling", "worker", "supervisor"],
+    &["plan", "ceiling", "tuning", "worker", "supervisor"],
     &["report", "doctor"],
     &["export", "progress"],
     &["cli"],

@@ -1,5 +1,6 @@
 //! After the trials: searches for the largest sizes that fit, one after the other, and keeps what they found. The searches are
-//! values of the ceiling room; this turns their crank.
+//! values of the ceiling room; this turns their crank. Their trials run untuned: a tuning would be tried anew at every size, and
+//! most of them take memory, which is what is searched for.
 
 mod largest;
 mod task;

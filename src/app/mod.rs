@@ -10,6 +10,7 @@ mod pack;
 mod plan;
 mod run;
 mod start;
+mod tuning;
 
 use crate::cachedir;
 use crate::cli::{CacheAction, ColorChoice, Command, ExportCommand, ListFormat, OutputFormat};

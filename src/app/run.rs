@@ -1,6 +1,7 @@
 //! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
 
 use super::start::Start;
+use super::tuning::Tuner;
 use super::{ceilings, facts, limits, plan, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -191,6 +192,7 @@ fn trials(
     progress: &Progress,
 ) -> Result<u8> {
     let (mut code, mut stopped) = (exit::OK, exit::OK);
+    let mut tuner = Tuner::new(command, bench, progress);
     progress.event(&Event::PlanReady {
         trials: bench.plan.trials.len(),
     });
@@ -202,29 +204,17 @@ fn trials(
             id: id.clone(),
         });
         let began = utc(SystemTime::now());
-        let result = match planned.refusal(command.try_all) {
-            Some(reason) => not_run(
-                planned,
-                Outcome::DoesNotFit {
-                    reason: reason.to_owned(),
-                },
-            ),
-            None => {
-                let purpose = Purpose::Row;
-                let ran = trial(command, bench, planned, prompts, purpose, store, progress);
-                ran.unwrap_or_else(|error| {
-                    // Weights that cannot be written cost this row; smaller models may still have room.
-                    stopped = stopped.max(error.exit_code());
-                    let reason = error.to_string();
-                    not_run(
-                        planned,
-                        Outcome::Failed {
-                            phase: Phase::Start,
-                            reason,
-                        },
-                    )
-                })
+        let (result, tuning) = match planned.refusal(command.try_all) {
+            Some(reason) => {
+                let reason = reason.to_owned();
+                (not_run(planned, Outcome::DoesNotFit { reason }), None)
             }
+            None => tuner.run(planned, prompts, store).unwrap_or_else(|error| {
+                // Weights that cannot be written cost this row; smaller models may still have room.
+                stopped = stopped.max(error.exit_code());
+                let (phase, reason) = (Phase::Start, error.to_string());
+                (not_run(planned, Outcome::Failed { phase, reason }), None)
+            }),
         };
         if !matches!(result.outcome, Outcome::Ok | Outcome::DoesNotFit { .. }) {
             code = exit::TRIALS;
@@ -237,6 +227,7 @@ fn trials(
             cost,
             Some(began),
         );
+        let row = report::with_tuning(row, tuning);
         rows.rows[index] = match &rows.limits {
             Some(limits) => {
                 let work = model::work(planned.spec, &planned.trial);
@@ -265,6 +256,8 @@ pub(super) enum Purpose {
     /// reading the tokens again could be refused what the search asks about, and on the CPU a long context takes minutes. How the
     /// model, form and precision decode has been checked in their row.
     Ceiling,
+    /// One of the short trials that tell which tunings to keep: the timed one, which is run with them, is checked.
+    Tuning,
 }
 
 /// Prepares the model and runs one trial in a worker.
@@ -301,7 +294,7 @@ pub(super) fn trial(
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
             Purpose::Row => Some(model::decode_rule(spec, trial)),
-            Purpose::Ceiling => None,
+            Purpose::Ceiling | Purpose::Tuning => None,
         },
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,

@@ -15,6 +15,7 @@ use crate::payload::Arch;
 use crate::plan::{PrecisionChoice, SUITES};
 use crate::report::compare::{Condition, Rename};
 use crate::trial::{DeviceChoice, Float, Form, KvCache, Precision};
+use crate::tuning::Choice;
 use crate::units::Bytes;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
@@ -356,6 +357,9 @@ pub struct MachineArgs {
     /// Do not capture token generation into a CUDA graph
     #[arg(long)]
     pub no_cuda_graph: bool,
+    /// ONNX Runtime's own tunings for the fused form on CUDA: auto tries in short trials those that apply and keeps what makes decode faster inside the budget, off uses none, and names (gemm, attention-flash, fpa-intb, moe-timed, moe-unfused-finalize, moe-grouped) are used without trying; ceilings are searched for without any, and a variable that you set in the environment is left as it is
+    #[arg(long, value_name = "auto|off|NAMES", default_value = "auto", value_parser = values::tune)]
+    pub tune: Choice,
 }
 
 /// Which device and runtime; shared by a run and by `doctor`.

@@ -13,6 +13,7 @@ use crate::payload::BundleRequest;
 use crate::plan::{Request, Selection};
 use crate::report::compare::{Condition, Rename};
 use crate::trial::{DeviceChoice, Enforce, Float, Form, KvCache, Precision};
+use crate::tuning::Choice;
 use crate::units::Bytes;
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -66,6 +67,8 @@ pub struct RunCommand {
     pub sample_interval: Option<Duration>,
     /// Run also what is predicted not to fit.
     pub try_all: bool,
+    /// Tunings of the runtime.
+    pub tune: Choice,
     /// Print the plan and stop.
     pub dry_run: bool,
     /// A `tokenizer.json`; `None` for the rules.
@@ -293,6 +296,7 @@ fn run(args: args::RunArgs) -> RunCommand {
         exclusive: args.watch.exclusive,
         sample_interval: args.watch.sample_interval.0,
         try_all: args.sweep.try_all,
+        tune: machine.tune.clone(),
         request: request(args.sweep, &text, &machine),
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,
@@ -431,6 +435,14 @@ mod tests {
         match parse_words(words).unwrap() {
             Command::Run(run) => *run,
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_help_of_tune_names_every_tuning() {
+        let help = args::Cli::command().render_long_help().to_string();
+        for name in crate::trial::TuningName::all() {
+            assert!(help.contains(&name.to_string()), "{name}");
         }
     }
 

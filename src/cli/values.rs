@@ -1,7 +1,8 @@
 //! Values of arguments: sizes, spans of time, counts, prices, devices, conditions. Each parser says what is wrong and what to write.
 
 use crate::report::compare::{Condition, Operator, Quantity, Rename};
-use crate::trial::DeviceChoice;
+use crate::trial::{DeviceChoice, TuningName};
+use crate::tuning::Choice;
 use crate::units::Bytes;
 use std::time::Duration;
 
@@ -41,6 +42,23 @@ pub fn budgets(text: &str) -> Result<Budgets, String> {
         ));
     }
     Ok(Budgets(found.into_iter().collect()))
+}
+
+/// `auto`, `off`, or names of tunings, which come in the order of the table and each once.
+pub fn tune(text: &str) -> Result<Choice, String> {
+    match text {
+        "auto" => return Ok(Choice::Auto),
+        "off" => return Ok(Choice::Off),
+        _ => {}
+    }
+    let given = text
+        .split(',')
+        .map(|name| TuningName::try_from(name.trim().to_owned()));
+    let given = given
+        .collect::<Result<Vec<TuningName>, String>>()
+        .map_err(|error| format!("{error}, or give auto or off alone"))?;
+    let named = TuningName::all().filter(|name| given.contains(name));
+    Ok(Choice::Named(named.collect()))
 }
 
 /// The sizes of a range. Its end is one of them where a step meets it.
@@ -441,6 +459,29 @@ mod tests {
             &[("EUR", label("EUR")), ("€", label("€"))],
             &[("", "label"), ("more than eight", "label")],
         );
+    }
+
+    #[test]
+    fn tunings() {
+        let named = |text: &str| {
+            let names = text
+                .split('+')
+                .map(|name| TuningName::try_from(name.to_owned()).unwrap());
+            Choice::Named(names.collect())
+        };
+        let good = [
+            ("auto", Choice::Auto),
+            ("off", Choice::Off),
+            ("gemm", named("gemm")),
+            ("moe-timed, gemm,gemm", named("gemm+moe-timed")),
+        ];
+        let bad = [
+            ("", "choose of gemm, attention-flash"),
+            ("gemm,", "no tuning \"\""),
+            ("auto,gemm", "no tuning \"auto\""),
+            ("GEMM", "no tuning \"GEMM\""),
+        ];
+        table(tune, &good, &bad);
     }
 
     #[test]

@@ -29,11 +29,14 @@
 //!   library that does not expect a refusal and aborts), `"out_of_memory"`, `"hang"`, `"crash"`, `"kill"`, `{"exit": 3}`, `{"garbage": "a line on stdout"}`,
 //!   `{"runtime": "…"}`, `{"device": "…"}`, `{"model": "…"}` or `{"other": "…"}`; with `above_mib`
 //!   it strikes only a trial whose `memory` is more.
+//! - `variables`: what variables of the worker's environment do, by `NAME=value`: decode steps are `faster` by a factor, the trial
+//!   `takes_mib` more, or a `fault` as above takes the place of the model's.
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
 
 mod memory;
 mod power;
+mod variables;
 
 pub use power::ScriptedPower;
 
@@ -47,6 +50,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use variables::Effect;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +90,7 @@ struct Behaviour {
     power: ScriptedPower,
     memory: ScriptedMemory,
     fault: Option<Fault>,
+    variables: BTreeMap<String, Effect>,
 }
 
 impl Default for Behaviour {
@@ -103,6 +108,7 @@ impl Default for Behaviour {
             power: ScriptedPower::default(),
             memory: ScriptedMemory::default(),
             fault: None,
+            variables: BTreeMap::new(),
         }
     }
 }
@@ -225,7 +231,10 @@ fn read(path: &Path) -> Result<Script, EngineError> {
 }
 
 fn behaviour(script: Script, model: &str) -> Behaviour {
-    script.models.get(model).cloned().unwrap_or(script.default)
+    let behaviour = script.models.get(model).cloned();
+    variables::applied(behaviour.unwrap_or(script.default), |name| {
+        std::env::var(name).ok()
+    })
 }
 
 /// The scripted protocol number, where there is one.

@@ -1,7 +1,9 @@
 //! The columns of a result: key, title, unit, where each is shown and how it is read off a row. Table, CSV and Markdown
 //! share the list; none of them knows a field of its own.
 
-use crate::report::{Energy, EnergyWindow, Metric, Quantiles, Quantization, Readings, Row};
+use crate::report::{
+    Energy, EnergyWindow, Metric, Quantiles, Quantization, Readings, Row, tuning_name,
+};
 
 /// What a cell holds, in base units.
 #[derive(Debug, Clone, PartialEq)]
@@ -424,6 +426,7 @@ pub const COLUMNS: &[Column] = &[
     data("quantization_positions", |r| {
         quantization(r).map(|found| found.positions).into()
     }),
+    data("tuning", |r| tuning_name(r).into()),
     data("wall_s", |r| r.wall_s.into()),
     data("test", |r| (&r.llama_bench.test).into()),
     data("n_threads", |r| r.llama_bench.n_threads.into()),

@@ -4,7 +4,7 @@ use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use super::{curve, ladder, limits, memory, notes};
+use super::{curve, ladder, limits, memory, notes, tuning};
 use crate::report::{Report, budgets};
 
 /// The report as Markdown.
@@ -19,12 +19,11 @@ pub fn render(report: &Report) -> String {
     blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
     blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));
     blocks.push(grid(None, &ceilings::columns(&report.ceilings)));
-    let remarks = notes::remarks(report);
-    let items: Vec<String> = remarks
-        .iter()
-        .map(|remark| format!("- {}", escape(remark)))
-        .collect();
-    blocks.push(items.join("\n"));
+    let tunings = tuning::lines(report);
+    if !tunings.is_empty() {
+        blocks.push(format!("### {}\n\n{}", tuning::TITLE, list(&tunings)));
+    }
+    blocks.push(list(&notes::remarks(report)));
     blocks.extend(
         report
             .verdict
@@ -33,6 +32,12 @@ pub fn render(report: &Report) -> String {
     );
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
+}
+
+/// Texts as a list.
+fn list(texts: &[String]) -> String {
+    let items = texts.iter().map(|text| format!("- {}", escape(text)));
+    items.collect::<Vec<String>>().join("\n")
 }
 
 /// The one table, or where there are several budgets one for each with a heading.

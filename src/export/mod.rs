@@ -20,11 +20,13 @@ mod notes;
 pub mod packed;
 mod plan;
 mod table;
+mod tuning;
 
 pub use ceilings::summary as ceiling_summary;
 pub use files::{ensure_writable, write_atomically};
 pub use jsonl::{ceiling_line as json_ceiling_line, line as json_line};
 pub use plan::plan;
+pub use tuning::{tuning_summary, untuned_summary};
 
 use crate::error::{Error, Result};
 use crate::report::{Report, Row};

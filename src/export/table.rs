@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::{curve, ladder, limits, memory, notes};
+use super::{curve, ladder, limits, memory, notes, tuning};
 use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
@@ -65,6 +65,10 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     let found = fit(ceilings::columns(&report.ceilings), width);
     if let Some(first) = found.first() {
         blocks.push(layout(&found, first.cells.texts.len()).join("\n"));
+    }
+    let tunings = tuning::lines(report);
+    if !tunings.is_empty() {
+        blocks.push(format!("{}\n{}", tuning::TITLE, lines(&tunings, width, 2)));
     }
     blocks.push(lines(&notes::remarks(report), width, 2));
     blocks.extend(

@@ -62,6 +62,7 @@ mod tests {
             kv_cache: KvCache::Float,
             kv_update: Default::default(),
             kv_room: None,
+            tuning: Vec::new(),
             device,
             batch,
             prompt_tokens: 8,

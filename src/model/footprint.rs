@@ -235,6 +235,7 @@ mod tests {
             cuda_graph: false,
             seed: 0,
             budget: Bytes(0),
+            tuning: Vec::new(),
         }
     }
 

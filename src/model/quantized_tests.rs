@@ -35,6 +35,7 @@ fn trial(model: &str, precision: Precision) -> Trial {
         cuda_graph: false,
         seed: SEED,
         budget: Bytes(u64::MAX),
+        tuning: Vec::new(),
     }
 }
 

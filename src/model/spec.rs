@@ -127,6 +127,11 @@ impl ModelSpec {
         self.specialists.map_or(1, |specialists| specialists.count)
     }
 
+    /// Whether a router sends each token to some of many experts.
+    pub fn has_experts(&self) -> bool {
+        matches!(self.ffn, Ffn::Moe { .. })
+    }
+
     /// Width of the packed query, key and value projection.
     pub fn qkv_width(&self) -> u32 {
         (self.n_heads + 2 * self.n_kv_heads) * self.head_dim

@@ -108,6 +108,7 @@ mod tests {
             cuda_graph: true,
             seed: 0,
             budget: Bytes(0),
+            tuning: Vec::new(),
         }
     }
 

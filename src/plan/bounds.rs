@@ -147,6 +147,7 @@ mod tests {
             cuda_graph: false,
             seed: 0,
             budget,
+            tuning: Vec::new(),
         }
     }
 

@@ -188,6 +188,7 @@ fn trial(
         cuda_graph: way.cuda_graph,
         seed: request.seed,
         budget,
+        tuning: Vec::new(),
     }
 }
 

@@ -28,6 +28,7 @@ pub fn trial(model: &str, gen_tokens: u32) -> Trial {
         cuda_graph: false,
         seed: 1,
         budget: Bytes(4 << 30),
+        tuning: Vec::new(),
     }
 }
 

@@ -16,6 +16,7 @@ mod metrics;
 mod row;
 mod schema;
 mod state;
+mod tuning;
 mod verdict;
 mod warnings;
 
@@ -29,6 +30,9 @@ pub use ladder::{Rung, rungs};
 pub use limit::with_limits;
 pub use row::{pending_row, row, variant};
 pub use schema::*;
+#[cfg(test)]
+pub use tuning::LeftAloneTuning;
+pub use tuning::{TriedTuning, Tuning, tuning_name, with_tuning};
 
 use crate::units::Bytes;
 

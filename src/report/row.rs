@@ -2,7 +2,7 @@
 
 use super::cost::{CostInputs, cost};
 use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row};
-use super::{checks, energy, memory, metrics, state, warnings};
+use super::{checks, energy, memory, metrics, state, tuning, warnings};
 use crate::stats;
 use crate::trial::{Device, Float, Form, KvCache, Outcome, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
@@ -18,6 +18,7 @@ pub fn pending_row(
     let memory = memory::planned(trial.budget, predicted_peak);
     let mut row = frame(trial, params, weight_bytes, memory);
     let fields = [
+        "tuning",
         "limits",
         "load_ms",
         "ttft_ms",
@@ -115,6 +116,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         cuda_graph: Some(
             trial.cuda_graph && trial.form == Form::Fused && trial.device != Device::Cpu,
         ),
+        tuning: None,
         kv_mode: None,
         placement: None,
         status: "pending".to_owned(),
@@ -290,6 +292,11 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
             "the runtime's message names no size".to_owned(),
         ),
         ("placement", row.placement.is_none(), no_placement(result)),
+        (
+            "tuning",
+            row.tuning.is_none(),
+            tuning::missing(&result.trial).to_owned(),
+        ),
         (
             "outside_run_share",
             row.outside_run_share.is_none(),

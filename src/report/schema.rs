@@ -129,6 +129,9 @@ pub struct Row {
     /// Whether decode steps were captured into a CUDA graph.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda_graph: Option<bool>,
+    /// Tunings of the runtime that it was measured with, and what was tried before.
+    #[serde(default)]
+    pub tuning: Option<super::Tuning>,
     /// How the KV cache was held: `in place` or `concatenated`; absent where no model was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_mode: Option<String>,

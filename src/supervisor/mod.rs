@@ -272,11 +272,21 @@ fn spawn(
         Some(EngineKind::Onnx { cuda_dirs, .. }) => cuda_dirs,
         Some(EngineKind::Scripted { .. }) | None => &[],
     };
+    let variables: Vec<(&str, &str)> = match request {
+        Request::Trial(request) => request
+            .trial
+            .tuning
+            .iter()
+            .flat_map(|name| name.tuning().environment)
+            .copied()
+            .collect(),
+        _ => Vec::new(),
+    };
     let spawned = serde_json::to_vec(request)
         .map_err(std::io::Error::from)
         .and_then(|mut line| {
             line.push(b'\n');
-            Process::spawn(worker, library_dirs, line)
+            Process::spawn(worker, library_dirs, &variables, line)
         });
     spawned.map_err(|error| End::NotStarted {
         cause: format!("{}: {error}", worker.program.display()),

@@ -70,10 +70,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the program and hands it `input`; its stdin stays open. `library_dirs` are put before its loader path.
+    /// Starts the program and hands it `input`; its stdin stays open. `library_dirs` are put before its loader path, and its
+    /// environment has the `variables`, of which the later hold, where the user has not set them.
     pub fn spawn(
         command: &WorkerCommand,
         library_dirs: &[PathBuf],
+        variables: &[(&str, &str)],
         input: Vec<u8>,
     ) -> std::io::Result<Process> {
         let mut builder = Command::new(&command.program);
@@ -85,11 +87,14 @@ impl Process {
             // The official packages of ONNX Runtime 1.31 collect telemetry: threads, a database in the cache folder and
             // network calls in a process that is being measured.
             .env("ORT_DISABLE_TELEMETRY", "1");
-        if std::env::var_os(CUBLAS_WORKSPACE).is_none() {
-            builder.env(CUBLAS_WORKSPACE, SMALL_WORKSPACE);
-        }
-        if std::env::var_os(FIXED_MOE_KERNELS).is_none() {
-            builder.env(FIXED_MOE_KERNELS, "1");
+        let preset = [
+            (CUBLAS_WORKSPACE, SMALL_WORKSPACE),
+            (FIXED_MOE_KERNELS, "1"),
+        ];
+        for (name, value) in preset.iter().chain(variables) {
+            if std::env::var_os(name).is_none() {
+                builder.env(name, value);
+            }
         }
         if std::env::var_os(ALLOCATOR).is_none() {
             builder.env(ALLOCATOR, LARGE_PAGES);
@@ -261,7 +266,28 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
         };
-        Process::spawn(&command, &["/first".into()], b"hello\n".to_vec()).unwrap()
+        Process::spawn(&command, &["/first".into()], &[], b"hello\n".to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_variable_of_a_trial_holds_over_a_preset_one_and_never_over_the_users() {
+        let command = WorkerCommand {
+            program: "/bin/sh".into(),
+            args: vec![
+                "-c".into(),
+                "echo $ORT_FORCE_DETERMINISTIC_MOE $CUBLAS_WORKSPACE_CONFIG; echo $PATH".into(),
+            ],
+        };
+        let variables = [(FIXED_MOE_KERNELS, "0"), ("PATH", "/nowhere")];
+        let mut process = Process::spawn(&command, &[], &variables, Vec::new()).unwrap();
+        let Heard::Line(both) = process.hear(soon()) else {
+            panic!("nothing said")
+        };
+        assert_eq!(both, format!("0 {SMALL_WORKSPACE}").into_bytes());
+        let Heard::Line(path) = process.hear(soon()) else {
+            panic!("nothing said")
+        };
+        assert_eq!(path, std::env::var("PATH").unwrap().into_bytes());
     }
 
     fn soon() -> Instant {
@@ -346,7 +372,7 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), "exec sleep 600".into()],
         };
-        let mut process = Process::spawn(&command, &[], vec![b'x'; 1 << 20]).unwrap();
+        let mut process = Process::spawn(&command, &[], &[], vec![b'x'; 1 << 20]).unwrap();
         assert_eq!(
             process.hear(Instant::now() + Duration::from_millis(50)),
             Heard::Nothing

@@ -38,6 +38,7 @@ pub(super) fn request() -> TrialRequest {
             cuda_graph: false,
             seed: 0,
             budget: Bytes(100 << 20),
+            tuning: Vec::new(),
         },
         engine: EngineKind::Scripted {
             script: "none".into(),

@@ -21,3 +21,4 @@ mod outcomes;
 mod real;
 mod result_file;
 mod sandbox;
+mod tuning;

@@ -191,7 +191,9 @@ impl Task {
                 Kind::Batch => trial.batch,
                 Kind::Model => return None,
             };
-            (row.status == "out_of_memory").then_some((size, row))
+            // With a tuning it took more than the search's own trials, which have none.
+            let tuned = row.tuning.as_ref().is_some_and(|one| !one.kept.is_empty());
+            (row.status == "out_of_memory" && !tuned).then_some((size, row))
         });
         let (size, row) = failed.min_by_key(|(size, _)| *size)?;
         let phase = row.failed_phase.clone();

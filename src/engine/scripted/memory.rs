@@ -23,6 +23,11 @@ impl ScriptedMemory {
         (self.base_mib << 20) + self.bytes_per_token * positions
     }
 
+    /// Takes so many MiB more.
+    pub fn add_mib(&mut self, mib: u64) {
+        self.base_mib += mib;
+    }
+
     /// Bytes to take for real, for a trial whose resident memory counts.
     pub fn touched(&self, trial: &Trial) -> usize {
         if self.touch {

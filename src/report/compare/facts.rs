@@ -1,6 +1,7 @@
 //! Facts of a machine and a run that are no part of the work: they are listed where files differ, and refuse nothing.
 
 use crate::report::schema::{Environment, Report};
+use crate::report::tuning_name;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub const NAMES: &[&str] = &[
     "os",
     "engine",
     "threads",
+    "tuning",
     "budget_bytes",
     "seed",
     "tokenizer",
@@ -119,6 +121,8 @@ pub fn of_report(report: &Report) -> Facts {
         "threads",
         distinct(rows, |row| row.llama_bench.n_threads.to_string()),
     );
+    let tunings: Vec<String> = rows.iter().filter_map(tuning_name).collect();
+    facts.text("tuning", distinct(&tunings, String::clone));
     match report.budgets_bytes.as_slice() {
         [] | [_] => facts.count("budget_bytes", Some(report.budget_bytes)),
         several => facts.text("budget_bytes", distinct(several, u64::to_string)),

@@ -4,6 +4,7 @@ use super::quantity::Quantity;
 use super::run::{Budget, Case, Figure, Key, Parts, Run, Samples, Source};
 use super::{ceilings, facts};
 use crate::report::schema::{Metric, Report, Row};
+use crate::report::tuning_name;
 use std::collections::BTreeMap;
 
 /// Why quantiles have no interval.
@@ -113,6 +114,7 @@ fn settings(row: &Row, runtime_version: Option<&str>) -> BTreeMap<&'static str, 
     } else {
         let graph = row.cuda_graph.map(|graph| if graph { "on" } else { "off" });
         set("CUDA graph", graph.map(str::to_owned));
+        set("tuning", tuning_name(row));
     }
     settings
 }

@@ -131,6 +131,7 @@ pub(super) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> TrialRequest {
             kv_cache: KvCache::Float,
             kv_update: Default::default(),
             kv_room: None,
+            tuning: Vec::new(),
             device: Device::Cpu,
             batch: prompts.len() as u32,
             prompt_tokens: prompts[0].len() as u32,
