@@ -13,7 +13,7 @@ Each round starts edgebench and then onnxruntime-genai in a process of its own; 
   ratio      edgebench's tok/s / genai's of the same round; the last lines give its least, median and greatest
   other      programs' share of the processors during the round, from /proc/stat; rounds with less than 5 % are also
              summed up apart (--settle waits for such a moment)
-The KV buffer of edgebench holds prompt + decode tokens. That is genai's max_length too, unless --kv-length makes it longer.
+The KV buffers of both hold prompt + decode tokens, unless --kv-length makes them longer (--context in edgebench).
 
 --graph same     genai drives the graph and the weights that `edgebench export --form fused` writes, with an attention mask in
                  place of the lengths, as its own graphs have; the first ids of both are compared, and must agree
@@ -146,7 +146,7 @@ def head(args, ours, theirs):
     graphs = "off" if args.no_cuda_graph or args.device == "cpu" else "on"
     print(f"{in_turn.machine(ours)}; {package_version()} with ONNX Runtime {theirs['runtime']}; Python {platform.python_version()}")
     print(f"{args.model} {args.precision} on {args.device}, genai's graph: {args.genai_model or args.graph}; prompt {args.prompt}, "
-          f"decode {args.decode}, KV buffer {args.prompt + args.decode} and genai's {args.kv_length}")
+          f"decode {args.decode}, KV buffers of {args.kv_length}")
     print(f"threads: {args.threads or 'as each takes by itself'}; CUDA graphs {graphs}; {args.repetitions} repetitions in each of {args.rounds} rounds")
     print("         decode tok/s by ITL         decode tok/s by mean            TTFT, ms                 other")
     print("round  edgebench      genai   ratio  edgebench      genai   ratio  edgebench      genai   ratio  programs", flush=True)
@@ -190,7 +190,7 @@ def arguments():
     parser.add_argument("--graph", choices=("same", "builder"), default="same", help="what genai drives (default: %(default)s)")
     parser.add_argument("--genai-model", metavar="DIR", help="a folder made before with --make-only")
     parser.add_argument("--make-only", metavar="DIR", help="make genai's model in this folder, and measure nothing")
-    parser.add_argument("--kv-length", type=int, help="genai's max_length (default: prompt + decode, as edgebench has it)")
+    parser.add_argument("--kv-length", type=int, help="tokens that both KV buffers hold (default: prompt + decode)")
     parser.add_argument("--no-cuda-graph", action="store_true", help="both without CUDA graphs")
     parser.add_argument("--end-token", type=int, help="an id that the model does not choose (default: the last of the vocabulary)")
     parser.add_argument("--drive", metavar="-", help=argparse.SUPPRESS)

@@ -80,6 +80,7 @@ def run_edgebench(args, precision, scratch):
     command += ["-p", str(args.prompt), "-n", str(args.decode), "-r", str(args.repetitions), "--warmup", "1", "--ceiling", "none"]
     command += ["--tokenizer", f"{scratch}/tokenizer.json", "--prompt-file", f"{scratch}/prompt.txt"]
     command += ["--threads", str(args.threads)] if args.threads else []
+    command += ["--context", str(args.kv_length)] if getattr(args, "kv_length", None) else []
     command += ["--ort", args.ort] if args.ort else []
     for folder in args.cuda_dir:
         command += ["--cuda-dir", folder]

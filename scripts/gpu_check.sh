@@ -2,14 +2,14 @@
 # The acceptance run of one edgebench file on a machine with an NVIDIA GPU: what it sees, that it computes rightly, how fast it
 # is, that budgets hold, and that it never falls back to the CPU in silence. Under 12 minutes; needs bash and python3.
 #
-#   scripts/gpu_check.sh FILE [OUT_FOLDER]
+#   scripts/gpu_check.sh FILE [OUT_FOLDER [STEP...]]
 #
-# Writes OUT_FOLDER/gpu-check.json (default ./gpu-check) and the results it judged; exits with 0 when every step passed.
+# Runs all steps, or those named. Writes OUT_FOLDER/gpu-check.json (default ./gpu-check) and the results it judged; exits with 0 when every step passed.
 # Options for edgebench itself, such as --cuda-dir, go into EDGEBENCH_ARGS.
 set -euo pipefail
-[ $# -ge 1 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[ $# -ge 1 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 command -v python3 >/dev/null || { echo "error: gpu_check.sh needs python3; install it" >&2; exit 2; }
-exec python3 - "$(realpath "$1")" "${2:-gpu-check}" <<'PY'
+exec python3 - "$(realpath "$1")" "${2:-gpu-check}" "${@:3}" <<'PY'
 import hashlib, json, os, pathlib, shlex, subprocess, sys, tempfile, time
 
 FILE, OUT = sys.argv[1], pathlib.Path(sys.argv[2])
@@ -35,6 +35,8 @@ def run(*args, env=None, expect=0, timeout=480):
 def report(name, *args, **more):
     """Runs trials on the GPU and keeps their result."""
     path = OUT / f"{name}.json"
+    if "--tune" not in args and "--ablate" not in args:
+        args = (*args, "--tune", "off")
     run("--device", "cuda", *MORE, *args, "--quiet", "-o", str(path), **more)
     return json.loads(path.read_text())
 
@@ -151,6 +153,18 @@ def long_decode():
     return {"worst_error": worst}
 
 
+def ladder():
+    """Each step from standard operators to tuned settings: decode agrees with prefill in all of them, and none but tuning is slower."""
+    result = report("ladder", "--model", "dense-120m", "--precision", "fp16", "--ablate", "-r", "3", "--vram-budget", "4G")
+    rows = result["trials"]
+    for row in rows:
+        need(row["status"] == "ok" and row["decode_check"]["passed"], f"{row['id']}: {row['status']}: {row['reason']}")
+    speeds = [row["decode_tok_s"]["mean"] for row in rows]
+    need(len(rows) == 5 and speeds[1] > speeds[0] and speeds[3] > 1.5 * speeds[2], f"decode tok/s step by step: {speeds}")
+    need(speeds[4] > 0.95 * speeds[3], f"what was kept as faster is slower: {speeds}")
+    return {"decode_tok_s": dict(zip((row["id"] for row in rows), speeds)), "kept": rows[4]["tuning"]["kept"]}
+
+
 def same_on_the_cpu():
     """The same models on the CPU in fp32: the first greedy ids agree with the GPU's in fp16 until a near tie."""
     path = OUT / "sanity-cpu.json"
@@ -222,7 +236,11 @@ outcome = {"file": pathlib.Path(FILE).name, "bytes": os.path.getsize(FILE),
            "sha256": hashlib.sha256(open(FILE, "rb").read()).hexdigest(),
            "version": run("--version").stdout.strip(), "started_utc": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
            "steps": []}
-for step in [start_times, doctor, correct, quantised, cache_in_int8, long_decode, same_on_the_cpu, quick, libraries, budgets, no_fallback]:
+STEPS = [start_times, doctor, correct, quantised, cache_in_int8, long_decode, ladder, same_on_the_cpu, quick, libraries, budgets, no_fallback]
+unknown = set(sys.argv[3:]) - {step.__name__ for step in STEPS}
+if unknown:
+    sys.exit(f"error: no step {', '.join(sorted(unknown))}; there are {', '.join(step.__name__ for step in STEPS)}")
+for step in [step for step in STEPS if not sys.argv[3:] or step.__name__ in sys.argv[3:]]:
     began = time.perf_counter()
     try:
         facts, passed, reason = step(), True, None
