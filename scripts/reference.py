@@ -487,6 +487,11 @@ class Graph:
                 array = numpy.full(shape, 100.0, TYPES[value.type])
                 self.caches[name] = onnxruntime.OrtValue.ortvalue_from_numpy(array)
 
+    def largest_cached(self):
+        """The largest magnitude among the keys and values of the sequence, as they are stored."""
+        arrays = (array.numpy()[:, :, : self.length] for name, array in self.caches.items() if "key" in name or "value" in name)
+        return max(numpy.abs(array.astype(numpy.float64)).max() for array in arrays)
+
     def __call__(self, ids):
         """Appends ids to the sequence; returns the last position's logits and the greedy id."""
         count, total = len(ids), self.length + len(ids)
@@ -624,6 +629,7 @@ def stats(args):
         for _ in range(args.decode):
             generated.append(token)
             _, token = graph([token])
+        print(f"  largest cached key or value {graph.largest_cached():.2f}, of what one scale makes 8 bits of up to 6")
         print(f"  greedy: {len(set(generated))} distinct of {len(generated)} ids, {len(set(generated[-32:]))} in the last 32")
 
 
