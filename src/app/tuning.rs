@@ -97,10 +97,10 @@ impl<'a> Tuner<'a> {
         }
         let largest = self.largest(planned);
         let mut search = Search::new(open, largest.trial.budget);
+        let mut is_first = true;
         while let Some(ask) = search.next() {
             let ran = self.short(largest, planned, &ask, prompts, store);
-            if ask.tries.is_none()
-                && ask.tuning.is_empty()
+            if std::mem::take(&mut is_first)
                 && let Ran::Ok {
                     decode_tok_s: Some(speed),
                     ..
