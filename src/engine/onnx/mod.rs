@@ -230,7 +230,9 @@ impl OnnxEngine {
         let repacked = weights.as_ref().map_or(0, Weights::repacked);
         let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
         let started = Instant::now();
-        let session = self.session(weights.as_ref(), arena_limit)?;
+        // Asked before weights and buffers are given back.
+        let session = self.session(weights.as_ref(), arena_limit);
+        let session = session.map_err(|error| self.starved(error))?;
         let session_time = Nanos::from(weights_time + started.elapsed());
         let placement = self.placement(&session)?;
         let allocator = self.allocator(&session)?;
