@@ -13,7 +13,7 @@ use super::{OnnxEngine, library, placement};
 use crate::protocol::EngineKind;
 use crate::trial::{KvCache, Placement};
 use crate::units::Bytes;
-use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider};
+use ort::ep;
 use ort::session::Session;
 
 /// For graphs with weights that the CUDA provider packs anew. The bytes of the file go into allocations of their own, which are
@@ -27,9 +27,6 @@ const REPACKING: [(&str, &str); 2] = [
 /// Oldest version whose CPU provider reads a KV cache in int8. Tried: 1.20.1, 1.23.2, 1.24.1 and 1.24.4 refuse the graph, 1.25.0 and
 /// 1.26.0 load it and cannot run it, 1.27.0 to 1.31.1 keep to the references.
 const OLDEST_WITH_INT8_CACHE: &str = "1.27";
-
-/// Oldest version that was seen to know the provider option `enable_cudnn`.
-const OLDEST_SEEN_WITH_CUDNN_SWITCH: &str = "1.31.0";
 
 /// Attention kernels that the runtime brings itself. Left to choose, it takes cuDNN's on newer GPUs where some cuDNN happens to be
 /// installed, and fails where that lacks a library of its own: the same file would run other kernels on the next box.
@@ -100,17 +97,12 @@ impl OnnxEngine {
             if let Some(limit) = arena_limit {
                 cuda = cuda.with_memory_limit(limit.0 as usize);
             }
-            cuda = cuda
+            let cuda = cuda
                 .with_device_id(index as i32)
                 // Doubling growth would take up to twice what is needed: ruinous on a 4 GiB card.
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
                 .with_cuda_graph(self.captures())
-                .with_attention_backend(attention());
-            if self.knows_cudnn_switch()? {
-                // Where some cuDNN is installed the runtime would keep a handle of it, and memory with it, that nothing here uses.
-                cuda = cuda.with_arbitrary_config("enable_cudnn", "0");
-            }
-            let cuda = cuda
+                .with_attention_backend(attention())
                 .build()
                 // The default is to fall back to the CPU in silence.
                 .error_on_failure();
@@ -172,15 +164,6 @@ impl OnnxEngine {
             ))),
             false => Ok(()),
         }
-    }
-
-    /// Whether this runtime can be told to leave cuDNN alone. One that cannot refuses the option.
-    fn knows_cudnn_switch(&self) -> Result<bool, EngineError> {
-        let EngineKind::Onnx { library, .. } = &self.request.engine else {
-            return Ok(false);
-        };
-        let version = library::version(library)?;
-        Ok(!library::is_older(&version, OLDEST_SEEN_WITH_CUDNN_SWITCH))
     }
 
     /// Names the remedy where a library does not know an operator of the fused form.
