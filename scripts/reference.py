@@ -9,6 +9,8 @@
     python scripts/reference.py golden out/tiny-gpt2-int4 -o models/golden
     edgebench export tiny-gpt2 --precision fp32 --kv-cache int8 -o out/tiny-gpt2-kv8
     python scripts/reference.py golden out/tiny-gpt2-kv8 -o models/golden
+    edgebench export dense-120m --precision fp32 -o out/dense-120m
+    python scripts/reference.py logits out/dense-120m -o models/logits
     python scripts/reference.py stats out/tiny-gpt2
 
 Only the weights are taken from the export, by name; of quantised ones, what they stand for. The arithmetic is that of transformers' own classes, built from
@@ -451,6 +453,61 @@ def write_golden(path, export, ids, rows, chosen):
     path.write_text("\n".join(text) + "\n")
 
 
+# ------------------------------------------------------------------------------------------------ logits
+
+# Ids of the fixed text; how many of its last positions are told; how many ids of the vocabulary are told of each.
+TEXT_IDS, TOLD, SAMPLED = 32, 16, 64
+# A tie that fp32 arithmetic in another order could break otherwise would be no error of rounding.
+TEXT_GAPS = {"top": 1e-3, "routing": 1e-4, "threshold": 1e-4}
+
+
+def text_gaps(model, ids, told):
+    """How near a text came to another top id where it is told, and to another choice of experts or specialists anywhere."""
+    best = told.topk(2, dim=-1).values
+    return {"top": (best[:, 0] - best[:, 1]).min().item(), **choice_gaps(model, ids)}
+
+
+def logits(args):
+    args.output.mkdir(parents=True, exist_ok=True)
+    for folder in args.folders:
+        export = Export(folder)
+        if export.precision != "fp32" or export.kv_scale is not None:
+            sys.exit(f"{folder}: the reference is of fp32; export it with --precision fp32")
+        model, vocabulary = build(export), export.spec["vocab"]
+        # Evenly spread over the whole vocabulary, so that their error stands for that of all.
+        sampled = [vocabulary * index // SAMPLED for index in range(SAMPLED)]
+        for constant in range(1, 100):
+            ids = prompt_ids(vocabulary, TEXT_IDS, constant)
+            told = model(torch.tensor([ids]))[0, -TOLD:]
+            gaps = text_gaps(model, ids, told)
+            if not is_near(gaps, TEXT_GAPS):
+                break
+        else:
+            sys.exit(f"{export.name}: no text keeps clear of ties")
+        write_logits(args.output / f"{export.name}.json", export, ids, sampled, told)
+        shown = ", ".join(f"{name} gap {gap:.3g}" for name, gap in gaps.items() if gap is not None)
+        print(f"{export.name}: text {constant}, {shown}, {told.argmax(dim=-1).unique().numel()} distinct top ids of {TOLD}", flush=True)
+
+
+def write_logits(path, export, ids, sampled, told):
+    rows = ["[" + ",".join(f"{value:.6g}" for value in row) + "]" for row in told[:, sampled].tolist()]
+    versions = f"torch {torch.__version__.split('+')[0]}, transformers {transformers.__version__}"
+    text = [
+        "{",
+        f'"model": "{export.name}",',
+        f'"source": "scripts/reference.py, {versions}",',
+        f'"seed": {SEED},',
+        f'"text": {json.dumps(ids)},',
+        f'"top": {json.dumps(told.argmax(dim=-1).tolist())},',
+        f'"sampled": {json.dumps(sampled, separators=(",", ":"))},',
+        '"logits": [',
+        ",\n".join(rows),
+        "]",
+        "}",
+    ]
+    path.write_text("\n".join(text) + "\n")
+
+
 # ------------------------------------------------------------------------------------------------ check
 
 TYPES = {
@@ -640,6 +697,10 @@ def main():
     command.add_argument("folders", nargs="+", metavar="DIR")
     command.add_argument("-o", "--output", type=Path, default=SPECS / "golden", metavar="DIR")
     command.set_defaults(run=golden)
+    command = commands.add_parser("logits", help="write sampled fp32 logits of a fixed text (exports in fp32 made with seed 42)")
+    command.add_argument("folders", nargs="+", metavar="DIR")
+    command.add_argument("-o", "--output", type=Path, default=SPECS / "logits", metavar="DIR")
+    command.set_defaults(run=logits)
     command = commands.add_parser("check", help="run exported models and compare with torch; exit code 1 if they differ")
     command.add_argument("folders", nargs="+", metavar="DIR")
     command.add_argument("--tokens", type=int, default=64)
