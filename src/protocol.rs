@@ -7,8 +7,9 @@ pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
-    CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, EnergySource, Enforce,
-    Float, KvCache, LoadFacts, MemoryReading, Phase, PowerMark, Repetition, Trial,
+    CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
+    EnergySource, Enforce, Float, KvCache, LoadFacts, MemoryReading, Phase, PowerMark, Repetition,
+    Trial,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -124,6 +125,19 @@ pub struct Golden {
     pub ids: Vec<i64>,
 }
 
+/// Logits of a fixed text in fp32, sampled over the vocabulary, to tell how far others are from them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TextLogits {
+    /// The text.
+    pub text: Vec<i64>,
+    /// The most likely id of the whole vocabulary at each of its last positions.
+    pub top: Vec<i64>,
+    /// Ids of the vocabulary that logits are told of.
+    pub sampled: Vec<u32>,
+    /// Their logits: a row of `sampled.len()` for each of `top`.
+    pub logits: Vec<Vec<f32>>,
+}
+
 /// Supervisor to worker: the one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
@@ -202,6 +216,9 @@ pub struct TrialRequest {
     /// How decode is held to prefill at the end of the trial; `None` to compare nothing.
     #[serde(default)]
     pub decode_rule: Option<DecodeRule>,
+    /// Logits in fp32 to compare with after that; `None` to compare nothing.
+    #[serde(default)]
+    pub fp32_text: Option<TextLogits>,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Nanos>,
     /// Whether the trial's GPU takes its memory from the CPU's.
@@ -413,6 +430,11 @@ pub enum Message {
     DecodeChecked {
         /// What was found.
         facts: Told<DecodeFacts>,
+    },
+    /// The logits of a fixed text were compared with those in fp32, or could not be, and why.
+    Fp32Compared {
+        /// What was found.
+        facts: Told<DifferenceFacts>,
     },
     /// Everything was sent; the worker leaves with exit code 0.
     Done,

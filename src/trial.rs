@@ -9,7 +9,7 @@ mod pool;
 mod power;
 mod tuning;
 
-pub use checks::{CheckFacts, DecodeFacts, DecodeRule, QuantizationFacts, Reading};
+pub use checks::{CheckFacts, DecodeFacts, DecodeRule, DifferenceFacts, Reading};
 pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
@@ -322,6 +322,10 @@ pub struct TrialResult {
     /// Decode held to prefill, or why it could not be; `None` where that was not asked for or not reached.
     #[serde(default)]
     pub decode_check: Option<Result<DecodeFacts, String>>,
+    /// Difference from the logits in fp32, or why they could not be compared; `None` where there are none, that was not asked for or
+    /// not reached.
+    #[serde(default)]
+    pub fp32_difference: Option<Result<DifferenceFacts, String>>,
     /// Memory readings: the first, the last and the largest of each phase.
     pub memory: Vec<MemoryReading>,
     /// How the budget was held; `None` for a trial that was not started.

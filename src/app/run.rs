@@ -250,7 +250,7 @@ fn trials(
 /// What a trial is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// A row of the result: it ends with decode held to prefill.
+    /// A row of the result: it ends with decode held to prefill, and logits to those in fp32.
     Row,
     /// A step of a search for a ceiling. It ends with the last token: such a trial goes to the edge of the memory on purpose, where
     /// reading the tokens again could be refused what the search asks about, and on the CPU a long context takes minutes. How the
@@ -294,6 +294,10 @@ pub(super) fn trial(
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
             Purpose::Row => Some(model::decode_rule(spec, trial)),
+            Purpose::Ceiling | Purpose::Tuning => None,
+        },
+        fp32_text: match purpose {
+            Purpose::Row => model::text_logits(&spec.name, trial.seed),
             Purpose::Ceiling | Purpose::Tuning => None,
         },
         sample_interval: command.sample_interval.map(Nanos::from),
@@ -344,6 +348,7 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         first_run: None,
         check: None,
         decode_check: None,
+        fp32_difference: None,
         memory: Vec::new(),
         enforcement: None,
         others: None,

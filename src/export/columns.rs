@@ -2,7 +2,7 @@
 //! share the list; none of them knows a field of its own.
 
 use crate::report::{
-    Energy, EnergyWindow, Metric, Quantiles, Quantization, Readings, Row, tuning_name,
+    Difference, Energy, EnergyWindow, Metric, Quantiles, Readings, Row, tuning_name,
 };
 
 /// What a cell holds, in base units.
@@ -45,6 +45,8 @@ pub enum Unit {
     JoulesPerToken,
     /// Money for a million tokens.
     MoneyPerMillion,
+    /// A share, in percent for people.
+    Share,
 }
 
 /// Where a column is shown besides CSV, which has them all.
@@ -52,6 +54,8 @@ pub enum Unit {
 pub enum Place {
     /// For people; the table leaves out the one with the highest number first and never those with 0.
     Shown(u8),
+    /// Like `Shown`, but only beside rows whose weights or KV cache are quantised.
+    Quantized(u8),
     /// Like `Shown`, but a setting: said once above the table when it is the same in all rows.
     Setting(u8),
     /// In data formats only.
@@ -195,7 +199,7 @@ fn throttling(row: &Row) -> Value {
 }
 
 /// What quantising the weights changed.
-fn quantization(row: &Row) -> Option<&Quantization> {
+fn quantization(row: &Row) -> Option<&Difference> {
     row.check.as_ref()?.quantization.as_ref()
 }
 
@@ -204,9 +208,15 @@ fn status(row: &Row) -> Value {
     Value::Name(row.status.clone())
 }
 
-use Place::{Setting, Shown};
+/// How far the logits are from fp32's.
+fn fp32(row: &Row) -> Option<&Difference> {
+    row.fp32_difference.as_ref()
+}
+
+use Place::{Quantized, Setting, Shown};
 use Unit::{
-    Bytes, JoulesPerToken, Millis, MoneyPerMillion, Parameters, Plain, TokensPerSecond, Watts,
+    Bytes, JoulesPerToken, Millis, MoneyPerMillion, Parameters, Plain, Share, TokensPerSecond,
+    Watts,
 };
 
 /// Every column, in the order in which they are shown.
@@ -281,6 +291,19 @@ pub const COLUMNS: &[Column] = &[
         of(&r.decode_tok_s, |m| ci(m, 1))
     }),
     data("decode_tok_s_n", |r| of(&r.decode_tok_s, |m| m.n)),
+    shown(
+        "fp32_difference_error",
+        "vs fp32",
+        Share,
+        Quantized(4),
+        |r| fp32(r).map(|found| found.error).into(),
+    ),
+    data("fp32_difference_same_top", |r| {
+        fp32(r).map(|found| found.same_top).into()
+    }),
+    data("fp32_difference_positions", |r| {
+        fp32(r).map(|found| found.positions).into()
+    }),
     data("itl_ms_mean", |r| of(&r.itl_ms, |m| m.mean)),
     data("itl_ms_sd", |r| of(&r.itl_ms, |m| m.sd)),
     shown("itl_ms_p50", "ITL p50", Millis, Shown(10), |r| {

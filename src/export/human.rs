@@ -35,6 +35,8 @@ pub fn cells(unit: Unit, values: &[Value], detail: Detail, currency: &str) -> Ce
         Unit::Plain => 0,
         // Totals and active counts stand side by side.
         Unit::Parameters => 1,
+        // What is a hundredth of a percent beside what is tens of them is as good as nothing.
+        Unit::Share => 2,
         _ => digits(&numbers, divisor),
     };
     let show = |value: &Value| match value {
@@ -83,6 +85,7 @@ fn scale(unit: Unit, largest: f64, currency: &str) -> (f64, String) {
         Unit::TokensPerSecond => (1.0, "tok/s"),
         Unit::Watts => (1.0, "W"),
         Unit::JoulesPerToken => (1.0, "J/tok"),
+        Unit::Share => (0.01, "%"),
         Unit::MoneyPerMillion => return (1.0, format!("{currency}/1M")),
     };
     (divisor, name.to_owned())

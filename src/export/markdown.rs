@@ -59,7 +59,7 @@ fn tables(report: &Report) -> Vec<String> {
 /// A table of some rows, in the columns that suit all.
 fn table(report: &Report, places: &[usize]) -> String {
     let rows = &report.trials;
-    let shown = |column: &&Column| column.place != Place::Data && !notes::is_common(column, rows);
+    let shown = |column: &&Column| notes::is_shown(column, rows);
     let columns: Vec<(&Column, Cells)> = COLUMNS
         .iter()
         .filter(shown)

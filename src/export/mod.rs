@@ -7,6 +7,7 @@ mod csv;
 mod curve;
 pub mod doctor;
 mod files;
+mod fp32;
 mod human;
 pub mod inspect;
 mod json;

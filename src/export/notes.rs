@@ -2,7 +2,7 @@
 
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
-use super::{human, limits, memory};
+use super::{fp32, human, limits, memory};
 use crate::report::{self, Cost, Report, Row, budgets, hardware_price_source, is_same_work};
 use std::collections::BTreeSet;
 
@@ -93,6 +93,15 @@ pub fn is_common(column: &Column, rows: &[Row]) -> bool {
     matches!(column.place, Place::Setting(_)) && same()
 }
 
+/// Whether a column stands in the tables for people.
+pub fn is_shown(column: &Column, rows: &[Row]) -> bool {
+    match column.place {
+        Place::Data => false,
+        Place::Quantized(_) => rows.iter().any(fp32::is_quantized),
+        Place::Shown(_) | Place::Setting(_) => !is_common(column, rows),
+    }
+}
+
 /// The currency of the costs.
 pub fn currency(rows: &[Row]) -> &str {
     let first = rows.iter().find_map(|row| row.cost.as_ref());
@@ -124,7 +133,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
     remarks.extend(costs(rows));
     remarks.extend(prices(rows));
     remarks.extend(prediction(rows));
-    remarks.extend(quantization(rows));
+    remarks.extend(fp32::remarks(rows));
     remarks.extend(decode_checks(rows));
     let left = rows.iter().filter(|row| row.status == "pending").count();
     if left > 0 {
@@ -219,27 +228,6 @@ fn costs(rows: &[Row]) -> Option<String> {
             "Cost per 1,000,000 generated tokens in {}: {}.",
             first.currency,
             list.join(", ")
-        ))
-    })
-}
-
-/// What quantised weights and caches were held to, and how far they are from what they were made from.
-fn quantization(rows: &[Row]) -> Option<String> {
-    let one = |row: &Row| {
-        let found = row.check.as_ref()?.quantization.as_ref()?;
-        Some(format!(
-            "{} by {} %, the same most likely token at {} of {} positions",
-            name(row),
-            human::plain(found.error * 100.0),
-            found.same_top,
-            found.positions
-        ))
-    };
-    let list: Vec<String> = rows.iter().filter_map(one).collect();
-    (!list.is_empty()).then(|| {
-        human::one_line(&format!(
-            "Quantised weights and KV caches are held to reference logits of the same quantised ones. Against the fp32 weights and cache the logits differ (root mean square, of that of the logits): {}.",
-            list.join("; ")
         ))
     })
 }

@@ -112,7 +112,7 @@ pub fn lines(texts: &[String], width: usize, indent: usize) -> String {
 
 /// The columns for people as text.
 fn prepare(rows: &[Row]) -> Vec<Prepared<'static>> {
-    let shown = |column: &&Column| column.place != Place::Data && !notes::is_common(column, rows);
+    let shown = |column: &&Column| notes::is_shown(column, rows);
     COLUMNS
         .iter()
         .filter(shown)
@@ -131,7 +131,9 @@ fn prepared(column: &Column, rows: &[Row]) -> Prepared<'static> {
     };
     Prepared {
         importance: match column.place {
-            Place::Shown(importance) | Place::Setting(importance) => importance,
+            Place::Shown(importance)
+            | Place::Quantized(importance)
+            | Place::Setting(importance) => importance,
             Place::Data => u8::MAX,
         },
         title: column.title,

@@ -100,6 +100,7 @@ fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
         unquantized: None,
         tolerance: 0.0,
         decode_rule: None,
+        fp32_text: None,
         sample_interval: None,
         enforce: crate::trial::Enforce::Soft,
         enforce_note: None,

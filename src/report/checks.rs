@@ -1,8 +1,8 @@
 //! What a row says of its logits: held to a committed reference, and decode held to prefill.
 
 use super::row::ended;
-use super::schema::{Check, DecodeCheck, Quantization};
-use crate::trial::{CheckFacts, Outcome, Reading, TrialResult};
+use super::schema::{Check, DecodeCheck, Difference};
+use crate::trial::{CheckFacts, DifferenceFacts, Outcome, Reading, TrialResult};
 
 /// Comparison with the reference, shortened to what a reader needs.
 pub fn check(facts: &CheckFacts) -> Check {
@@ -21,11 +21,15 @@ pub fn check(facts: &CheckFacts) -> Check {
         tolerance: facts.tolerance,
         worst_error: worst,
         ids_equal: facts.ids_equal,
-        quantization: facts.quantization.map(|facts| Quantization {
-            error: facts.error,
-            same_top: facts.same_top,
-            positions: facts.positions,
-        }),
+        quantization: facts.quantization.map(difference),
+    }
+}
+
+fn difference(facts: DifferenceFacts) -> Difference {
+    Difference {
+        error: facts.error,
+        same_top: facts.same_top,
+        positions: facts.positions,
     }
 }
 
@@ -67,11 +71,48 @@ pub fn no_decode_check(result: &TrialResult) -> String {
     }
 }
 
+/// How far the logits are from fp32's, where that was compared.
+pub fn fp32_difference(result: &TrialResult) -> Option<Difference> {
+    let facts = result.fp32_difference.as_ref()?.as_ref().ok()?;
+    Some(difference(*facts))
+}
+
+/// Why they were not compared with fp32's.
+pub fn no_fp32_difference(result: &TrialResult) -> String {
+    match (&result.fp32_difference, &result.outcome) {
+        (Some(Err(reason)), _) => reason.clone(),
+        (_, Outcome::Ok) => "no committed fp32 logits for this model with this seed".to_owned(),
+        _ => ended(result, "the logits were compared with fp32's"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::report::fixture;
     use crate::trial::{DecodeFacts, DecodeRule};
+
+    #[test]
+    fn the_difference_from_fp32_is_told_or_why_it_is_not() {
+        let mut result = fixture::result("tiny-llama", 4);
+        assert_eq!(fp32_difference(&result), None);
+        assert!(no_fp32_difference(&result).contains("no committed fp32 logits"));
+        result.fp32_difference = Some(Err("too short".into()));
+        assert_eq!(fp32_difference(&result), None);
+        assert_eq!(no_fp32_difference(&result), "too short");
+        result.fp32_difference = Some(Ok(DifferenceFacts {
+            error: 0.25,
+            same_top: 5,
+            positions: 8,
+        }));
+        let found = fp32_difference(&result).unwrap();
+        assert_eq!((found.error, found.same_top, found.positions), (0.25, 5, 8));
+        result.fp32_difference = None;
+        result.outcome = Outcome::DoesNotFit {
+            reason: "too large".into(),
+        };
+        assert!(!no_fp32_difference(&result).contains("no committed"));
+    }
 
     #[test]
     fn decode_is_compared_or_there_is_a_reason() {

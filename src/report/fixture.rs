@@ -98,6 +98,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         first_run: Some(one(9)),
         check: None,
         decode_check: None,
+        fp32_difference: None,
         memory: vec![
             reading(Phase::Start, 3, 6),
             reading(Phase::Runtime, 5, 24),

@@ -181,6 +181,10 @@ pub struct Row {
     /// Decode held to prefill at the end of the trial.
     #[serde(default)]
     pub decode_check: Option<DecodeCheck>,
+    /// How far the logits of a fixed text are from those of the same weights and KV cache in fp32, token by token at the end of the
+    /// trial. No row fails on it: it tells what rounding does to these weights, which are random.
+    #[serde(default)]
+    pub fp32_difference: Option<Difference>,
     /// First generated ids of row 0.
     #[serde(default)]
     pub first_ids: Vec<i64>,
@@ -487,7 +491,7 @@ pub struct Check {
     pub ids_equal: bool,
     /// What quantising the weights changed, which no check fails on; absent where they are not quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub quantization: Option<Quantization>,
+    pub quantization: Option<Difference>,
 }
 
 /// Decode held to prefill: the logits after the last decode step against those of the same tokens, read again from the host. Decode steps
@@ -507,9 +511,10 @@ pub struct DecodeCheck {
     pub read: String,
 }
 
-/// Difference from the reference logits of the weights in fp32, on the same text.
+/// Difference from the reference logits of the weights and the KV cache in fp32, on the same text. Of the larger models the
+/// reference tells the logits of some ids, evenly spread over the vocabulary, and the most likely one of all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Quantization {
+pub struct Difference {
     /// Root mean square of the differences over that of the reference's logits: 0 where nothing changed, about 1.4 between models
     /// that have nothing to do with each other.
     pub error: f64,

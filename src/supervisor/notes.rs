@@ -2,8 +2,8 @@
 
 use crate::protocol::{Message, Told};
 use crate::trial::{
-    CheckFacts, DecodeFacts, Enforce, Enforcement, GpuProcess, LoadFacts, MemoryReading, Outcome,
-    Phase, PoolSource, PowerLog, Repetition, Trial, TrialResult,
+    CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
+    MemoryReading, Outcome, Phase, PoolSource, PowerLog, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +14,7 @@ pub struct Notes {
     load: Option<LoadFacts>,
     check: Option<CheckFacts>,
     decode_check: Option<Told<DecodeFacts>>,
+    fp32_difference: Option<Told<DifferenceFacts>>,
     first_run: Option<Repetition>,
     repetitions: Vec<Repetition>,
     first_ids: Vec<i64>,
@@ -81,6 +82,7 @@ impl Notes {
             Message::Loaded(facts) => self.load = Some(facts),
             Message::Checked(facts) => self.check = Some(facts),
             Message::DecodeChecked { facts } => self.decode_check = Some(facts),
+            Message::Fp32Compared { facts } => self.fp32_difference = Some(facts),
             Message::WarmedUp(timing) => {
                 self.first_run.get_or_insert(timing);
             }
@@ -118,6 +120,7 @@ impl Notes {
             first_run: self.first_run,
             check: self.check,
             decode_check: self.decode_check,
+            fp32_difference: self.fp32_difference,
             memory: thin(self.memory),
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,

@@ -62,6 +62,7 @@ pub(super) fn request() -> TrialRequest {
         unquantized: None,
         tolerance: 1e-4,
         decode_rule: None,
+        fp32_text: None,
         sample_interval: Some(Nanos(1_000_000)),
         enforce: Enforce::Hard,
         enforce_note: None,

@@ -20,13 +20,12 @@ pub struct CheckFacts {
     /// What quantising the weights or the KV cache changed; `None` where neither is quantised. No part of passing: it is a fact of
     /// the model.
     #[serde(default)]
-    pub quantization: Option<QuantizationFacts>,
+    pub quantization: Option<DifferenceFacts>,
 }
 
-/// Difference of a graph with quantised weights or a quantised KV cache from the reference logits of the same weights in fp32, on
-/// the same text.
+/// Difference of logits from those of the same weights and KV cache in fp32, on the same text.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct QuantizationFacts {
+pub struct DifferenceFacts {
     /// Root mean square of the differences over that of the reference's logits: 0 where nothing changed, about 1.4 between models
     /// that have nothing to do with each other.
     pub error: f64,

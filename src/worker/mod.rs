@@ -1,5 +1,6 @@
 //! Door of the worker room: the process that runs one request and leaves. Stdout carries the protocol and nothing else.
 
+mod fixed_text;
 mod limit;
 mod meter;
 mod phases;

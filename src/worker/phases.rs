@@ -1,6 +1,7 @@
 //! One trial, phase by phase. In the timed region nothing is allocated, sent, locked or read but the clock.
 
 use super::Stop;
+use super::fixed_text;
 use super::meter::{Meter, Seen};
 use super::reference;
 use super::selfcheck::{self, Transcript};
@@ -72,8 +73,8 @@ fn measure(
     Ok(())
 }
 
-/// Holds decode to prefill after everything was measured. It is no part of the trial's work, so memory that is refused to it is not a
-/// failure of the trial.
+/// Holds decode to prefill, and logits to those in fp32, after everything was measured. It is no part of the trial's work, so memory
+/// that is refused to it is not a failure of the trial.
 fn self_check(
     request: &TrialRequest,
     speaker: &Speaker,
@@ -81,27 +82,31 @@ fn self_check(
     engine: &mut dyn Engine,
     transcript: &Transcript,
 ) -> Result<(), Stop> {
-    let trial = &request.trial;
-    let Some(rule) = request.decode_rule else {
-        return Ok(());
-    };
-    if trial.repetitions == 0 || trial.gen_tokens < 2 {
+    let decoded = request.decode_rule.filter(|_| request.trial.gen_tokens > 1);
+    if request.trial.repetitions == 0 || decoded.is_none() && request.fp32_text.is_none() {
         return Ok(());
     }
     speaker.say(&Message::Phase {
         phase: Phase::SelfCheck,
         at: started.elapsed().into(),
     })?;
-    let facts = match selfcheck::check(engine, request, transcript, rule) {
-        Ok(facts) => Ok(facts),
-        Err(EngineError::OutOfMemory(reason)) => Err(format!(
-            "there was no memory to read the generated tokens again: {reason}"
-        )),
-        Err(error) => return Err(error.into()),
-    };
-    let verdict = facts.as_ref().map_or(Ok(()), selfcheck::verdict);
-    speaker.say(&Message::DecodeChecked { facts })?;
-    Ok(verdict?)
+    if let Some(rule) = decoded {
+        let facts = match selfcheck::check(engine, request, transcript, rule) {
+            Ok(facts) => Ok(facts),
+            Err(EngineError::OutOfMemory(reason)) => Err(format!(
+                "there was no memory to read the generated tokens again: {reason}"
+            )),
+            Err(error) => return Err(error.into()),
+        };
+        let verdict = facts.as_ref().map_or(Ok(()), selfcheck::verdict);
+        speaker.say(&Message::DecodeChecked { facts })?;
+        verdict?;
+    }
+    if let Some(expected) = &request.fp32_text {
+        let facts = fixed_text::compare(engine, request, expected)?;
+        speaker.say(&Message::Fp32Compared { facts })?;
+    }
+    Ok(())
 }
 
 /// One repetition. `between` is called after prefill and before decode, outside both clocks.

@@ -2,7 +2,7 @@
 
 use crate::engine::{Engine, EngineError};
 use crate::protocol::{Golden, TrialRequest};
-use crate::trial::{CheckFacts, QuantizationFacts};
+use crate::trial::{CheckFacts, DifferenceFacts};
 
 /// The reference of this trial, where it can be held to it: one sequence, and a cache long enough.
 pub fn of(request: &TrialRequest) -> Option<&Golden> {
@@ -58,29 +58,50 @@ pub fn check(
 pub fn compare_along(
     engine: &mut dyn Engine,
     golden: &Golden,
-) -> Result<QuantizationFacts, EngineError> {
-    let (mut wrong, mut all) = (0.0, 0.0);
-    let (mut same_top, mut positions) = (0, 0);
+) -> Result<DifferenceFacts, EngineError> {
+    let mut differences = Differences::default();
     engine.reset()?;
     let mut read = golden.prompt.clone();
     for (expected, id) in golden.logits.iter().zip(&golden.ids) {
         engine.append(&[read])?;
-        let pairs = engine.logits()?;
-        let pairs = pairs.iter().zip(expected);
-        wrong += squares(pairs.map(|(found, expected)| f64::from(*found) - f64::from(*expected)));
-        all += squares(expected.iter().copied().map(f64::from));
-        same_top += u32::from(engine.next_ids() == [*id]);
-        positions += 1;
+        let found = engine.logits()?;
+        differences.add(found.into_iter(), expected, engine.next_ids() == [*id]);
         read = vec![*id];
     }
     engine.reset()?;
-    let error = (wrong / all).sqrt();
-    Ok(QuantizationFacts {
-        // JSON knows no infinity.
-        error: if error.is_finite() { error } else { f64::MAX },
-        same_top,
-        positions,
-    })
+    Ok(differences.facts())
+}
+
+/// Differences from a reference, position by position.
+#[derive(Debug, Default)]
+pub struct Differences {
+    wrong: f64,
+    all: f64,
+    same_top: u32,
+    positions: u32,
+}
+
+impl Differences {
+    /// Adds a position: what was found beside what was expected, and whether the most likely token is the same.
+    pub fn add(&mut self, found: impl Iterator<Item = f32>, expected: &[f32], same_top: bool) {
+        let pairs = found.zip(expected);
+        let wrong = pairs.map(|(found, expected)| f64::from(found) - f64::from(*expected));
+        self.wrong += squares(wrong);
+        self.all += squares(expected.iter().copied().map(f64::from));
+        self.same_top += u32::from(same_top);
+        self.positions += 1;
+    }
+
+    /// The root mean square of all differences over that of all that was expected, and how often the top agreed.
+    pub fn facts(&self) -> DifferenceFacts {
+        let error = (self.wrong / self.all).sqrt();
+        DifferenceFacts {
+            // JSON knows no infinity.
+            error: if error.is_finite() { error } else { f64::MAX },
+            same_top: self.same_top,
+            positions: self.positions,
+        }
+    }
 }
 
 fn squares(values: impl Iterator<Item = f64>) -> f64 {

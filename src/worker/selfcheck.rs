@@ -133,4 +133,4 @@ pub fn verdict(facts: &DecodeFacts) -> Result<(), EngineError> {
 #[cfg(test)]
 mod depth_tests;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,7 +9,7 @@ const VOCAB: usize = 11;
 
 /// What a step reads that nobody writes any more.
 #[derive(Clone, Copy, PartialEq)]
-enum Stale {
+pub(in crate::worker) enum Stale {
     Nothing,
     /// The ids of the first step, in this row.
     Ids(usize),
@@ -18,18 +18,18 @@ enum Stale {
 }
 
 /// A model whose logits depend on every id and its place.
-struct Toy {
+pub(in crate::worker) struct Toy {
     stale: Stale,
     rows: Vec<Vec<i64>>,
     next: Vec<i64>,
     frozen: Option<(usize, Vec<i64>)>,
     /// New tokens times all tokens of each append, and the tokens appended.
-    appends: Vec<(usize, usize)>,
-    refuses: bool,
+    pub(in crate::worker) appends: Vec<(usize, usize)>,
+    pub(in crate::worker) refuses: bool,
 }
 
 impl Toy {
-    fn new(stale: Stale, batch: usize) -> Toy {
+    pub(in crate::worker) fn new(stale: Stale, batch: usize) -> Toy {
         Toy {
             stale,
             rows: vec![Vec::new(); batch],
@@ -40,7 +40,7 @@ impl Toy {
         }
     }
 
-    fn logits_of(row: &[i64]) -> Vec<f32> {
+    pub(in crate::worker) fn logits_of(row: &[i64]) -> Vec<f32> {
         let mut state = 1u64;
         for id in row {
             state = (state ^ *id as u64)
@@ -121,7 +121,7 @@ impl Engine for Toy {
     }
 }
 
-pub(super) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> TrialRequest {
+pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> TrialRequest {
     TrialRequest {
         trial: Trial {
             id: String::new(),
@@ -165,6 +165,7 @@ pub(super) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> TrialRequest {
         unquantized: None,
         tolerance: 0.0,
         decode_rule: None,
+        fp32_text: None,
         sample_interval: None,
         enforce: Enforce::Soft,
         enforce_note: None,
