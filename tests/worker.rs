@@ -261,6 +261,25 @@ fn a_model_is_held_to_its_reference_before_it_is_timed() {
     let told = messages(&output);
     assert_eq!(of(&told, "checked")[0]["quantization"], expected);
 
+    // At the end a text is read token by token: after five tokens it says 5, after six 6, where the reference is twice as sure and
+    // has another top id at the second of them.
+    request["decode_rule"] = json!({"reading": "pieces", "tolerance": 1e-4});
+    request["fp32_text"] = json!({"text": [1, 2, 3, 4, 5, 6], "top": [5, 7], "sampled": [0, 5, 6], "logits": [[0.0, 2.0, 0.0], [0.0, 0.0, 2.0]]});
+    let (output, status) = finish(&request);
+    assert!(status.success());
+    let told = messages(&output);
+    let expected = json!({"Ok": {"error": 0.5, "same_top": 1, "positions": 2}});
+    assert_eq!(of(&told, "fp32_compared")[0]["facts"], expected);
+    request["fp32_text"]["text"] = json!([1, 2, 3, 4, 5, 6, 7, 0]);
+    let told = messages(&finish(&request).0);
+    let reason = of(&told, "fp32_compared")[0]["facts"]["Err"]
+        .as_str()
+        .unwrap();
+    assert!(
+        reason.contains("8 tokens") && reason.contains("context of 7"),
+        "{reason}"
+    );
+
     // A batch has no reference of its own.
     request["trial"]["batch"] = json!(2);
     request["prompts"] = json!([[1, 2, 3, 4], [1, 2, 3, 4]]);

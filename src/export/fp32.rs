@@ -29,9 +29,9 @@ pub fn remarks(rows: &[Row]) -> Vec<String> {
     }
     remarks.push("vs fp32: difference of the logits of a fixed text from those of the same weights and KV cache in fp32, root mean square, of that of the logits. It tells what rounding does to these weights, which are random, and not what it does to the answers of a trained model.".to_owned());
     let one = |(row, found): &(&Row, Difference)| {
-        let percent = human::plain(found.error * 100.0);
+        let percent = human::percent(found.error);
         let (same, all) = (found.same_top, found.positions);
-        format!("{} {percent} % and {same} of {all}", notes::name(row))
+        format!("{} {percent} and {same} of {all}", notes::name(row))
     };
     if found.len() <= MOST {
         let list: Vec<String> = found.iter().map(one).collect();
@@ -68,7 +68,7 @@ mod tests {
         rows[2].kv_cache_type = "int8".into();
         rows[2].fp32_difference = None;
         let told = remarks(&rows).join(" ");
-        assert!(told.contains("int4 25 % and 13 of 16."), "{told}");
+        assert!(told.contains("int4 25.00 % and 13 of 16."), "{told}");
         assert!(
             told.contains("random") && !told.contains("held to"),
             "{told}"

@@ -6,6 +6,9 @@ use super::columns::{Unit, Value};
 /// Stands for what was not measured.
 pub const MISSING: &str = "-";
 
+/// Digits behind the point of a percentage: less than a hundredth of a percent, beside tens of them, is as good as nothing.
+const SHARE_DIGITS: usize = 2;
+
 /// A column as text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cells {
@@ -35,8 +38,7 @@ pub fn cells(unit: Unit, values: &[Value], detail: Detail, currency: &str) -> Ce
         Unit::Plain => 0,
         // Totals and active counts stand side by side.
         Unit::Parameters => 1,
-        // What is a hundredth of a percent beside what is tens of them is as good as nothing.
-        Unit::Share => 2,
+        Unit::Share => SHARE_DIGITS,
         _ => digits(&numbers, divisor),
     };
     let show = |value: &Value| match value {
@@ -118,6 +120,11 @@ pub fn mebibytes(columns: &[Vec<Value>]) -> Vec<Cells> {
 /// A deviation as signed percent, without the sign of percent.
 pub fn off(share: f64) -> String {
     format!("{:+.1}", share * 100.0)
+}
+
+/// A share alone as percent, as in a column of shares.
+pub fn percent(share: f64) -> String {
+    format!("{} %", fixed(share * 100.0, SHARE_DIGITS))
 }
 
 /// Digits behind the point that give the smallest number of a column three significant ones, six at most.

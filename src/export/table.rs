@@ -288,6 +288,29 @@ mod tests {
     }
 
     #[test]
+    fn the_difference_from_fp32_stands_beside_the_speed_of_quantised_rows() {
+        let mut report = fixture();
+        for (row, error) in report.trials.iter_mut().zip([1e-6, 0.1234]) {
+            row.fp32_difference = Some(crate::report::Difference {
+                error,
+                same_top: 9,
+                positions: 16,
+            });
+        }
+        let plain = render(&report, 80, false);
+        assert!(!plain.contains("vs fp32"), "{plain}");
+        report.trials[1].precision = "int4".to_owned();
+        for width in [80, 160] {
+            let text = render(&report, width, false);
+            let header = text.lines().find(|line| line.starts_with("model"));
+            assert!(header.is_some_and(|line| line.contains("decode  vs fp32")));
+            let row = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+            assert!(row("dense-120m").contains(" 0.00 "), "{text}");
+            assert!(row("moe-120m").contains(" 12.34 "), "{text}");
+        }
+    }
+
+    #[test]
     fn a_report_without_rows_is_still_a_report() {
         let mut report = fixture();
         report.trials.clear();

@@ -58,6 +58,11 @@ fn both_forms_of_every_architecture_are_held_to_the_reference() {
             "{row}"
         );
         assert_eq!(check["tolerance"], 1e-4);
+        let changed = &row["fp32_difference"];
+        let told = (&changed["positions"], &changed["same_top"]);
+        assert_eq!(told, (&json!(8), &json!(8)), "{row}");
+        let changed = changed["error"].as_f64().unwrap();
+        assert!(changed > 0.0 && changed < 1e-4, "{row}");
         let error = check["worst_error"].as_f64().unwrap();
         // No two implementations round alike: an error of exactly zero would mean that nothing was compared.
         assert!(error > 0.0 && error <= 1e-4, "{row}");
@@ -87,6 +92,13 @@ fn quantised_models_are_held_to_the_reference_of_their_own_weights() {
         let most = if row["precision"] == "int8" { 0.2 } else { 0.9 };
         let changed = changed["error"].as_f64().unwrap();
         assert!(changed > 1e-3 && changed < most, "{row}");
+        // The same text, of which the check reads the prompt in one go and this all of it token by token.
+        let told = &row["fp32_difference"];
+        let again = told["error"].as_f64().unwrap();
+        assert!(
+            told["positions"] == 8 && (changed / 2.0..changed * 2.0).contains(&again),
+            "{row}"
+        );
         assert_eq!(
             (&row["type_k"], &row["type_v"]),
             (&json!("f32"), &json!("f32"))
