@@ -147,6 +147,7 @@ def head(args, ours, theirs):
     print(f"{in_turn.machine(ours)}; {package_version()} with ONNX Runtime {theirs['runtime']}; Python {platform.python_version()}")
     print(f"{args.model} {args.precision} on {args.device}, genai's graph: {args.genai_model or args.graph}; prompt {args.prompt}, "
           f"decode {args.decode}, KV buffers of {args.kv_length}")
+    print(f"tunings of the runtime that edgebench kept or was told to use: {ours['tuning']}")
     print(f"threads: {args.threads or 'as each takes by itself'}; CUDA graphs {graphs}; {args.repetitions} repetitions in each of {args.rounds} rounds")
     print("         decode tok/s by ITL         decode tok/s by mean            TTFT, ms                 other")
     print("round  edgebench      genai   ratio  edgebench      genai   ratio  edgebench      genai   ratio  programs", flush=True)
@@ -202,6 +203,8 @@ def arguments():
     args.kv_length = args.kv_length or args.prompt + args.decode
     if args.kv_length < args.prompt + args.decode:
         parser.error(f"--kv-length must be at least {args.prompt + args.decode}, prompt and decode together")
+    if args.kv_length > in_turn.spec(args.model)["max_positions"]:
+        parser.error(f"--kv-length must be at most {in_turn.spec(args.model)['max_positions']}, the positions of {args.model}")
     if args.precision == {"cpu": "fp16", "cuda": "fp32"}[args.device]:
         parser.error("fp32 is for the CPU and fp16 for CUDA: edgebench runs no other of the two there")
     if not args.edgebench and not (args.make_only and args.graph == "builder"):

@@ -94,7 +94,8 @@ def run_edgebench(args, precision, scratch):
         sys.exit(f"{shlex.join(command)}: {trial['status']}: {trial.get('reason')}")
     return {"tok_s": 1e3 / trial["itl_ms"]["median"], "mean": trial["decode_tok_s"]["median"],
             "ttft_s": trial["ttft_ms"]["median"] / 1e3, "first_ids": trial["first_ids"],
-            "threads": trial["n_threads"], "parameters": trial["params"]["total"], "environment": report["environment"], "tool": report["tool"]}
+            "threads": trial["n_threads"], "parameters": trial["params"]["total"], "tuning": "+".join((trial["tuning"] or {}).get("kept", [])) or "none",
+            "environment": report["environment"], "tool": report["tool"]}
 
 
 def run_other(script, task, environment=None):

@@ -33,6 +33,12 @@ pub struct Key {
     pub enforce: Enforce,
     /// `ORT_FORCE_DETERMINISTIC_MOE` as the user set it: without it the timing of kernels may take GiB.
     pub moe_kernels: Option<String>,
+    /// The variables of tunings as the user set them, with their values: some take hundreds of MiB.
+    #[serde(default)]
+    pub tunings: Vec<String>,
+    /// Tokens that the KV cache has room for besides those of the sequence.
+    #[serde(default)]
+    pub kv_room: Option<u32>,
     /// `CUBLAS_WORKSPACE_CONFIG` as the user set it.
     pub cublas_workspace: Option<String>,
     /// Version of edgebench, with its commit.
@@ -224,6 +230,8 @@ mod tests {
             runtime_build: None,
             enforce: Enforce::Hard,
             moe_kernels: None,
+            tunings: Vec::new(),
+            kv_room: None,
             cublas_workspace: None,
             edgebench: "0.1.0".to_owned(),
             model: model.to_owned(),

@@ -18,7 +18,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
-pub use tuning::{TuningName, can_be_tuned};
+pub use tuning::{TUNINGS, TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -139,10 +139,19 @@ impl Trial {
         self.precision.on(self.device)
     }
 
-    /// Tokens that its KV cache has room for: those of the prompt and the generated ones at least.
+    /// Tokens of each sequence: prompt and generated ones.
+    pub fn sequence(&self) -> u32 {
+        self.prompt_tokens.saturating_add(self.gen_tokens)
+    }
+
+    /// Tokens that its KV cache has room for: those of a sequence at least.
     pub fn context(&self) -> u32 {
-        let needed = self.prompt_tokens.saturating_add(self.gen_tokens);
-        needed.max(self.kv_room.unwrap_or(0))
+        self.sequence().max(self.kv_room.unwrap_or(0))
+    }
+
+    /// The end of an id that tells caches with more room apart from others.
+    pub fn room_suffix(kv_room: Option<u32>) -> String {
+        kv_room.map_or_else(String::new, |room| format!("/ctx{room}"))
     }
 
     /// Whether one buffer is past and present of its KV cache.

@@ -25,7 +25,7 @@ fn trial(script: &Value) -> (tempfile::TempDir, Value) {
         },
         "engine": {"scripted": {"script": path}},
         "graph": "none.onnx",
-        "io": {"caches": [{"kv_heads": 2, "head_dim": 4}], "vocab": 8, "shared_kv": true, "position_ids": false, "router_width": null},
+        "io": {"caches": [{"kv_heads": 2, "head_dim": 4}], "vocab": 8, "shared_kv": true, "fused": true, "position_ids": false, "router_width": null},
         "weights": 10, "largest_tensor": 5, "weight_file": "", "tensors": [],
         "prompts": [[1, 2, 3, 4]],
         "golden": null, "tolerance": 1e-4, "sample_interval": 1_000_000,

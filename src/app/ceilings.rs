@@ -20,7 +20,7 @@ use crate::plan::{self, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::report::{self, Ceiling, Row, ceilings as entries};
 use crate::text;
-use crate::trial::{Device, GpuProcess, Outcome, Trial, TrialResult};
+use crate::trial::{Device, GpuProcess, Outcome, TUNINGS, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::Path;
 use std::time::SystemTime;
@@ -248,6 +248,8 @@ impl Crank<'_> {
             runtime_build: self.bench.probe.runtime_build.clone(),
             enforce: self.bench.firmness.mode,
             moe_kernels: set("ORT_FORCE_DETERMINISTIC_MOE"),
+            tunings: set_tunings(set),
+            kv_room: trial.kv_room.filter(|_| task.kind != Kind::Context),
             cublas_workspace: set("CUBLAS_WORKSPACE_CONFIG"),
             edgebench: payload::COMMIT.map_or_else(
                 || version.to_owned(),
@@ -265,6 +267,14 @@ impl Crank<'_> {
             budget: trial.budget,
         }
     }
+}
+
+/// The variables of tunings that the user has set, as `NAME=value`.
+fn set_tunings(set: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = TUNINGS.iter().flat_map(|tuning| tuning.environment);
+    names
+        .filter_map(|(name, _)| Some(format!("{name}={}", set(name)?)))
+        .collect()
 }
 
 /// How a trial went, for the search.

@@ -45,7 +45,9 @@ impl<'a> Tuner<'a> {
     ) -> Result<Tuned> {
         let trial = &planned.trial;
         if !planned.tune || !can_be_tuned(trial) {
-            return Ok((self.trial(planned, prompts, Purpose::Row, store)?, None));
+            let untuned = || report::Tuning::new(&Choice::Off, &[], &Found::default(), &[], None);
+            let told = can_be_tuned(trial).then(untuned);
+            return Ok((self.trial(planned, prompts, Purpose::Row, store)?, told));
         }
         let choice = &self.command.tune;
         let experts = planned.spec.has_experts();

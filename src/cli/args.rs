@@ -283,7 +283,7 @@ pub struct SelectionArgs {
     /// Types of the KV cache: that of the activations (float), or 8 bits with one scale (int8), in the fused form only; keys and values are rounded, and what that costs is told where there is a reference
     #[arg(long, value_name = "TYPE", value_delimiter = ',', default_value = "float", value_parser = named(KV_CACHES))]
     pub kv_cache: Vec<KvCache>,
-    /// Tokens that the KV cache has room for, as in an application that sets room aside for its longest conversation [default: the prompt and the generated tokens]
+    /// Tokens that the KV cache has room for, as in an application that sets room aside for its longest conversation, but no more than the model has positions; ceilings of the batch have it too [default: the prompt and the generated tokens]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
     pub context: Option<u32>,
     /// Instead of one form, run each step from standard operators to all that the runtime offers, and show what it buys: plain, fused, KV cache in place, and on a GPU captured CUDA graph and tuned settings
@@ -355,7 +355,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_024>)]
     pub threads: Option<u32>,
     /// Do not capture token generation into a CUDA graph
-    #[arg(long)]
+    #[arg(long, conflicts_with = "ablate")]
     pub no_cuda_graph: bool,
     /// ONNX Runtime's own tunings for the fused form on CUDA: auto tries in short trials those that apply and keeps what makes decode faster inside the budget, off uses none, and names (gemm, attention-flash, fpa-intb, moe-timed, moe-unfused-finalize, moe-grouped) are used without trying; ceilings are searched for without any, and a variable that you set in the environment is left as it is
     #[arg(long, value_name = "auto|off|NAMES", default_value = "auto", value_parser = values::tune)]

@@ -2,7 +2,7 @@
 //! share the list; none of them knows a field of its own.
 
 use crate::report::{
-    Difference, Energy, EnergyWindow, Metric, Quantiles, Readings, Row, tuning_name,
+    Difference, Energy, EnergyWindow, Metric, Quantiles, Readings, Row, step, tuning_name,
 };
 
 /// What a cell holds, in base units.
@@ -80,6 +80,12 @@ impl<T: IntoValue> From<T> for Value {
     fn from(value: T) -> Value {
         value.into_value()
     }
+}
+
+/// Microseconds of a decode step that are spent outside the runtime and the wait for the device.
+fn outside_run_us(row: &Row) -> Option<f64> {
+    let step_ms = row.itl_ms.as_ref()?.mean;
+    Some(row.outside_run_share? * step_ms * 1e3)
 }
 
 /// What can stand in a cell.
@@ -227,6 +233,9 @@ pub const COLUMNS: &[Column] = &[
     shown("precision", "prec", Plain, Setting(1), |r| {
         (&r.precision).into()
     }),
+    shown("step", "step", Plain, Shown(1), |r| {
+        step(r).map(str::to_owned).into()
+    }),
     shown("kv_cache_type", "KV", Plain, Setting(1), |r| {
         (&r.kv_cache_type).into()
     }),
@@ -316,6 +325,7 @@ pub const COLUMNS: &[Column] = &[
     data("itl_ms_min", |r| itl(r, |q| q.min)),
     data("itl_ms_max", |r| itl(r, |q| q.max)),
     data("itl_ms_n", |r| of(&r.itl_ms, |m| m.n)),
+    data("outside_run_us_per_step", |r| outside_run_us(r).into()),
     data("outside_run_share", |r| r.outside_run_share.into()),
     shown("peak_bytes", "peak", Bytes, Shown(3), |r| {
         r.memory.peak_bytes.into()

@@ -61,9 +61,12 @@ fn parts(tuning: &Tuning) -> Option<String> {
 /// What several gained together.
 fn together(kept: &[&TriedTuning]) -> String {
     match kept {
-        [_, _, ..] => {
-            let all: f64 = kept.iter().filter_map(|tried| tried.ratio).product();
-            format!(" (together {all:.2}x)")
+        [first, .., last] => {
+            // The last was run with all of them, the first held to a trial without any.
+            let all = last.decode_tok_s.map(|speed| (speed, first.base_tok_s));
+            all.map_or_else(String::new, |(speed, base)| {
+                format!(" (together {:.2}x)", speed / base)
+            })
         }
         _ => String::new(),
     }
@@ -138,7 +141,11 @@ mod tests {
                 tried("gemm", Some(1.142), true, "decode was faster"),
                 tried("attention-flash", Some(0.987), false, "decode was slower"),
                 tried("moe-timed", None, false, "crashed: killed by SIGABRT"),
-                tried("moe-grouped", Some(1.1), true, "decode was faster"),
+                TriedTuning {
+                    decode_tok_s: Some(125.6),
+                    base_tok_s: 114.2,
+                    ..tried("moe-grouped", Some(1.1), true, "decode was faster")
+                },
             ],
             left_alone: vec![LeftAloneTuning {
                 name: "fpa-intb".to_owned(),

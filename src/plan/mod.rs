@@ -161,6 +161,7 @@ impl Plan {
         check_forms(request)?;
         let cells = sweep::expand(&specs, request, facts, &budgets, predict);
         check_positions(&request.selection, &cells)?;
+        check_room(&cells)?;
         let trials = cells.into_iter().map(|cell| judge(cell, facts, predict));
         Ok(Plan {
             device: facts.device,
@@ -207,6 +208,25 @@ fn check_forms(request: &Request) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses a KV cache that has no room for the sequence.
+fn check_room(cells: &[sweep::Cell]) -> Result<()> {
+    let has_none = |cell: &&sweep::Cell| {
+        let sequence = cell.trial.sequence();
+        let room = cell.trial.kv_room.unwrap_or(sequence);
+        room < sequence && !fit::is_too_long(cell.spec, &cell.trial)
+    };
+    match cells.iter().find(has_none).map(|cell| &cell.trial) {
+        Some(trial) => Err(Error::Usage(format!(
+            "--context {} has no room for {} prompt and {} generated tokens; give at least {}, or shorter ones",
+            trial.kv_room.unwrap_or(0),
+            trial.prompt_tokens,
+            trial.gen_tokens,
+            trial.sequence()
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Refuses lengths that a model named by the user does not have, or that no model of the suite has.

@@ -168,7 +168,7 @@ fn trial(
     let (name, form, cache) = (&spec.name, way.form, kv_cache.suffix());
     // No model attends to more tokens than it has positions.
     let kv_room = request.kv_room.map(|room| room.min(spec.max_positions));
-    let room = kv_room.map_or_else(String::new, |room| format!("/ctx{room}"));
+    let room = Trial::room_suffix(kv_room);
     let suffix = format!("{cache}{room}{}", way.suffix);
     Trial {
         id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{suffix}"),

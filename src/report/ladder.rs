@@ -15,6 +15,18 @@ pub struct Rung<'a> {
     pub over_first: Option<f64>,
 }
 
+/// What a step of a ladder does without that others have; `None` for the last step, which is a row like any other. The ends of ids
+/// tell.
+pub fn step(row: &Row) -> Option<&'static str> {
+    const STEPS: [(&str, &str); 3] = [
+        ("/kv-copied", "KV cache copied"),
+        ("/no-graph", "no CUDA graph"),
+        ("/untuned", "untuned"),
+    ];
+    let found = STEPS.iter().find(|(end, _)| row.id.contains(end));
+    found.map(|(_, name)| *name)
+}
+
 /// What the trial of this id adds, in the order of the ladder: the end of an id tells, and where there is nothing the row is the last
 /// step of its device.
 fn adds(row: &Row) -> (u8, &'static str) {
@@ -25,8 +37,16 @@ fn adds(row: &Row) -> (u8, &'static str) {
         _ if ends("/no-graph") => (2, "KV cache in place"),
         _ if ends("/untuned") => (3, "CUDA graph"),
         _ if row.device == "cpu" => (4, "KV cache in place"),
+        _ if keeps_none(row) => (4, "tuned settings (none kept)"),
         _ => (4, "tuned settings"),
     }
+}
+
+/// Whether a row was measured without any tuning.
+fn keeps_none(row: &Row) -> bool {
+    row.tuning
+        .as_ref()
+        .is_some_and(|tuning| tuning.kept.is_empty())
 }
 
 /// The ladders of a report, step by step; empty where nobody asked for one.

@@ -113,9 +113,12 @@ fn phase(row: &Row, floor_s: f64, shares: &Shares) -> PhaseLimit {
 
 /// The limit that explains most of the time, if one explains half of it, and what would help.
 fn diagnosis(row: &Row, shares: &Shares) -> (&'static str, &'static str) {
+    let in_place = row.kv_mode.as_deref() == Some("in place");
     let launch_remedy = match row.cuda_graph {
         Some(true) => "fewer and larger kernels, or a larger batch, which costs little more time",
-        _ => "capture the steps into a CUDA graph, or take a larger batch",
+        _ if in_place => "capture the steps into a CUDA graph, or take a larger batch",
+        // Steps whose shapes change cannot be captured.
+        _ => "the fused form with its KV cache in place, which a CUDA graph can capture",
     };
     let named = [
         (

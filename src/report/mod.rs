@@ -26,7 +26,7 @@ pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, several_budgets};
-pub use ladder::{Rung, rungs};
+pub use ladder::{Rung, rungs, step};
 pub use limit::with_limits;
 pub use row::{pending_row, row, variant};
 pub use schema::*;

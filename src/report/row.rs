@@ -1,6 +1,7 @@
 //! One trial to one row of the result. Every figure that is missing gets its reason here.
 
 use super::cost::{CostInputs, cost};
+use super::ladder::step;
 use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row};
 use super::{checks, energy, memory, metrics, state, tuning, warnings};
 use crate::stats;
@@ -119,6 +120,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
             trial.cuda_graph && trial.form == Form::Fused && trial.device != Device::Cpu,
         ),
         tuning: None,
+        kv_capacity: Some(trial.context()),
         kv_mode: None,
         placement: None,
         status: "pending".to_owned(),
@@ -149,13 +151,16 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
     }
 }
 
-/// A row's form, precision and, where it is quantised, KV cache: what of its model it ran.
+/// A row's form, precision and, where they are not as usual, KV cache and step of a ladder: what of its model it ran.
 pub fn variant(row: &Row) -> String {
-    let (form, precision) = (&row.form, &row.precision);
-    match row.kv_cache_type.as_str() {
-        "float" => format!("{form} {precision}"),
-        cache => format!("{form} {precision} (KV cache {cache})"),
+    let mut variant = format!("{} {}", row.form, row.precision);
+    if row.kv_cache_type != "float" {
+        variant += &format!(" (KV cache {})", row.kv_cache_type);
     }
+    if let Some(step) = step(row) {
+        variant += &format!(" ({step})");
+    }
+    variant
 }
 
 /// llama-bench's fields, as far as they are known before the trial.

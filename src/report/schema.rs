@@ -132,7 +132,10 @@ pub struct Row {
     /// Tunings of the runtime that it was measured with, and what was tried before.
     #[serde(default)]
     pub tuning: Option<super::Tuning>,
-    /// How the KV cache was held: `in place` or `concatenated`; absent where no model was loaded.
+    /// Tokens that the KV cache had room for; absent in results before schema 1.1, where they are those of the sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_capacity: Option<u32>,
+    /// How the KV cache grew: `in place`, `copied` or `concatenated`; absent where no model was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_mode: Option<String>,
     /// Where the nodes of the graph ran.

@@ -2,6 +2,7 @@
 //! equal device, form, precision, KV cache, batch and lengths are compared.
 
 use super::budgets::{self, is_inside};
+use super::ladder::step;
 use super::row::variant;
 use super::schema::Row;
 
@@ -82,7 +83,9 @@ fn setting(row: &Row) -> (&str, String, u32, u32, u32) {
 /// The `ok` rows by setting, in the order of the plan.
 fn groups(rows: &[Row]) -> Vec<Group<'_>> {
     let mut groups: Vec<Group<'_>> = Vec::new();
-    for row in rows.iter().filter(|row| row.status == "ok") {
+    // Of a ladder the last step alone is how the model is run.
+    let whole = |row: &&Row| row.status == "ok" && step(row).is_none();
+    for row in rows.iter().filter(whole) {
         match groups
             .iter_mut()
             .find(|group| setting(group.rows[0]) == setting(row))
@@ -130,11 +133,10 @@ fn listed(mut names: Vec<String>) -> String {
 
 /// Which models ran inside the budget.
 fn fits(rows: &[Row]) -> Option<String> {
-    let names: Vec<String> = rows
+    let inside = rows
         .iter()
-        .filter(|row| is_inside(row))
-        .map(|row| row.model.clone())
-        .collect();
+        .filter(|row| is_inside(row) && step(row).is_none());
+    let names: Vec<String> = inside.map(|row| row.model.clone()).collect();
     let budget = bytes(rows.first()?.memory.budget_bytes);
     if names.is_empty() {
         return Some(format!("No model ran within the budget of {budget}."));

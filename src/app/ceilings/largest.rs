@@ -80,7 +80,9 @@ impl Crank<'_> {
             );
             for precision in Precision::ALL {
                 let (name, form) = (&spec.name, like.trial.form);
+                let kv_room = request.kv_room.map(|room| room.min(spec.max_positions));
                 let cache = like.trial.kv_cache.suffix();
+                let cache = format!("{cache}{}", Trial::room_suffix(kv_room));
                 let device = like.trial.device;
                 if model::check_form(form, precision).is_err()
                     || model::check_device(spec, precision, device).is_err()
@@ -96,6 +98,7 @@ impl Crank<'_> {
                     batch: 1,
                     prompt_tokens,
                     gen_tokens,
+                    kv_room,
                     repetitions: 1,
                     warmup: 0,
                     ..like.trial.clone()

@@ -142,7 +142,9 @@ impl Task {
             kv_cache,
             ..
         } = &model.trial;
-        let cache = kv_cache.suffix();
+        // For a context it is the room that is searched for.
+        let kv_room = model.trial.kv_room.filter(|_| self.kind != Kind::Context);
+        let cache = format!("{}{}", kv_cache.suffix(), Trial::room_suffix(kv_room));
         Trial {
             id: format!(
                 "{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{cache}"
@@ -152,8 +154,7 @@ impl Task {
             gen_tokens,
             repetitions: 1,
             warmup: 0,
-            // It is the room that is searched for.
-            kv_room: None,
+            kv_room,
             ..model.trial.clone()
         }
     }
@@ -165,7 +166,7 @@ impl Task {
             .iter()
             .map(|place| (&plan.trials[*place], &rows[*place]));
         let mut ran: Vec<_> = all.filter(|(_, row)| is_inside(row)).collect();
-        ran.sort_by_key(|(planned, _)| (planned.trial.batch, planned.trial.context()));
+        ran.sort_by_key(|(planned, _)| (planned.trial.batch, planned.trial.sequence()));
         ran
     }
 
@@ -186,8 +187,11 @@ impl Task {
         let failed = all.filter_map(|place| {
             let (trial, row) = (&plan.trials[*place].trial, &rows[*place]);
             let size = match self.kind {
-                // More sequences say nothing of one.
-                Kind::Context => (trial.batch == 1).then(|| trial.context())?,
+                // More sequences say nothing of one, and a cache with more room nothing of a sequence.
+                Kind::Context => {
+                    let one = trial.batch == 1 && trial.kv_room.is_none();
+                    one.then(|| trial.sequence())?
+                }
                 Kind::Batch => trial.batch,
                 Kind::Model => return None,
             };
@@ -209,7 +213,7 @@ impl Task {
     /// The largest size that a row ran.
     pub fn largest(&self, ran: &[(&PlannedTrial, &Row)]) -> Option<u32> {
         let size = |trial: &Trial| match self.kind {
-            Kind::Context => Some(trial.context()),
+            Kind::Context => Some(trial.sequence()),
             Kind::Batch => Some(trial.batch),
             Kind::Model => None,
         };
@@ -225,7 +229,7 @@ impl Task {
             Kind::Batch | Kind::Model => return None,
         };
         Some(Fit {
-            size: planned.trial.context(),
+            size: planned.trial.sequence(),
             pass: warm(row),
         })
     }

@@ -28,7 +28,18 @@ pub(super) fn between(shortest: usize, longest: usize, capacity: usize) -> Vec<u
 pub(super) struct Graph {
     bound: usize,
     options: RunOptions,
-    warm: bool,
+    state: State,
+}
+
+/// What has become of a bucket's steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// None was run while graphs may be captured.
+    Cold,
+    /// One was run: its kernels are loaded and chosen.
+    Warm,
+    /// They are captured.
+    Captured,
 }
 
 /// One graph for each bucket of a cache.
@@ -42,7 +53,7 @@ impl Graphs {
             Ok(Graph {
                 bound,
                 options,
-                warm: false,
+                state: State::Cold,
             })
         };
         let bounds = between(1, capacity, capacity).into_iter().enumerate();
@@ -51,14 +62,22 @@ impl Graphs {
         ))
     }
 
-    /// Options to run a decode step of this bucket with: `None` for the first, which warms its kernels and may not be captured.
-    pub(super) fn step(&mut self, bound: usize) -> Option<&RunOptions> {
+    /// Options to run a decode step of this bucket with; `None` for one that is in no graph. While graphs may be captured the first
+    /// step of a bucket warms its kernels and the second is captured: by running it several times, so that its ids are none of any
+    /// text. At other times a bucket that is not captured runs kernel by kernel.
+    pub(super) fn step(&mut self, bound: usize, may_capture: bool) -> Option<&RunOptions> {
         let graph = self.0.iter_mut().find(|graph| graph.bound == bound)?;
-        if !graph.warm {
-            graph.warm = true;
-            return None;
-        }
-        Some(&graph.options)
+        graph.state = next(graph.state, may_capture);
+        (graph.state == State::Captured).then_some(&graph.options)
+    }
+}
+
+/// The state in which a step runs that finds its bucket in this one.
+fn next(state: State, may_capture: bool) -> State {
+    match (state, may_capture) {
+        (State::Cold, true) => State::Warm,
+        (State::Warm, true) => State::Captured,
+        (state, _) => state,
     }
 }
 
@@ -92,6 +111,17 @@ mod tests {
         assert_eq!(between(257, 384, 1024), [512]);
         assert_eq!(between(1, 4000, 4000), [512, 1024, 2048, 4000]);
         assert_eq!(between(600, 1025, 4000), [1024, 2048]);
+    }
+
+    #[test]
+    fn a_bucket_is_warmed_then_captured_and_only_where_it_may_be() {
+        assert_eq!(next(State::Cold, false), State::Cold);
+        assert_eq!(next(State::Cold, true), State::Warm);
+        assert_eq!(next(State::Warm, false), State::Warm);
+        assert_eq!(next(State::Warm, true), State::Captured);
+        for may_capture in [false, true] {
+            assert_eq!(next(State::Captured, may_capture), State::Captured);
+        }
     }
 
     proptest! {

@@ -26,6 +26,24 @@ struct Line {
     used: usize,
 }
 
+impl Line {
+    /// Waits, if there is no room left: runs that failed leave what was on its way.
+    fn make_room(&mut self, bytes: usize) -> Result<(), EngineError> {
+        if self.used + Courier::room(bytes) > self.pinned.bytes() {
+            self.stream.wait()?;
+            self.used = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // What a failed run asked for may still be under way in memory that is about to be freed. There is nobody to tell of more errors.
+        let _ = self.stream.wait();
+    }
+}
+
 impl Courier {
     /// A courier to the buffers of `space`, for numbers of at most so many bytes in each run. `stream` is the session's.
     pub(super) fn new(
@@ -63,11 +81,7 @@ impl Courier {
             bytes.len() <= buffer.bytes,
             "a write stays inside its buffer"
         );
-        // Left over from a run that failed.
-        if line.used + Courier::room(bytes.len()) > line.pinned.bytes() {
-            line.stream.wait()?;
-            line.used = 0;
-        }
+        line.make_room(bytes.len())?;
         let at = line.used;
         line.used += Courier::room(bytes.len());
         line.pinned.put(at, bytes);
@@ -92,6 +106,7 @@ impl Courier {
             bytes.len() <= buffer.bytes,
             "a read stays inside its buffer"
         );
+        line.make_room(bytes.len())?;
         let at = line.used;
         // SAFETY: the buffer is at least as long (asserted).
         unsafe {

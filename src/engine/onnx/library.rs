@@ -179,6 +179,14 @@ pub fn refused(error: &ort::Error) -> EngineError {
     EngineError::Model(format!("ONNX Runtime refused: {message}"))
 }
 
+/// Whether a message tells of a call to CUDA or one of its libraries, and not of a graph that is wrong.
+pub fn is_of_cuda(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    ["cuda", "cublas", "cudnn", "curand", "alloc"]
+        .iter()
+        .any(|name| lower.contains(name))
+}
+
 /// ONNX Runtime's messages may run over many lines of source paths; the first says what happened.
 pub fn first_line(message: &str) -> String {
     let line = message
@@ -196,6 +204,17 @@ pub fn first_line(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_cuda_are_told_from_errors_of_graphs() {
+        assert!(is_of_cuda(
+            "CUDNN_STATUS_NOT_INITIALIZED: /x/cuda_call.cc:154"
+        ));
+        assert!(is_of_cuda("cublasCreate failed"));
+        assert!(!is_of_cuda(
+            "Fatal error: com.microsoft:QMoE(-1) is not a registered function/op"
+        ));
+    }
 
     #[test]
     fn versions_are_told_by_their_second_number() {

@@ -127,6 +127,8 @@ struct Loaded {
     /// Tokens in the cache.
     length: usize,
     swapped: bool,
+    /// Decode steps may be captured: nobody reads their ids.
+    priming: bool,
 }
 
 impl Engine for OnnxEngine {
@@ -201,7 +203,9 @@ impl OnnxEngine {
         };
         let free = cuda.memory_info().map(|(free, _)| free).ok();
         match (error, free) {
-            (EngineError::Model(said), Some(free)) if free < NEARLY_NOTHING => {
+            (EngineError::Model(said), Some(free))
+                if free < NEARLY_NOTHING && library::is_of_cuda(&said) =>
+            {
                 EngineError::OutOfMemory(format!(
                     "ONNX Runtime gave up with {} MiB of GPU memory left: {said}",
                     free.0 >> 20
@@ -253,6 +257,7 @@ impl OnnxEngine {
             graphs,
             length: 0,
             swapped: false,
+            priming: false,
         });
         self.prime()?;
         Ok(LoadFacts {
@@ -360,19 +365,22 @@ impl OnnxEngine {
     fn prime(&mut self) -> Result<(), EngineError> {
         let trial = &self.request.trial;
         let prompt = trial.prompt_tokens as usize;
-        let longest = prompt + trial.gen_tokens as usize;
+        // The last id is chosen and never read.
+        let longest = (prompt + trial.gen_tokens as usize).saturating_sub(1);
         let capacity = self.loaded()?.io.capacity;
-        if !self.captures() || capacity < 3 {
+        if !self.captures() || capacity < 3 || longest <= prompt {
             return Ok(());
         }
         let rows = vec![vec![0]; self.next.len()];
         self.prompt(&rows)?;
+        self.loaded()?.priming = true;
         for bound in buckets::between(prompt + 1, longest, capacity) {
             for _ in 0..2 {
                 self.loaded()?.length = bound - 1;
                 self.token()?;
             }
         }
+        self.loaded()?.priming = false;
         self.reset()
     }
 }
@@ -403,7 +411,7 @@ impl Loaded {
             self.bindings.insert(shape, binding);
         }
         let graph = match (&mut self.graphs, bound) {
-            (Some(graphs), Some(bound)) => graphs.step(bound),
+            (Some(graphs), Some(bound)) => graphs.step(bound, self.priming),
             _ => None,
         };
         let binding = &self.bindings[&shape];

@@ -124,6 +124,8 @@ fn case(test: &Test) -> Case {
             gen_tokens: test.n_gen,
             depth: test.n_depth,
             kv_cache: kv_cache(test),
+            // It makes caches as long as the sequence.
+            kv_capacity: test.n_depth + test.n_prompt + test.n_gen,
         },
         budget: None,
         form: None,

@@ -21,8 +21,10 @@ pub struct Pairing {
 pub fn pair(baseline: &[Case], other: &[Case]) -> Pairing {
     let mut taken: Vec<Option<usize>> = vec![None; other.len()];
     let mut found: Vec<Option<usize>> = vec![None; baseline.len()];
-    let ways: [fn(&Case, &Case) -> bool; 4] = [
+    let ways: [fn(&Case, &Case) -> bool; 5] = [
         |a, b| same(a, b) && a.settings == b.settings,
+        // A step of a ladder is not an ordinary row's fellow while there is one of the same name.
+        |a, b| same(a, b) && a.id == b.id,
         same,
         |a, b| a.key == b.key && a.form == b.form,
         |a, b| a.key == b.key,

@@ -37,6 +37,9 @@ fn case(row: &Row, runtime_version: Option<&str>, one_of_several: bool) -> Case 
             gen_tokens: row.gen_tokens,
             depth: row.llama_bench.n_depth,
             kv_cache: row.kv_cache_type.clone(),
+            kv_capacity: row
+                .kv_capacity
+                .unwrap_or(row.prompt_tokens + row.gen_tokens),
         },
         budget: Some(Budget {
             bytes: row.memory.budget_bytes,

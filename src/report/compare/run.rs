@@ -49,6 +49,8 @@ pub struct Key {
     pub depth: u32,
     /// Type of the KV cache, by the names of edgebench.
     pub kv_cache: String,
+    /// Tokens that the KV cache has room for.
+    pub kv_capacity: u32,
 }
 
 /// One row.
