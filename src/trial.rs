@@ -178,7 +178,7 @@ pub enum Phase {
     Prefill,
     /// Timed token generation.
     Decode,
-    /// What was generated is read again, to hold decode to prefill. Nothing of it is timed, and its memory is not the trial's.
+    /// What was generated is read again, to hold decode to prefill, and a fixed text, to hold logits to those in fp32. Nothing of it is timed, and its memory is not the trial's.
     SelfCheck,
 }
 display_lowercase!(Phase, Phase::Start => "start", Phase::Runtime => "runtime", Phase::Load => "load", Phase::Check => "check",
