@@ -17,6 +17,7 @@ mod energy;
 mod enforce;
 mod formats;
 mod inspect;
+mod ladder;
 mod outcomes;
 mod real;
 mod result_file;

@@ -5,7 +5,7 @@ use crate::sandbox::{QUICK, Ran, Sandbox, report, statuses};
 use serde_json::{Value, json};
 
 /// A GPU of 8 GiB on which a step takes 40 ms and a trial 360 MiB; `variables` do what they say.
-fn script(variables: &Value) -> Value {
+pub fn script(variables: &Value) -> Value {
     json!({
         "probe": {
             "runtime_version": "0.0.0",
@@ -24,11 +24,11 @@ fn script(variables: &Value) -> Value {
     })
 }
 
-const GEMM: &str = "ORT_CUDA_GEMM_AUTO_TUNE=1";
+pub const GEMM: &str = "ORT_CUDA_GEMM_AUTO_TUNE=1";
 const FLASH: &str = "ORT_ENABLE_XQA=0";
 
 /// Runs on that GPU.
-fn run(sandbox: &Sandbox, variables: &Value, more: &[&str]) -> Ran {
+pub fn run(sandbox: &Sandbox, variables: &Value, more: &[&str]) -> Ran {
     let engine = sandbox.script(&script(variables));
     let mut args = vec!["--engine", &engine, "--device", "cuda", "--ceiling", "none"];
     args.extend(["-o", "result.json"]);
