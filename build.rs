@@ -67,6 +67,9 @@ fn main() {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     SOURCES.iter().for_each(|source| watch(Path::new(source)));
+    if let Err(cause) = pack_references() {
+        println!("cargo::error=could not pack the reference logits of models/: {cause}");
+    }
     println!(
         "cargo::rustc-env=EDGEBENCH_COMMIT={}",
         commit().unwrap_or_default()
@@ -83,6 +86,28 @@ fn main() {
         }
         Err(sentence) => println!("cargo::error={}", sentence.replace('\n', " ")),
     }
+}
+
+/// Packs the reference logits into one compressed block for the program: each file as a line with its path below `models` and its
+/// length, and its content.
+fn pack_references() -> std::io::Result<()> {
+    const LEVEL: i32 = 19;
+    let mut block = Vec::new();
+    for folder in ["golden", "logits"] {
+        let mut files = fs::read_dir(Path::new("models").join(folder))?
+            .map(|entry| entry.map(|entry| entry.path()))
+            .collect::<Result<Vec<_>, _>>()?;
+        files.sort();
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let content = fs::read(&file)?;
+            block.extend(format!("{folder}/{name} {}\n", content.len()).into_bytes());
+            block.extend(content);
+        }
+    }
+    let packed = zstd::bulk::compress(&block, LEVEL)?;
+    let out = PathBuf::from(variable("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("references.zst"), packed)
 }
 
 /// The library that this build uses.

@@ -1,56 +1,28 @@
 //! Reference logits of the test-size models, computed by `scripts/reference.py` with PyTorch and transformers.
 
+use super::references;
 use crate::protocol::Golden;
 use crate::trial::{Float, KvCache, Numerics, Precision, Trial};
 
 /// Seed of the weights the references were computed with.
 pub const SEED: u64 = 42;
 
-/// Model, type of the weights and of the KV cache, file. The references of quantised weights are computed from those weights turned
-/// back into numbers, those of a quantised cache with every key and value rounded as the cache rounds it, so they tell nothing of
-/// how far quantised ones are from the ones they were made from.
-type Source = (&'static str, Option<Precision>, KvCache, &'static str);
-
-macro_rules! source {
-    ($name:literal, $weights:expr, $cache:expr, $ending:literal) => {
-        (
-            $name,
-            $weights,
-            $cache,
-            include_str!(concat!("../../models/golden/", $name, $ending)),
-        )
-    };
-}
-
-macro_rules! goldens {
-    ($($name:literal),+ $(,)?) => {
-        &[$(
-            source!($name, None, KvCache::Float, ".json"),
-            source!($name, Some(Precision::Int8), KvCache::Float, ".int8.json"),
-            source!($name, Some(Precision::Int4), KvCache::Float, ".int4.json"),
-            source!($name, None, KvCache::Int8, ".kv8.json"),
-            source!($name, Some(Precision::Int8), KvCache::Int8, ".int8.kv8.json"),
-            source!($name, Some(Precision::Int4), KvCache::Int8, ".int4.kv8.json"),
-        )+]
-    };
-}
-
-const SOURCES: &[Source] = goldens![
-    "tiny-gpt2",
-    "tiny-llama",
-    "tiny-qwen3",
-    "tiny-moe-gpt2",
-    "tiny-moe-llama",
-    "tiny-moe-q",
-    "tiny-specialists"
-];
-
 /// The committed reference of this model with such weights and such a cache, if it has one for this seed.
+///
+/// The references of quantised weights are computed from those weights turned back into numbers, those of a quantised cache with every
+/// key and value rounded as the cache rounds it, so they tell nothing of how far quantised ones are from the ones they were made from.
 pub fn golden(model: &str, seed: u64, precision: Precision, cache: KvCache) -> Option<Golden> {
-    let quantized = precision.quantized_bits().map(|_| precision);
-    let (.., source) = SOURCES.iter().find(|(name, weights, kept, _)| {
-        (*name, *weights, *kept) == (model, quantized, cache) && seed == SEED
-    })?;
+    if seed != SEED {
+        return None;
+    }
+    let weights = precision
+        .quantized_bits()
+        .map_or_else(String::new, |_| format!(".{precision}"));
+    let kept = match cache {
+        KvCache::Float => "",
+        KvCache::Int8 => ".kv8",
+    };
+    let source = references::file(&format!("golden/{model}{weights}{kept}.json"))?;
     serde_json::from_str(source).ok()
 }
 

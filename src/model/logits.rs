@@ -1,26 +1,9 @@
 //! Logits of fixed texts in fp32, computed by `scripts/reference.py` with PyTorch and transformers: what roundings are told against.
 
 use super::golden::{SEED, golden};
+use super::references;
 use crate::protocol::TextLogits;
 use crate::trial::{KvCache, Precision};
-
-macro_rules! sources {
-    ($($name:literal),+ $(,)?) => {
-        &[$(($name, include_str!(concat!("../../models/logits/", $name, ".json")))),+]
-    };
-}
-
-/// Model and file. Of the largest, the weights in fp32 are more than is computed with at a desk: it has none.
-const SOURCES: &[(&str, &str)] = sources![
-    "alchemist-16m",
-    "dense-120m",
-    "dense-350m",
-    "granite-1b-a400m",
-    "llama-1b",
-    "moe-120m-a82m",
-    "moe-295m-a120m",
-    "qwen3-0.6b",
-];
 
 /// The committed fp32 logits of this model, if it has any for this seed: sampled over the vocabulary, or for the test-size models,
 /// whose references are whole, all of them.
@@ -28,8 +11,9 @@ pub fn text_logits(model: &str, seed: u64) -> Option<TextLogits> {
     if seed != SEED {
         return None;
     }
-    match SOURCES.iter().find(|(name, _)| *name == model) {
-        Some((_, source)) => serde_json::from_str(source).ok(),
+    // Of the largest model, the weights in fp32 are more than is computed with at a desk: it has none.
+    match references::file(&format!("logits/{model}.json")) {
+        Some(source) => serde_json::from_str(source).ok(),
         None => whole(model),
     }
 }

@@ -12,6 +12,7 @@ mod part;
 mod proto;
 #[cfg(test)]
 mod quantized_tests;
+mod references;
 mod spec;
 mod store;
 mod traffic;
