@@ -75,13 +75,27 @@ impl<'a> Tuner<'a> {
         )?;
         // Two trials may differ: what only its tuning brought down is measured without it.
         let by_search = *choice == Choice::Auto && !kept.is_empty();
-        let Some(reason) = result.outcome.reason().filter(|_| by_search) else {
+        let Some(reason) = self.broke(planned, &result).filter(|_| by_search) else {
             return Ok((result, tuned(&kept, note)));
         };
         let note = format!("with what was kept the timed trial ended otherwise ({reason})");
         self.tell(trial, format!("{note}; it runs again untuned"));
         let result = self.trial(planned, prompts, Purpose::Row, store)?;
         Ok((result, tuned(&[], Some(note))))
+    }
+
+    /// Why a trial is not what it should be: how it ended, or that it took more than its budget where nothing held it.
+    fn broke(&self, planned: &PlannedTrial, result: &TrialResult) -> Option<String> {
+        let budget = planned.trial.budget;
+        match self.ran(planned, result) {
+            Ran::Failed(_) => result.outcome.reason().map(str::to_owned),
+            Ran::Ok { peak, .. } => peak.filter(|peak| *peak > budget).map(|peak| {
+                format!(
+                    "it took {} MiB more than its budget",
+                    peak.saturating_sub(budget).0.div_ceil(Bytes::MIB.0)
+                )
+            }),
+        }
     }
 
     /// What short trials keep, at the largest budget of the plan for the same work: what takes too much there takes too much in
