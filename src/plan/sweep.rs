@@ -90,12 +90,27 @@ fn in_budget(
     for spec in specs {
         let shapes = shapes(spec, request);
         let mut add = |way: Way, choice: PrecisionChoice, cache, batch: u32, shape| {
-            let kinds = auto::candidates(choice, way.form, facts.device).into_iter();
-            let trials = kinds.map(|kind| {
-                let kind = (way, kind, cache);
-                trial(spec, kind, batch, shape, request, facts, budget)
-            });
-            let Some((trial, passed_over)) = auto::choose(spec, trials.collect(), predict) else {
+            let chosen = |way: Way, choice: PrecisionChoice| {
+                let kinds = auto::candidates(choice, way.form, facts.device).into_iter();
+                let trials = kinds.map(|kind| {
+                    let kind = (way, kind, cache);
+                    trial(spec, kind, batch, shape, request, facts, budget)
+                });
+                auto::choose(spec, trials.collect(), predict)
+            };
+            // All steps of a ladder have the precision of the last: a step that needs more memory would take another.
+            let choice = match ways.last().filter(|_| request.ablate) {
+                Some(last) => chosen(*last, choice).map_or(choice, |(trial, _)| {
+                    PrecisionChoice::Exactly(trial.precision)
+                }),
+                None => choice,
+            };
+            // No step for what standard operators cannot do.
+            let plain_cannot = choice.is_quantized() || cache != KvCache::Float;
+            if request.ablate && way.form == Form::Plain && plain_cannot {
+                return;
+            }
+            let Some((trial, passed_over)) = chosen(way, choice) else {
                 return;
             };
             // What `auto` is may have been asked for by name as well.
@@ -111,11 +126,6 @@ fn in_budget(
         for way in &ways {
             for choice in unique(&request.precisions) {
                 for cache in &kv_caches {
-                    // No step for what standard operators cannot do.
-                    let plain_cannot = choice.is_quantized() || *cache != KvCache::Float;
-                    if request.ablate && way.form == Form::Plain && plain_cannot {
-                        continue;
-                    }
                     for batch in &batches {
                         let mut add = |shape| add(*way, choice, *cache, *batch, shape);
                         shapes.iter().for_each(|shape| add(*shape));
@@ -260,6 +270,31 @@ mod tests {
             &[Bytes(16 << 30)],
             &footprint,
         )
+    }
+
+    #[test]
+    fn all_steps_of_a_ladder_have_the_precision_of_the_last() {
+        let ladder = |budget: u64| {
+            let mut request = request(vec!["llama-1b".into()]);
+            (request.ablate, request.precisions) = (true, vec![PrecisionChoice::Auto]);
+            let specs = select(&request.selection).unwrap();
+            let cells = expand(&specs, &request, &GPU, &[Bytes(budget)], &footprint);
+            let kinds = cells
+                .iter()
+                .map(|cell| (cell.trial.form, cell.trial.precision));
+            kinds.collect::<Vec<_>>()
+        };
+        let (plain, fused) = (Form::Plain, Form::Fused);
+        let fp16 = Precision::Fp16;
+        let wide = [
+            (plain, fp16),
+            (fused, fp16),
+            (fused, fp16),
+            (fused, fp16),
+            (fused, fp16),
+        ];
+        assert_eq!(ladder(8 << 30), wide);
+        assert_eq!(ladder(2 << 30), [(fused, Precision::Int8); 4]);
     }
 
     #[test]
