@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The acceptance run of one edgebench file on a machine with an NVIDIA GPU: what it sees, that it computes rightly, how fast it
-# is, that budgets hold, and that it never falls back to the CPU in silence. Under 12 minutes; needs bash and python3.
+# is, that budgets hold, and that it never falls back to the CPU in silence. Needs bash and python3.
 #
 #   scripts/gpu_check.sh FILE [OUT_FOLDER [STEP...]]
 #

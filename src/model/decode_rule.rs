@@ -15,7 +15,7 @@ use crate::trial::{DecodeRule, Float, Form, KvCache, Reading, Trial};
 /// function: where two experts are nearly as good, rounding chooses, and the logits differ by what an expert is worth, 0.37 in
 /// moe-120m-a82m. There the tokens are read by the kernels that decode takes, which round alike. On a GPU a captured graph may still
 /// add up attention in another order than a step outside of it does, so with a router 0.4 of the largest logit is allowed: enough to
-/// tell another text. On an H100 it was never needed: 0 at 96 tokens in the test-size models, at 256 in moe-120m-a82m and at 1,023 in
+/// tell another text. On an H100 it was never needed: 0 at 95 tokens in the test-size models, at 256 in moe-120m-a82m and at 1,023 in
 /// alchemist-16m; and 1.4e-3 at 1,023 tokens in dense-120m, in pieces.
 ///
 /// The fused attention takes several tokens after others for one sequence only, so a batch is read token by token as well.
@@ -58,24 +58,13 @@ mod tests {
 
     fn trial(precision: Precision, device: Device, form: Form, batch: u32) -> Trial {
         Trial {
-            id: String::new(),
-            model: String::new(),
             form,
             precision,
-            kv_cache: KvCache::Float,
-            kv_update: Default::default(),
-            kv_room: None,
-            tuning: Vec::new(),
             device,
             batch,
-            prompt_tokens: 8,
-            gen_tokens: 8,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
-            cuda_graph: false,
             seed: 1,
             budget: Bytes(1),
+            ..Trial::example()
         }
     }
 

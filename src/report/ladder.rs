@@ -18,27 +18,30 @@ pub struct Rung<'a> {
 /// What a step of a ladder does without that others have; `None` for the last step, which is a row like any other. The ends of ids
 /// tell.
 pub fn step(row: &Row) -> Option<&'static str> {
-    const STEPS: [(&str, &str); 3] = [
-        ("/kv-copied", "KV cache copied"),
-        ("/no-graph", "no CUDA graph"),
-        ("/untuned", "untuned"),
-    ];
-    let found = STEPS.iter().find(|(end, _)| row.id.contains(end));
-    found.map(|(_, name)| *name)
+    place(row).map(|place| STEPS[place].1)
+}
+
+/// Of each step between the plain form and the last: the end of its ids, what it does without, and what it adds to the one before.
+const STEPS: [(&str, &str, &str); 3] = [
+    ("/kv-copied", "KV cache copied", "fused operators"),
+    ("/no-graph", "no CUDA graph", "KV cache in place"),
+    ("/untuned", "untuned", "CUDA graph"),
+];
+
+/// Which of the [`STEPS`] a row is.
+fn place(row: &Row) -> Option<usize> {
+    STEPS.iter().position(|(end, ..)| row.id.contains(end))
 }
 
 /// What the trial of this id adds, in the order of the ladder: the end of an id tells, and where there is nothing the row is the last
 /// step of its device.
-fn adds(row: &Row) -> (u8, &'static str) {
-    let ends = |end| row.id.contains(end);
-    match row.form.as_str() {
-        "plain" => (0, "plain"),
-        _ if ends("/kv-copied") => (1, "fused operators"),
-        _ if ends("/no-graph") => (2, "KV cache in place"),
-        _ if ends("/untuned") => (3, "CUDA graph"),
-        _ if row.device == "cpu" => (4, "KV cache in place"),
-        _ if keeps_none(row) => (4, "tuned settings (none kept)"),
-        _ => (4, "tuned settings"),
+fn adds(row: &Row) -> (usize, &'static str) {
+    match place(row) {
+        _ if row.form == "plain" => (0, "plain"),
+        Some(place) => (place + 1, STEPS[place].2),
+        None if row.device == "cpu" => (STEPS.len() + 1, "KV cache in place"),
+        None if keeps_none(row) => (STEPS.len() + 1, "tuned settings (none kept)"),
+        None => (STEPS.len() + 1, "tuned settings"),
     }
 }
 
@@ -53,7 +56,7 @@ fn keeps_none(row: &Row) -> bool {
 pub fn rungs(rows: &[Row]) -> Vec<Rung<'_>> {
     let mut found = Vec::new();
     // Each ladder has one such row.
-    for mark in rows.iter().filter(|row| row.id.contains("/kv-copied")) {
+    for mark in rows.iter().filter(|row| place(row) == Some(0)) {
         let mut steps: Vec<_> = rows
             .iter()
             .filter(|row| is_same(row, mark))

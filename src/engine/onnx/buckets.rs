@@ -6,7 +6,8 @@ use super::{asynchronous, library::refused};
 use crate::engine::EngineError;
 use ort::session::RunOptions;
 
-/// Length of the first bucket: below, a graph more would cost memory and buy nothing.
+/// Length of the first bucket. Graphs for shorter ones would cost memory, and lengths near it do not differ: on an H100 dense-120m decoded
+/// at 1,945 tok/s in a cache of 384 tokens and at 1,942 in one of 1,024.
 const FIRST: usize = 512;
 
 /// The bucket that a sequence of `total` tokens belongs to: what the operator is told.
