@@ -133,6 +133,33 @@ pub struct Trial {
     pub tuning: Vec<TuningName>,
 }
 
+#[cfg(test)]
+impl Trial {
+    /// A trial for tests, which say what of it they mean.
+    pub fn example() -> Trial {
+        Trial {
+            id: String::new(),
+            model: String::new(),
+            form: Form::Fused,
+            precision: Precision::Fp32,
+            kv_cache: KvCache::Float,
+            kv_update: KvUpdate::InPlace,
+            kv_room: None,
+            device: Device::Cpu,
+            batch: 1,
+            prompt_tokens: 8,
+            gen_tokens: 8,
+            repetitions: 1,
+            warmup: 0,
+            threads: 1,
+            cuda_graph: false,
+            tuning: Vec::new(),
+            seed: 0,
+            budget: Bytes(0),
+        }
+    }
+}
+
 impl Trial {
     /// The number formats of its graph.
     pub fn numerics(&self) -> Numerics {

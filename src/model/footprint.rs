@@ -218,24 +218,11 @@ mod tests {
 
     fn trial(form: Form, batch: u32, prompt_tokens: u32) -> Trial {
         Trial {
-            id: String::new(),
-            model: String::new(),
             form,
-            precision: Precision::Fp32,
-            kv_cache: Default::default(),
-            kv_update: Default::default(),
-            kv_room: None,
-            device: Device::Cpu,
             batch,
             prompt_tokens,
             gen_tokens: 128,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
-            cuda_graph: false,
-            seed: 0,
-            budget: Bytes(0),
-            tuning: Vec::new(),
+            ..Trial::example()
         }
     }
 

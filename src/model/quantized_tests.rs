@@ -9,7 +9,7 @@ use super::store::Prepared;
 use super::{Store, Variant, builtin, find, golden, unquantized_golden};
 use crate::engine::{self, Engine};
 use crate::protocol::{EngineKind, Golden, TrialRequest};
-use crate::trial::{Device, Form, KvCache, Precision, Trial};
+use crate::trial::{KvCache, Precision, Trial};
 use crate::units::Bytes;
 use prost::Message;
 use std::fs;
@@ -18,24 +18,12 @@ const SEED: u64 = 42;
 
 fn trial(model: &str, precision: Precision) -> Trial {
     Trial {
-        id: String::new(),
         model: model.into(),
-        form: Form::Fused,
         precision,
-        kv_cache: KvCache::Float,
-        kv_update: Default::default(),
-        kv_room: None,
-        device: Device::Cpu,
-        batch: 1,
         prompt_tokens: 24,
-        gen_tokens: 8,
-        repetitions: 1,
-        warmup: 0,
-        threads: 1,
-        cuda_graph: false,
         seed: SEED,
         budget: Bytes(u64::MAX),
-        tuning: Vec::new(),
+        ..Trial::example()
     }
 }
 

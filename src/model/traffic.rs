@@ -87,28 +87,17 @@ fn experts_used(experts: u32, top_k: u32, tokens: u64) -> f64 {
 mod tests {
     use super::super::{census, find};
     use super::*;
-    use crate::trial::{Device, Form, KvCache, Precision};
+    use crate::trial::{Device, KvCache, Precision};
 
     fn trial(batch: u32) -> Trial {
         Trial {
-            id: String::new(),
-            model: String::new(),
-            form: Form::Fused,
             precision: Precision::Fp16,
-            kv_cache: Default::default(),
-            kv_update: Default::default(),
-            kv_room: None,
             device: Device::Cuda(0),
             batch,
             prompt_tokens: 256,
             gen_tokens: 128,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
             cuda_graph: true,
-            seed: 0,
-            budget: Bytes(0),
-            tuning: Vec::new(),
+            ..Trial::example()
         }
     }
 

@@ -130,24 +130,13 @@ mod tests {
 
     fn trial(prompt_tokens: u32, budget: Bytes) -> Trial {
         Trial {
-            id: String::new(),
-            model: String::new(),
             form: Form::Plain,
             precision: Precision::Fp16,
-            kv_cache: Default::default(),
-            kv_update: Default::default(),
-            kv_room: None,
             device: Device::Cuda(0),
-            batch: 1,
             prompt_tokens,
             gen_tokens: 128,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
-            cuda_graph: false,
-            seed: 0,
             budget,
-            tuning: Vec::new(),
+            ..Trial::example()
         }
     }
 

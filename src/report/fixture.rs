@@ -2,8 +2,8 @@
 
 use super::{CostInputs, Environment, Params, Report, ReportHead, Tool, build, row};
 use crate::trial::{
-    Device, DeviceState, Edge, EnergySource, Form, LoadFacts, MemoryReading, Outcome, Phase,
-    Placement, PowerLog, PowerMark, PowerReading, Precision, Repetition, Trial, TrialResult,
+    DeviceState, Edge, EnergySource, LoadFacts, MemoryReading, Outcome, Phase, Placement, PowerLog,
+    PowerMark, PowerReading, Repetition, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
@@ -13,22 +13,14 @@ pub fn trial(model: &str, gen_tokens: u32) -> Trial {
     Trial {
         id: format!("{model}/fused/fp32/b1/pp256/tg{gen_tokens}"),
         model: model.to_owned(),
-        form: Form::Fused,
-        precision: Precision::Fp32,
-        kv_cache: Default::default(),
-        kv_update: Default::default(),
-        kv_room: None,
-        device: Device::Cpu,
-        batch: 1,
         prompt_tokens: 256,
         gen_tokens,
         repetitions: 5,
         warmup: 1,
         threads: 2,
-        cuda_graph: false,
         seed: 1,
         budget: Bytes(4 << 30),
-        tuning: Vec::new(),
+        ..Trial::example()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::DecoderIo;
 use crate::trial::Enforce;
-use crate::trial::{Form, PoolReading, Precision, Trial};
+use crate::trial::{Form, PoolReading, Trial};
 use crate::units::Nanos;
 
 pub(super) const HELLO: &str = r#"{"message":"hello","protocol":1,"version":"0","pid":1}"#;
@@ -24,21 +24,10 @@ pub(super) fn request() -> TrialRequest {
             id: "m/plain/fp32/b1/pp2/tg2".into(),
             model: "m".into(),
             form: Form::Plain,
-            precision: Precision::Fp32,
-            kv_cache: Default::default(),
-            kv_update: Default::default(),
-            kv_room: None,
-            device: Device::Cpu,
-            batch: 1,
             prompt_tokens: 2,
             gen_tokens: 2,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
-            cuda_graph: false,
-            seed: 0,
             budget: Bytes(100 << 20),
-            tuning: Vec::new(),
+            ..Trial::example()
         },
         engine: EngineKind::Scripted {
             script: "none".into(),

@@ -158,24 +158,15 @@ mod tests {
 
     fn trial(precision: Precision, form: Form, device: Device) -> Trial {
         Trial {
-            id: String::new(),
             model: "m".into(),
             form,
             precision,
-            kv_cache: Default::default(),
-            kv_update: Default::default(),
-            kv_room: None,
             device,
-            batch: 1,
             prompt_tokens: 1,
             gen_tokens: 2,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
             cuda_graph: true,
-            seed: 0,
             budget: Bytes(1),
-            tuning: Vec::new(),
+            ..Trial::example()
         }
     }
 

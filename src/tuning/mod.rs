@@ -74,29 +74,19 @@ pub fn candidates(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trial::{Device, Form, Precision};
+    use crate::trial::{Device, Precision};
     use crate::units::Bytes;
 
     fn trial() -> Trial {
         Trial {
-            id: String::new(),
             model: "m".into(),
-            form: Form::Fused,
             precision: Precision::Fp16,
-            kv_cache: Default::default(),
-            kv_update: Default::default(),
-            kv_room: None,
             device: Device::Cuda(0),
-            batch: 1,
             prompt_tokens: 1,
             gen_tokens: 2,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
             cuda_graph: true,
-            seed: 0,
             budget: Bytes(1),
-            tuning: Vec::new(),
+            ..Trial::example()
         }
     }
 

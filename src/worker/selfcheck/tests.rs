@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::{DecoderIo, EngineKind};
-use crate::trial::{Arena, Device, Enforce, Form, KvCache, LoadFacts, Precision};
+use crate::trial::{Arena, Enforce, KvCache, LoadFacts};
 use crate::units::{Bytes, Nanos};
 
 const VOCAB: usize = 11;
@@ -124,24 +124,13 @@ impl Engine for Toy {
 pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> TrialRequest {
     TrialRequest {
         trial: Trial {
-            id: String::new(),
             model: "toy".into(),
-            form: Form::Fused,
-            precision: Precision::Fp32,
-            kv_cache: KvCache::Float,
-            kv_update: Default::default(),
-            kv_room: None,
-            tuning: Vec::new(),
-            device: Device::Cpu,
             batch: prompts.len() as u32,
             prompt_tokens: prompts[0].len() as u32,
             gen_tokens,
-            repetitions: 1,
-            warmup: 0,
-            threads: 1,
-            cuda_graph: false,
             seed: 42,
             budget: Bytes(u64::MAX),
+            ..Trial::example()
         },
         engine: EngineKind::Scripted {
             script: "none".into(),
