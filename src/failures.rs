@@ -2,7 +2,7 @@
 //! file in the cache folder; several runs may read and write it at once.
 
 use crate::shelf;
-use crate::trial::{Device, Enforce, Form, KvCache, Phase, Precision};
+use crate::trial::{Device, Enforce, Form, KvCache, Offload, Phase, Precision};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -52,6 +52,9 @@ pub struct Key {
     /// Type of the KV cache.
     #[serde(default)]
     pub kv_cache: KvCache,
+    /// Which weights stay in main memory.
+    #[serde(default)]
+    pub offload: Offload,
     /// What is searched for: `context` or `batch`.
     pub kind: String,
     /// Prompt length of each sequence; 0 where it is what is searched for.
@@ -238,6 +241,7 @@ mod tests {
             form: Form::Fused,
             precision: Precision::Fp16,
             kv_cache: KvCache::Float,
+            offload: Offload::None,
             kind: "context".to_owned(),
             prompt_tokens: 0,
             gen_tokens: 16,

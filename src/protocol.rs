@@ -112,6 +112,9 @@ pub struct WeightTensor {
     /// The CUDA provider packs it into a layout of its own when a model is loaded, and needs the bytes of the file no longer.
     /// Such tensors stand behind all others in the file.
     pub repacked: bool,
+    /// It stays in main memory, where the GPU reads it.
+    #[serde(default)]
+    pub mapped: bool,
 }
 
 /// A committed reference to hold a model to.

@@ -5,6 +5,7 @@ mod checks;
 mod limits;
 mod memory;
 mod numerics;
+mod offload;
 mod pool;
 mod power;
 mod tuning;
@@ -14,6 +15,7 @@ pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
 pub use numerics::{Float, KvCache, Numerics, Precision};
+pub use offload::{Offload, OffloadFacts};
 pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
@@ -128,9 +130,17 @@ pub struct Trial {
     pub seed: u64,
     /// Memory budget.
     pub budget: Bytes,
+    /// Which weights stay in main memory.
+    #[serde(default, skip_serializing_if = "is_resident")]
+    pub offload: Offload,
     /// Tunings of the runtime that its worker is started with. No part of `id`: they change how fast the same work is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tuning: Vec<TuningName>,
+}
+
+/// Whether all weights are on the GPU.
+fn is_resident(offload: &Offload) -> bool {
+    *offload == Offload::None
 }
 
 #[cfg(test)]
@@ -153,6 +163,7 @@ impl Trial {
             warmup: 0,
             threads: 1,
             cuda_graph: false,
+            offload: Offload::None,
             tuning: Vec::new(),
             seed: 0,
             budget: Bytes(0),
@@ -237,6 +248,9 @@ pub struct LoadFacts {
     /// Limit of the runtime's arena, where one was set.
     #[serde(default)]
     pub arena_limit: Option<Bytes>,
+    /// Bytes of weights in main memory, which the GPU reads in place.
+    #[serde(default)]
+    pub mapped: Bytes,
     /// The largest single weight tensor.
     pub largest_tensor: Bytes,
     /// How the KV cache grows: `in place`, `copied` (fused graphs) or `concatenated` (plain ones).
@@ -373,6 +387,9 @@ pub struct TrialResult {
     /// Energy and state of the device, read around the timed phases.
     #[serde(default)]
     pub power: PowerLog,
+    /// Where its weights were put, where some were to stay in main memory.
+    #[serde(default)]
+    pub offload: Option<OffloadFacts>,
     /// First generated ids of row 0, to tell equal runs from different ones.
     pub first_ids: Vec<i64>,
     /// Wall time of the whole trial, process start to exit; `None` for one that was not started.

@@ -259,6 +259,7 @@ impl Crank<'_> {
             form: trial.form,
             precision: trial.precision,
             kv_cache: trial.kv_cache,
+            offload: trial.offload,
             kind: task.kind.name().to_owned(),
             prompt_tokens: task.pending.prompt_tokens.unwrap_or(0),
             gen_tokens: task.pending.gen_tokens.unwrap_or(0),

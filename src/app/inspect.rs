@@ -103,6 +103,7 @@ fn request(
         precisions: precisions.map(PrecisionChoice::Exactly).collect(),
         kv_caches: vec![KvCache::Float],
         ablate: false,
+        offload: Default::default(),
         kv_room: None,
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),

@@ -6,6 +6,7 @@ mod doctor;
 mod facts;
 mod inspect;
 mod limits;
+mod offload;
 mod pack;
 mod plan;
 mod run;

@@ -2,7 +2,7 @@
 
 use super::start::Start;
 use super::tuning::Tuner;
-use super::{ceilings, facts, limits, plan, print, progress, render, show_preparing};
+use super::{ceilings, facts, limits, offload, plan, print, progress, render, show_preparing};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
@@ -15,7 +15,7 @@ use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{self, Ceiling, Params, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, DeviceLimits, Outcome, Phase, PowerLog, TrialResult};
+use crate::trial::{Device, DeviceLimits, Offload, Outcome, Phase, PowerLog, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -118,6 +118,8 @@ pub(super) struct Bench {
     pub plan: Plan,
     /// How firmly the budget is held.
     pub firmness: Firmness,
+    /// Main memory that was available before anything ran.
+    pub memory_available: Option<Bytes>,
 }
 
 impl Bench {
@@ -133,6 +135,7 @@ impl Bench {
             probe,
             plan,
             firmness,
+            memory_available: host.memory_available,
         })
     }
 
@@ -203,6 +206,9 @@ fn trials(
             index,
             id: id.clone(),
         });
+        if planned.refusal(command.try_all).is_none() {
+            offload::announce(planned, rows.limits.as_ref(), progress);
+        }
         let began = utc(SystemTime::now());
         let (result, tuning) = match planned.refusal(command.try_all) {
             Some(reason) => {
@@ -231,7 +237,8 @@ fn trials(
         rows.rows[index] = match &rows.limits {
             Some(limits) => {
                 let work = model::work(planned.spec, &planned.trial);
-                report::with_limits(row, &work, limits)
+                let row = report::with_limits(row, &work, limits);
+                report::with_link(row, planned.spec.n_layers, &work, limits)
             }
             None => row,
         };
@@ -260,13 +267,66 @@ pub(super) enum Purpose {
     Tuning,
 }
 
-/// Prepares the model and runs one trial in a worker.
+/// Prepares the model and runs one trial in a worker. Where the driver refuses what a plan for the weights was thought to leave,
+/// one with fewer weights on the GPU is tried.
 pub(super) fn trial(
     command: &RunCommand,
     bench: &Bench,
     planned: &PlannedTrial,
     prompts: Vec<Vec<i64>>,
     purpose: Purpose,
+    store: &mut Store,
+    progress: &Progress,
+) -> Result<TrialResult> {
+    let mut again = None;
+    if planned.trial.offload == Offload::Auto && purpose == Purpose::Row {
+        again = Some(prompts.clone());
+    }
+    let mut run = |prompts, less| {
+        let weights = offload::place(command, bench, planned, less);
+        if let Some(reason) = weights.refusal {
+            return Ok(not_run(planned, Outcome::DoesNotFit { reason }));
+        }
+        let mut result = attempt(
+            command,
+            bench,
+            planned,
+            prompts,
+            purpose,
+            &weights.mapped,
+            store,
+            progress,
+        )?;
+        result.offload = weights.facts;
+        Ok(result)
+    };
+    let first: TrialResult = run(prompts, Bytes(0))?;
+    match (&first.outcome, again) {
+        (Outcome::OutOfMemory { reason, .. }, Some(prompts)) => {
+            let refused = reason.clone();
+            progress.event(&Event::Note(format!(
+                "{}: out of memory ({refused}); it runs again with fewer weights on the GPU",
+                planned.trial.id
+            )));
+            let mut second = run(prompts, offload::less(planned.trial.budget))?;
+            if let Some(facts) = &mut second.offload {
+                facts.refused = Some(refused);
+            }
+            Ok(second)
+        }
+        _ => Ok(first),
+    }
+}
+
+/// Runs one trial in a worker, with these tensors in main memory.
+#[expect(clippy::too_many_arguments, reason = "all of it is one request")]
+fn attempt(
+    command: &RunCommand,
+    bench: &Bench,
+    planned: &PlannedTrial,
+    prompts: Vec<Vec<i64>>,
+    purpose: Purpose,
+    mapped: &[String],
     store: &mut Store,
     progress: &Progress,
 ) -> Result<TrialResult> {
@@ -287,7 +347,7 @@ pub(super) fn trial(
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,
         weight_file: prepared.weight_file.clone(),
-        tensors: prepared.tensors.clone(),
+        tensors: offload::mark(&prepared.tensors, mapped),
         prompts,
         golden: model::golden(&spec.name, trial.seed, trial.precision, trial.kv_cache),
         unquantized: model::unquantized_golden(trial),
@@ -353,6 +413,7 @@ fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         enforcement: None,
         others: None,
         power: PowerLog::default(),
+        offload: None,
         first_ids: Vec::new(),
         wall: None,
     }

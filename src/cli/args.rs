@@ -14,7 +14,7 @@ use crate::model::builtin;
 use crate::payload::Arch;
 use crate::plan::{PrecisionChoice, SUITES};
 use crate::report::compare::{Condition, Rename};
-use crate::trial::{DeviceChoice, Float, Form, KvCache, Precision};
+use crate::trial::{DeviceChoice, Float, Form, KvCache, Offload, Precision};
 use crate::tuning::Choice;
 use crate::units::Bytes;
 use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
@@ -283,6 +283,9 @@ pub struct SelectionArgs {
     /// Types of the KV cache: that of the activations (float), or 8 bits with one scale (int8), in the fused form only; keys and values are rounded, and what that costs is told where there is a reference
     #[arg(long, value_name = "TYPE", value_delimiter = ',', default_value = "float", value_parser = named(KV_CACHES))]
     pub kv_cache: Vec<KvCache>,
+    /// Weights that stay in main memory, pinned, where the GPU reads them over the link: none, all, experts, those of so many layers (the last ones), or auto, as few as the budget demands, those first that a token reads least of
+    #[arg(long, value_name = "WHAT", default_value = "none", value_parser = values::offload)]
+    pub offload: Offload,
     /// Tokens that the KV cache has room for, as in an application that sets room aside for its longest conversation, but no more than the model has positions; ceilings of the batch have it too [default: the prompt and the generated tokens]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
     pub context: Option<u32>,
@@ -340,6 +343,9 @@ pub struct TextArgs {
     /// Seed of the weights: the same seed gives the same bytes on every machine
     #[arg(long, value_name = "N", default_value = "42", allow_negative_numbers = true, value_parser = values::seed)]
     pub seed: u64,
+    /// Most main memory that may be pinned for weights of --offload, in the units of --vram-budget [default: three quarters of what is available]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
+    pub host_budget: Option<Bytes>,
     /// Most disk space for weights kept between runs, in the units of --vram-budget
     #[arg(long, value_name = "SIZE", env = "EDGEBENCH_CACHE_LIMIT", hide_env_values = true, default_value = "20G", allow_hyphen_values = true, value_parser = values::size)]
     pub cache_limit: Bytes,

@@ -75,6 +75,8 @@ pub struct RunCommand {
     pub tokenizer: Option<PathBuf>,
     /// A file of prompts; `None` for the built-in ones.
     pub prompt_file: Option<PathBuf>,
+    /// Most main memory that may be pinned for weights; `None` for a share of what is available.
+    pub host_budget: Option<Bytes>,
     /// Most disk space for the cache.
     pub cache_limit: Bytes,
     /// Device.
@@ -300,6 +302,7 @@ fn run(args: args::RunArgs) -> RunCommand {
         request: request(args.sweep, &text, &machine),
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,
+        host_budget: text.host_budget,
         cache_limit: text.cache_limit,
         device: machine.runtime.device,
         ort: machine.runtime.ort,
@@ -356,6 +359,7 @@ fn selected(args: args::SelectionArgs) -> Request {
         precisions: args.precision,
         kv_caches: args.kv_cache,
         ablate: args.ablate,
+        offload: args.offload,
         kv_room: args.context,
         batches: args.batch,
         prompt_tokens: args.prompt_tokens,

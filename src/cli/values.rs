@@ -1,7 +1,7 @@
 //! Values of arguments: sizes, spans of time, counts, prices, devices, conditions. Each parser says what is wrong and what to write.
 
 use crate::report::compare::{Condition, Operator, Quantity, Rename};
-use crate::trial::{DeviceChoice, TuningName};
+use crate::trial::{DeviceChoice, Offload, TuningName};
 use crate::tuning::Choice;
 use crate::units::Bytes;
 use std::time::Duration;
@@ -202,6 +202,11 @@ pub fn count<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, Strin
         Ok(count) if (LEAST..=MOST).contains(&count) => Ok(count),
         _ => Err(format!("give a whole number from {LEAST} to {MOST}")),
     }
+}
+
+/// Which weights stay in main memory.
+pub fn offload(text: &str) -> Result<Offload, String> {
+    text.trim().parse()
 }
 
 /// A seed: any whole number of 64 bits.

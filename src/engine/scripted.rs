@@ -407,6 +407,7 @@ impl Engine for Scripted {
             buffers_taken: None,
             packed: None,
             arena_limit: None,
+            mapped: Bytes(0),
             largest_tensor: self.request.largest_tensor,
             kv_mode: match (self.request.io.shared_kv, self.request.io.fused) {
                 (true, _) => "in place".into(),

@@ -4,7 +4,7 @@ use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use super::{curve, ladder, limits, memory, notes, tuning};
+use super::{curve, ladder, limits, memory, notes, offload, tuning};
 use crate::report::{Report, budgets};
 
 /// The report as Markdown.
@@ -18,6 +18,7 @@ pub fn render(report: &Report) -> String {
     blocks.extend(ladder::columns(report).map(|columns| grid(Some(ladder::TITLE), &columns)));
     blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
     blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));
+    blocks.push(grid(Some(offload::TITLE), &offload::columns(report)));
     blocks.push(grid(None, &ceilings::columns(&report.ceilings)));
     let tunings = tuning::lines(report);
     if !tunings.is_empty() {

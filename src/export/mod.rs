@@ -18,6 +18,7 @@ pub mod lists;
 mod markdown;
 mod memory;
 mod notes;
+mod offload;
 pub mod packed;
 mod plan;
 mod table;
@@ -26,6 +27,7 @@ mod tuning;
 pub use ceilings::summary as ceiling_summary;
 pub use files::{ensure_writable, write_atomically};
 pub use jsonl::{ceiling_line as json_ceiling_line, line as json_line};
+pub use offload::summary as offload_summary;
 pub use plan::plan;
 pub use tuning::{tuning_summary, untuned_summary};
 

@@ -2,7 +2,7 @@
 
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
-use super::{fp32, human, limits, memory};
+use super::{fp32, human, limits, memory, offload};
 use crate::report::{self, Cost, Report, Row, budgets, hardware_price_source, is_same_work};
 use std::collections::BTreeSet;
 
@@ -129,6 +129,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
     remarks.extend(ceilings::remarks(&report.ceilings));
     remarks.extend(memory::remarks(report));
     remarks.extend(limits::remarks(report));
+    remarks.extend(offload::remarks(report));
     remarks.extend(energy(rows));
     remarks.extend(costs(rows));
     remarks.extend(prices(rows));

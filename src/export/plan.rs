@@ -267,6 +267,7 @@ mod tests {
             precisions: vec![PrecisionChoice::Auto],
             kv_caches: vec![Default::default()],
             ablate: false,
+            offload: Default::default(),
             kv_room: None,
             batches: vec![1, 8],
             prompt_tokens: vec![prompt],

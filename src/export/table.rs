@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::{curve, ladder, limits, memory, notes, tuning};
+use super::{curve, ladder, limits, memory, notes, offload, tuning};
 use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
@@ -61,6 +61,11 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     if let Some(first) = speeds.first() {
         let laid = layout(&speeds, first.cells.texts.len());
         blocks.push(format!("{}\n{}", limits::TITLE, laid.join("\n")));
+    }
+    let carried = fit(offload::columns(report), width);
+    if let Some(first) = carried.first() {
+        let laid = layout(&carried, first.cells.texts.len());
+        blocks.push(format!("{}\n{}", offload::TITLE, laid.join("\n")));
     }
     let found = fit(ceilings::columns(&report.ceilings), width);
     if let Some(first) = found.first() {

@@ -106,7 +106,7 @@ pub fn weight_bytes(spec: &ModelSpec, numerics: Numerics) -> Bytes {
 }
 
 /// The part of a weight by the name that its layout gives it: `l3.qkv.weight`, `s1.wte`, `l0.experts.fc1`.
-fn of_weight(name: &str) -> Part {
+pub(super) fn of_weight(name: &str) -> Part {
     let words: Vec<&str> = name.split('.').collect();
     let has = |word: &str| words.contains(&word);
     let last_norm = words.iter().any(|word| word.ends_with("norm"));

@@ -78,7 +78,7 @@ pub fn weights_read(spec: &ModelSpec, trial: &Trial, tokens: u64) -> Bytes {
 }
 
 /// Expected share of the experts of a layer that `tokens` tokens use, each `top_k` of them at random: `1 - (1 - k/E)^tokens`.
-fn experts_used(experts: u32, top_k: u32, tokens: u64) -> f64 {
+pub(super) fn experts_used(experts: u32, top_k: u32, tokens: u64) -> f64 {
     let idle = 1.0 - f64::from(top_k) / f64::from(experts);
     1.0 - idle.powf(tokens as f64)
 }

@@ -1,8 +1,8 @@
 //! Why a trial cannot run, in words: too long for the model or too large for the budget, and what would fit instead.
 
 use super::{Facts, PassedOver, Predict};
-use crate::model::{ModelSpec, builtin, census, check_device, check_form};
-use crate::trial::{Precision, Trial};
+use crate::model::{Footprint, ModelSpec, builtin, census, check_device, check_form};
+use crate::trial::{Offload, Precision, Trial};
 use crate::units::Bytes;
 
 /// Whether the trial is longer than the model's positions.
@@ -22,6 +22,34 @@ pub fn too_long(spec: &ModelSpec, trial: &Trial) -> String {
         "{name} has {positions} positions, too few for {prompt} prompt and {gen_tokens} generated tokens; \
          {remedy}, or choose a model with more positions"
     )
+}
+
+/// The sentence for a trial whose weights were to stay in main memory, where none can.
+pub fn nothing_to_offload(
+    spec: &ModelSpec,
+    trial: &Trial,
+    predicted: &Footprint,
+) -> Option<String> {
+    let asked = match trial.offload {
+        Offload::None | Offload::Auto => return None,
+        asked => asked,
+    };
+    let plan = predicted.offload_plan(spec, trial, trial.budget);
+    if !plan.mapped.is_empty() {
+        return None;
+    }
+    let (name, precision) = (&spec.name, trial.precision);
+    Some(match (asked, precision.quantized_bits()) {
+        (Offload::Experts, Some(_)) if spec.has_experts() => format!(
+            "the experts of {name} in {precision} cannot stay in main memory: ONNX Runtime packs them anew into GPU memory; use --precision fp16, or --offload auto, which keeps other weights there"
+        ),
+        (Offload::Experts, _) => format!(
+            "{name} has no experts that could stay in main memory; use --offload auto, all or a number of layers"
+        ),
+        _ => format!(
+            "{name} has no weights large enough to stay in main memory; leave --offload out"
+        ),
+    })
 }
 
 /// The sentence for a trial predicted to need more than its budget, and for the wider precisions that need more still.
@@ -44,6 +72,12 @@ pub fn too_large(
         .device_memory
         .is_none_or(|memory| mebibytes_up(need) <= memory.0 >> 20)
         .then(|| format!("raise --vram-budget to {}M", mebibytes_up(need)));
+    if trial.offload == Offload::Auto {
+        return format!(
+            "{found}, with all weights in main memory that can be there; reduce --batch or --prompt-tokens, or {}",
+            raise.unwrap_or_else(|| "use a device with more memory".to_owned())
+        );
+    }
     match (alternative(spec, trial, predict), raise) {
         (Some(other), Some(raise)) => format!("{found}; {other} would fit, or {raise}"),
         (Some(other), None) => format!("{found}; {other} would fit"),

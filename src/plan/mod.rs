@@ -16,7 +16,7 @@ pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};
 use crate::model::{Footprint, ModelSpec, check_cache, check_device, check_form};
-use crate::trial::{Device, Form, KvCache, Precision, Trial};
+use crate::trial::{Device, Form, KvCache, Offload, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
 
@@ -42,6 +42,8 @@ pub struct Request {
     pub kv_caches: Vec<KvCache>,
     /// Go from the plain form to the tuned one step by step, instead of the forms.
     pub ablate: bool,
+    /// Which weights stay in main memory.
+    pub offload: Offload,
     /// Tokens that KV caches have room for at least; `None` for what each trial needs.
     pub kv_room: Option<u32>,
     /// Batch sizes.
@@ -159,6 +161,7 @@ impl Plan {
         let budgets = budgets(&request.budgets, facts.device_memory)?;
         let specs = sweep::select(&request.selection)?;
         check_forms(request)?;
+        check_offload(request.offload, facts.device)?;
         let cells = sweep::expand(&specs, request, facts, &budgets, predict);
         check_positions(&request.selection, &cells)?;
         check_room(&cells)?;
@@ -208,6 +211,16 @@ fn check_forms(request: &Request) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses to keep weights out of a GPU's memory where there is none.
+fn check_offload(offload: Offload, device: Device) -> Result<()> {
+    match (offload, device) {
+        (Offload::None, _) | (_, Device::Cuda(_)) => Ok(()),
+        (asked, Device::Cpu) => Err(Error::Usage(format!(
+            "--offload {asked} keeps weights out of a GPU's memory, and the trials run on the CPU; leave it out, or choose a GPU with --device cuda"
+        ))),
+    }
 }
 
 /// Refuses a KV cache that has no room for the sequence.
@@ -276,6 +289,19 @@ fn judge(cell: sweep::Cell, facts: &Facts, predict: Predict<'_>) -> PlannedTrial
     } else {
         let predicted = predict(spec, &trial);
         let peak = predicted.total();
+        let reason = fit::nothing_to_offload(spec, &trial, &predicted);
+        if reason.is_some() {
+            return PlannedTrial {
+                trial,
+                spec,
+                tune,
+                predicted_peak: None,
+                predicted: None,
+                fits_up_to,
+                passed_over,
+                does_not_fit: reason,
+            };
+        }
         let reason = cannot_fit(peak, trial.budget)
             .then(|| fit::too_large(spec, &trial, (peak, &passed_over), facts, predict));
         (Some(predicted), reason)
@@ -304,6 +330,7 @@ mod tests {
             precisions: vec![PrecisionChoice::Auto],
             kv_caches: vec![KvCache::Float],
             ablate: false,
+            offload: Offload::None,
             kv_room: None,
             batches: vec![1],
             prompt_tokens: vec![],

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::model::{ModelSpec, builtin, find};
-use crate::trial::{Form, KvCache, Precision, Trial};
+use crate::trial::{Form, KvCache, Offload, Precision, Trial};
 use crate::units::Bytes;
 
 /// One cell of the sweep.
@@ -118,7 +118,8 @@ fn in_budget(
                 cells.push(Cell {
                     spec,
                     trial,
-                    tune: way.tune,
+                    // What waits for the link gains nothing from faster kernels, and they take memory.
+                    tune: way.tune && request.offload == Offload::None,
                     passed_over,
                 });
             }
@@ -179,7 +180,8 @@ fn trial(
     // No model attends to more tokens than it has positions.
     let kv_room = request.kv_room.map(|room| room.min(spec.max_positions));
     let room = Trial::room_suffix(kv_room);
-    let suffix = format!("{cache}{room}{}", way.suffix);
+    let offload = request.offload.suffix();
+    let suffix = format!("{cache}{room}{offload}{}", way.suffix);
     Trial {
         id: format!("{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{suffix}"),
         model: name.clone(),
@@ -198,6 +200,7 @@ fn trial(
         cuda_graph: way.cuda_graph,
         seed: request.seed,
         budget,
+        offload: request.offload,
         tuning: Vec::new(),
     }
 }
@@ -229,7 +232,7 @@ fn unique<T: Clone + PartialEq>(items: &[T]) -> Vec<T> {
 mod tests {
     use super::*;
     use crate::model::footprint;
-    use crate::trial::Device;
+    use crate::trial::{Device, Offload};
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -249,6 +252,7 @@ mod tests {
             ],
             kv_caches: vec![KvCache::Float],
             ablate: false,
+            offload: Offload::None,
             kv_room: None,
             batches: vec![1],
             prompt_tokens: vec![],

@@ -79,6 +79,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             buffers_taken: None,
             packed: None,
             arena_limit: None,
+            mapped: Bytes(0),
             largest_tensor: Bytes(147 << 20),
             kv_mode: "in place".to_owned(),
             placement: Some(Placement {
@@ -101,6 +102,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         enforcement: None,
         others: None,
         power: PowerLog::default(),
+        offload: None,
         first_ids: vec![17, 4, 99],
         wall: Some(Nanos(9_876_543_210)),
         trial,

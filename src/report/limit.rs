@@ -20,6 +20,8 @@ struct Shares {
     launching: Option<f64>,
     /// Computing; of prompts only.
     computing: Option<f64>,
+    /// Carrying weights over the link.
+    carrying: Option<f64>,
 }
 
 /// The row with its limits, or the reason for having none.
@@ -54,14 +56,24 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
     let prompt_launching = launching_s(row, &limits.launch_s);
     let (weights, kv) = (work.step.weights.0, work.step.kv_cache.0);
     let step_s = itl.median / 1e3;
-    let decode_floor = (weights + kv) as f64 / read;
+    let (step_link, prompt_link) = row.offload.as_ref().map_or((0, 0), |offload| {
+        (offload.link_bytes_per_step, offload.link_bytes_per_prompt)
+    });
+    let link = limits.to_device_bytes_s.clone().ok();
+    let carried = |bytes: u64| link.filter(|_| bytes > 0).map(|rate| bytes as f64 / rate);
+    let on_device = (weights + kv).saturating_sub(step_link);
+    let reading_step_s = on_device as f64 / read;
+    // Both can go on at once.
+    let decode_floor = reading_step_s.max(carried(step_link).unwrap_or(0.0));
     let decode = Shares {
-        reading: Some(decode_floor / step_s),
+        reading: Some(reading_step_s / step_s),
         launching: launching.map(|seconds| seconds / step_s),
         computing: None,
+        carrying: carried(step_link).map(|seconds| seconds / step_s),
     };
     let prompt_s = ttft.median / 1e3;
-    let reading_s = work.prompt_weights.0 as f64 / read;
+    let reading_s = work.prompt_weights.0.saturating_sub(prompt_link) as f64 / read;
+    let carrying_s = carried(prompt_link);
     // A GPU's product was of fp16.
     let other_type = row.device != "cpu" && row.precision == "fp32";
     let rate = limits.flop_s.clone().ok().filter(|_| !other_type);
@@ -70,18 +82,21 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
         reading: Some(reading_s / prompt_s),
         launching: prompt_launching.map(|seconds| seconds / prompt_s),
         computing: computing_s.map(|seconds| seconds / prompt_s),
+        carrying: carrying_s.map(|seconds| seconds / prompt_s),
     };
+    let prefill_floor = [computing_s, carrying_s].into_iter().flatten();
+    let prefill_floor = prefill_floor.fold(reading_s, f64::max);
     Ok(RowLimits {
         step_weight_bytes: weights,
         step_kv_bytes: kv,
         decode: phase(row, decode_floor, &decode),
         prefill_flop: work.prompt_flop,
-        prefill: phase(row, reading_s.max(computing_s.unwrap_or(0.0)), &prefill),
+        prefill: phase(row, prefill_floor, &prefill),
     })
 }
 
 /// Bytes per second that memory is known to give: a sum that only reads may be slower than a copy, by its additions.
-fn moved(limits: &DeviceLimits) -> Result<f64, String> {
+pub(super) fn moved(limits: &DeviceLimits) -> Result<f64, String> {
     let read = limits.read_bytes_s.clone();
     match (read, &limits.copy_bytes_s) {
         (Ok(read), Ok(copy)) => Ok(read.max(*copy)),
@@ -104,6 +119,7 @@ fn phase(row: &Row, floor_s: f64, shares: &Shares) -> PhaseLimit {
             .reading
             .into_iter()
             .chain(shares.computing)
+            .chain(shares.carrying)
             .fold(0.0, f64::max),
         launch_share: shares.launching,
         bound: bound.to_owned(),
@@ -132,6 +148,11 @@ fn diagnosis(row: &Row, shares: &Shares) -> (&'static str, &'static str) {
             "fewer operations: a model with fewer active parameters, a shorter prompt",
         ),
         (shares.launching, "launch", launch_remedy),
+        (
+            shares.carrying,
+            "transfer",
+            "fewer bytes over the link: a larger budget, int8 or int4 weights, a Mixture of Experts, of which a token reads few experts",
+        ),
     ];
     if shares.reading.is_some_and(|share| share > CACHED) {
         return (

@@ -13,6 +13,7 @@ mod ladder;
 mod limit;
 mod memory;
 mod metrics;
+mod offload;
 mod row;
 mod schema;
 mod state;
@@ -28,6 +29,7 @@ pub use cost::{CostInputs, hardware_price_source};
 pub use fixture::{fixture, several_budgets};
 pub use ladder::{Rung, rungs, step};
 pub use limit::with_limits;
+pub use offload::{predicted_step, with_link};
 pub use row::{pending_row, row, variant};
 pub use schema::*;
 #[cfg(test)]

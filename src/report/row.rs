@@ -3,7 +3,7 @@
 use super::cost::{CostInputs, cost};
 use super::ladder::step;
 use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row};
-use super::{checks, energy, memory, metrics, state, tuning, warnings};
+use super::{checks, energy, memory, metrics, offload, state, tuning, warnings};
 use crate::stats;
 use crate::trial::{Device, Float, Form, KvCache, Outcome, Trial, TrialResult};
 use crate::units::{Bytes, Nanos};
@@ -90,6 +90,7 @@ pub fn row(
         first_ids: result.first_ids.clone(),
         warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
+        offload: result.offload.as_ref().map(offload::row),
         kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
         placement: result
             .load
@@ -138,6 +139,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         outside_run_share: None,
         memory,
         limits: None,
+        offload: None,
         energy: None,
         device_state: None,
         cost: None,

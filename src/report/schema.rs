@@ -171,6 +171,9 @@ pub struct Row {
     /// How far it is from what the device can do at most.
     #[serde(default)]
     pub limits: Option<RowLimits>,
+    /// Weights in main memory; absent where all were to be on the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offload: Option<OffloadRow>,
     /// Energy of the timed part.
     #[serde(default)]
     pub energy: Option<Energy>,
@@ -202,6 +205,34 @@ pub struct Row {
     /// llama-bench's names for the same facts.
     #[serde(flatten)]
     pub llama_bench: LlamaBench,
+}
+
+/// Weights of a row that stayed in main memory, where the GPU read them in place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OffloadRow {
+    /// What was asked for: `auto`, `experts`, `all` or a number of layers.
+    pub asked: String,
+    /// Weights planned for the GPU.
+    pub resident_bytes: u64,
+    /// Weights in pinned main memory.
+    pub mapped_bytes: u64,
+    /// Tensors that these are.
+    pub mapped_tensors: u32,
+    /// All tensors.
+    pub tensors: u32,
+    /// Bytes that a decode step reads over the link, by shape.
+    pub link_bytes_per_step: u64,
+    /// Bytes that the prompt reads over the link, by shape and if each is read once.
+    pub link_bytes_per_prompt: u64,
+    /// Decode speed predicted from these bytes and the device's measured limits; null where those are not known.
+    pub predicted_decode_tok_s: Option<f64>,
+    /// Share of the median step that a pinned copy of these bytes would take; null where it was not measured.
+    pub step_link_share: Option<f64>,
+    /// The same of the median time to the first token.
+    pub prompt_link_share: Option<f64>,
+    /// What the driver refused of a first plan with more weights on the GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// What every KV cache was before there was a choice.

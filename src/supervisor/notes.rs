@@ -113,6 +113,7 @@ impl Notes {
             .as_ref()
             .is_some_and(|facts| facts.arena_limit.is_some());
         TrialResult {
+            offload: None,
             trial,
             outcome,
             load: self.load,

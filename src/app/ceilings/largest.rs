@@ -82,7 +82,8 @@ impl Crank<'_> {
                 let (name, form) = (&spec.name, like.trial.form);
                 let kv_room = request.kv_room.map(|room| room.min(spec.max_positions));
                 let cache = like.trial.kv_cache.suffix();
-                let cache = format!("{cache}{}", Trial::room_suffix(kv_room));
+                let room = Trial::room_suffix(kv_room);
+                let cache = format!("{cache}{room}{}", like.trial.offload.suffix());
                 let device = like.trial.device;
                 if model::check_form(form, precision).is_err()
                     || model::check_device(spec, precision, device).is_err()

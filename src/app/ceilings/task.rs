@@ -144,7 +144,12 @@ impl Task {
         } = &model.trial;
         // For a context it is the room that is searched for.
         let kv_room = model.trial.kv_room.filter(|_| self.kind != Kind::Context);
-        let cache = format!("{}{}", kv_cache.suffix(), Trial::room_suffix(kv_room));
+        let cache = format!(
+            "{}{}{}",
+            kv_cache.suffix(),
+            Trial::room_suffix(kv_room),
+            model.trial.offload.suffix()
+        );
         Trial {
             id: format!(
                 "{name}/{form}/{precision}/b{batch}/pp{prompt_tokens}/tg{gen_tokens}{cache}"
@@ -287,6 +292,7 @@ mod tests {
             precisions: vec![PrecisionChoice::Auto],
             kv_caches: vec![Default::default()],
             ablate: false,
+            offload: Default::default(),
             kv_room: None,
             batches: vec![1, 2],
             prompt_tokens: vec![32, 64],

@@ -3,6 +3,7 @@
 
 mod ballast;
 mod bandwidth;
+mod mapped;
 mod needed;
 mod places;
 mod search;
@@ -10,6 +11,7 @@ mod stream;
 
 pub use ballast::hold;
 pub use bandwidth::rates;
+pub use mapped::Mapped;
 pub use stream::{Pinned, Stream};
 
 use super::EngineError;
@@ -43,6 +45,8 @@ pub struct Cuda {
     stream_synchronize: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
     malloc_host: Symbol<unsafe extern "C" fn(*mut *mut c_void, usize) -> Status>,
     free_host: Symbol<unsafe extern "C" fn(*mut c_void) -> Status>,
+    host_alloc: Symbol<unsafe extern "C" fn(*mut *mut c_void, usize, c_uint) -> Status>,
+    device_pointer: Symbol<unsafe extern "C" fn(*mut *mut c_void, *mut c_void, c_uint) -> Status>,
     synchronize: Symbol<unsafe extern "C" fn() -> Status>,
     set: Symbol<unsafe extern "C" fn(*mut c_void, c_int, usize) -> Status>,
     memory_info: Symbol<unsafe extern "C" fn(*mut usize, *mut usize) -> Status>,
@@ -91,6 +95,8 @@ impl Cuda {
                 stream_synchronize: symbol(runtime, "cudaStreamSynchronize")?,
                 malloc_host: symbol(runtime, "cudaMallocHost")?,
                 free_host: symbol(runtime, "cudaFreeHost")?,
+                host_alloc: symbol(runtime, "cudaHostAlloc")?,
+                device_pointer: symbol(runtime, "cudaHostGetDevicePointer")?,
                 synchronize: symbol(runtime, "cudaDeviceSynchronize")?,
                 set: symbol(runtime, "cudaMemset")?,
                 memory_info: symbol(runtime, "cudaMemGetInfo")?,

@@ -232,6 +232,7 @@ impl OnnxEngine {
         let with_all = taken(self);
         let grown = |from: Option<Bytes>, to: Option<Bytes>| Some(to?.saturating_sub(from?));
         let repacked = weights.as_ref().map_or(0, Weights::repacked);
+        let mapped = weights.as_ref().map_or(0, |weights| weights.bytes().1);
         let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
         let started = Instant::now();
         // Asked before weights and buffers are given back.
@@ -273,6 +274,7 @@ impl OnnxEngine {
             buffers_taken: grown(with_weights, with_all),
             packed,
             arena_limit,
+            mapped: Bytes(mapped as u64),
             largest_tensor: self.request.largest_tensor,
             kv_mode: match (self.request.io.shared_kv, self.request.io.fused) {
                 (true, _) => "in place".into(),

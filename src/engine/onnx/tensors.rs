@@ -8,7 +8,7 @@
 )]
 
 use super::super::EngineError;
-use super::super::cuda::{Cuda, DeviceBuffer};
+use super::super::cuda::{Cuda, DeviceBuffer, Mapped};
 use super::library::refused;
 use crate::protocol;
 use crate::trial::KvCache;
@@ -40,6 +40,8 @@ enum Memory {
     Host(NonNull<u8>, Layout),
     /// Part of a block, from this byte on. Several buffers may share one: the driver gives memory out in pieces of 2 MiB.
     Gpu(Arc<Cuda>, Rc<DeviceBuffer>, usize),
+    /// Main memory that a GPU reads in place.
+    Mapped(Mapped),
 }
 
 /// Buffers that lie in one block of memory; on the host each has its own.
@@ -116,6 +118,17 @@ impl Buffer {
         Ok(buffer)
     }
 
+    /// Main memory that the GPU of `space` reads in place; on the host there is no other.
+    pub fn mapped(space: &Space, bytes: usize) -> Result<Buffer, EngineError> {
+        match space {
+            Space::Host => Buffer::new(space, bytes),
+            Space::Gpu(cuda, _) => Ok(Buffer {
+                memory: Memory::Mapped(Mapped::new(cuda, bytes)?),
+                bytes,
+            }),
+        }
+    }
+
     /// Makes host pages resident, so that the cache counts against the budget in full before the timing starts.
     fn touch(&self) {
         if let Memory::Host(at, layout) = &self.memory {
@@ -130,6 +143,7 @@ impl Buffer {
             Memory::Host(at, _) => at.as_ptr().cast(),
             // SAFETY: the part lies inside the block.
             Memory::Gpu(_, block, from) => unsafe { block.at.byte_add(*from) },
+            Memory::Mapped(block) => block.device(),
         }
     }
 
@@ -144,9 +158,15 @@ impl Buffer {
             bytes.len() <= self.bytes.saturating_sub(from),
             "a write stays inside its buffer"
         );
+        if let Memory::Mapped(block) = &mut self.memory {
+            block.bytes_mut()[from..][..bytes.len()].copy_from_slice(bytes);
+            return Ok(());
+        }
         // SAFETY: inside the buffer (asserted).
         let to = unsafe { self.address().byte_add(from) };
         match &self.memory {
+            // Written above.
+            Memory::Mapped(_) => {}
             // SAFETY: the block is at least as long (asserted) and separate from the values.
             Memory::Host(..) => unsafe {
                 ptr::copy_nonoverlapping(bytes.as_ptr(), to.cast(), bytes.len())
@@ -159,11 +179,12 @@ impl Buffer {
 
     /// Reads numbers from the start on.
     pub fn read<T: Number>(&self, values: &mut [T]) -> Result<(), EngineError> {
-        assert!(
-            size_of_val(values) <= self.bytes,
-            "a read stays inside its buffer"
-        );
-        let bytes = bytes_of_mut(values);
+        self.read_bytes(bytes_of_mut(values))
+    }
+
+    /// Reads bytes from the start on.
+    pub fn read_bytes(&self, bytes: &mut [u8]) -> Result<(), EngineError> {
+        assert!(bytes.len() <= self.bytes, "a read stays inside its buffer");
         match &self.memory {
             // SAFETY: the block is at least as long (asserted) and separate from the values.
             Memory::Host(at, _) => unsafe {
@@ -171,6 +192,11 @@ impl Buffer {
             },
             // SAFETY: as above, on the device.
             Memory::Gpu(cuda, ..) => unsafe { cuda.download(bytes, self.address()) }?,
+            Memory::Mapped(_) => {
+                return Err(EngineError::Other(
+                    "weights are written and not read back".into(),
+                ));
+            }
         }
         Ok(())
     }

@@ -19,56 +19,95 @@ use std::path::Path;
 /// What is read and copied at a time.
 const BLOCK: usize = 16 << 20;
 
+/// What addresses in a block of weights are multiples of.
+const ALIGN: usize = 256;
+
 /// A model's weights on the GPU. Must outlive the session that they were handed to.
 pub struct Weights {
-    // Dropped before the block they lie in.
+    // Dropped before the blocks they lie in.
     tensors: Vec<(String, Tensor)>,
-    _block: Buffer,
+    block: Buffer,
+    mapped: Option<Buffer>,
     repacked: u64,
+}
+
+/// The file of weights, and what is said where it cannot be read.
+struct Source<'a> {
+    file: File,
+    path: &'a Path,
+}
+
+impl Source<'_> {
+    fn open(path: &Path) -> Result<Source<'_>, EngineError> {
+        let file = File::open(path).map_err(|cause| unreadable(path, &cause))?;
+        Ok(Source { file, path })
+    }
+
+    fn length(&self) -> Result<usize, EngineError> {
+        let facts = self.file.metadata();
+        Ok(facts.map_err(|cause| unreadable(self.path, &cause))?.len() as usize)
+    }
+
+    /// Copies bytes of the file into a buffer, a piece at a time.
+    fn copy(
+        &self,
+        from: usize,
+        length: usize,
+        buffer: &mut Buffer,
+        to: usize,
+    ) -> Result<(), EngineError> {
+        let mut piece = vec![0; BLOCK.min(length)];
+        let mut done = 0;
+        while done < length {
+            let part = &mut piece[..BLOCK.min(length - done)];
+            self.file
+                .read_exact_at(part, (from + done) as u64)
+                .map_err(|cause| unreadable(self.path, &cause))?;
+            buffer.write_bytes(to + done, part)?;
+            done += part.len();
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(path: &Path, cause: &dyn std::fmt::Display) -> EngineError {
+    EngineError::Model(format!(
+        "could not read the weights {}: {cause}; remove them with `edgebench cache clear` and run again",
+        path.display()
+    ))
+}
+
+/// Length of a tensor in bytes; `None` where it cannot be.
+fn length(tensor: &WeightTensor) -> Option<usize> {
+    let elements = tensor.dims.iter().try_fold(1usize, |product, size| {
+        product.checked_mul(usize::try_from(*size).ok()?)
+    })?;
+    elements.checked_mul(tensor.element.bytes() as usize)
 }
 
 impl Weights {
     /// Copies the file into a block of `space` and lays the tensors over it, up to those that the runtime packs anew: of them
-    /// it would make a copy beside ours.
+    /// it would make a copy beside ours. What is to stay in main memory goes there.
     pub fn load(
         file: &Path,
         tensors: &[WeightTensor],
         space: &Space,
     ) -> Result<Weights, EngineError> {
-        let unreadable = |cause: &dyn std::fmt::Display| {
-            EngineError::Model(format!(
-                "could not read the weights {}: {cause}; remove them with `edgebench cache clear` and run again",
-                file.display()
-            ))
-        };
-        let source = File::open(file).map_err(|cause| unreadable(&cause))?;
-        let whole = source.metadata().map_err(|cause| unreadable(&cause))?.len() as usize;
+        let source = Source::open(file)?;
+        if tensors.iter().any(|tensor| tensor.mapped) {
+            return Weights::apart(&source, tensors, space);
+        }
+        let whole = source.length()?;
         let repacked = tensors.iter().filter(|tensor| tensor.repacked);
         let length = repacked
             .map(|tensor| tensor.offset as usize)
             .fold(whole, usize::min);
         let mut block = Buffer::new(space, length)?;
-        let mut bytes = vec![0; BLOCK.min(length)];
-        let mut at = 0;
-        while at < length {
-            let part = &mut bytes[..BLOCK.min(length - at)];
-            source
-                .read_exact_at(part, at as u64)
-                .map_err(|cause| unreadable(&cause))?;
-            block.write_bytes(at, part)?;
-            at += part.len();
-        }
+        source.copy(0, length, &mut block, 0)?;
         let place = Place::of(space)?;
         let over = |tensor: &WeightTensor| {
-            let value = Tensor::within(
-                &block,
-                tensor.offset as usize,
-                &place,
-                element(tensor.element),
-                &tensor.dims,
-            )
-            .ok_or_else(|| unreadable(&format!("{} lies outside of it", tensor.name)))??;
-            Ok((tensor.name.clone(), value))
+            let at = tensor.offset as usize;
+            Ok((tensor.name.clone(), lay(tensor, &block, at, &place, file)?))
         };
         let tensors = tensors
             .iter()
@@ -77,9 +116,58 @@ impl Weights {
             .collect::<Result<_, EngineError>>()?;
         Ok(Weights {
             tensors,
-            _block: block,
+            block,
+            mapped: None,
             repacked: (whole - length) as u64,
         })
+    }
+
+    /// Tensors on the GPU and tensors in main memory, each kind one after the other in a block of its own.
+    fn apart(
+        source: &Source<'_>,
+        tensors: &[WeightTensor],
+        space: &Space,
+    ) -> Result<Weights, EngineError> {
+        let kept: Vec<&WeightTensor> = tensors.iter().filter(|tensor| !tensor.repacked).collect();
+        let whole = source.length()?;
+        let (mut sizes, mut places) = ([0usize; 2], Vec::new());
+        for tensor in &kept {
+            let bytes = length(tensor).filter(|bytes| {
+                let end = (tensor.offset as usize).checked_add(*bytes);
+                end.is_some_and(|end| end <= whole)
+            });
+            let bytes = bytes.ok_or_else(|| outside(source.path, tensor))?;
+            let size = &mut sizes[usize::from(tensor.mapped)];
+            places.push((*size, bytes));
+            *size += bytes.next_multiple_of(ALIGN);
+        }
+        let mut block = Buffer::new(space, sizes[0])?;
+        let mut mapped = Buffer::mapped(space, sizes[1])?;
+        let place = Place::of(space)?;
+        let mut laid = Vec::new();
+        for (tensor, (at, bytes)) in kept.into_iter().zip(places) {
+            let buffer = match tensor.mapped {
+                true => &mut mapped,
+                false => &mut block,
+            };
+            source.copy(tensor.offset as usize, bytes, buffer, at)?;
+            let value = lay(tensor, buffer, at, &place, source.path)?;
+            laid.push((tensor.name.clone(), value));
+        }
+        let repacked = tensors.iter().filter(|tensor| tensor.repacked);
+        let repacked = repacked.filter_map(length).sum::<usize>() as u64;
+        Ok(Weights {
+            tensors: laid,
+            block,
+            mapped: Some(mapped),
+            repacked,
+        })
+    }
+
+    /// Bytes on the GPU and in main memory.
+    pub fn bytes(&self) -> (usize, usize) {
+        let mapped = self.mapped.as_ref().map_or(0, |block| block.bytes);
+        (self.block.bytes, mapped)
     }
 
     /// Bytes of the file that the runtime loads itself, to pack them anew.
@@ -104,6 +192,22 @@ impl Weights {
     }
 }
 
+/// A tensor over bytes of a buffer.
+fn lay(
+    tensor: &WeightTensor,
+    buffer: &Buffer,
+    at: usize,
+    place: &Place,
+    file: &Path,
+) -> Result<Tensor, EngineError> {
+    let kind = element(tensor.element);
+    Tensor::within(buffer, at, place, kind, &tensor.dims).ok_or_else(|| outside(file, tensor))?
+}
+
+fn outside(file: &Path, tensor: &WeightTensor) -> EngineError {
+    unreadable(file, &format!("{} lies outside of it", tensor.name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::library;
@@ -117,6 +221,7 @@ mod tests {
             element,
             offset,
             repacked,
+            mapped: false,
         }
     }
 
@@ -130,7 +235,7 @@ mod tests {
         let load = |tensors: &[WeightTensor]| {
             let weights = Weights::load(&file, tensors, &Space::Host)?;
             let names = weights.tensors.iter().map(|(name, _)| name.clone());
-            Ok::<_, EngineError>((names.collect::<Vec<_>>(), weights._block.bytes))
+            Ok::<_, EngineError>((names.collect::<Vec<_>>(), weights.bytes().0))
         };
         let kept = [
             tensor("a", Element::Uint8, 0, false),
@@ -146,5 +251,44 @@ mod tests {
         // 2 x 3 halves from byte 40 on would end at 52, behind what is kept.
         let beyond = tensor("e", Element::Fp16, 40, false);
         assert!(load(&[&all[..], &[beyond]].concat()).is_err());
+    }
+
+    #[test]
+    fn what_stays_in_main_memory_lies_apart() {
+        let library = env!("EDGEBENCH_BUILD_ORT");
+        let _environment = library::load(Path::new(library)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights.bin");
+        let bytes: Vec<u8> = (0..100).collect();
+        std::fs::write(&file, &bytes).unwrap();
+        let mapped = |tensor| WeightTensor {
+            mapped: true,
+            ..tensor
+        };
+        let tensors = [
+            tensor("a", Element::Uint8, 0, false),
+            mapped(tensor("b", Element::Fp16, 16, false)),
+            tensor("c", Element::Uint8, 40, false),
+            tensor("d", Element::Uint8, 80, true),
+        ];
+        let weights = Weights::load(&file, &tensors, &Space::Host).unwrap();
+        assert_eq!(weights.bytes(), (2 * ALIGN, ALIGN));
+        assert_eq!(weights.repacked(), 6);
+        let mut found = [0u8; 2 * ALIGN];
+        weights.block.read_bytes(&mut found).unwrap();
+        assert_eq!(
+            (&found[..6], &found[ALIGN..][..6]),
+            (&bytes[..6], &bytes[40..46])
+        );
+        let mut found = [0u8; 12];
+        weights
+            .mapped
+            .as_ref()
+            .unwrap()
+            .read_bytes(&mut found)
+            .unwrap();
+        assert_eq!(found, bytes[16..28]);
+        let beyond = mapped(tensor("e", Element::Fp16, 90, false));
+        assert!(Weights::load(&file, &[beyond], &Space::Host).is_err());
     }
 }

@@ -23,6 +23,7 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
             .collect(),
         kv_caches: vec![Default::default()],
         ablate: false,
+        offload: Default::default(),
         kv_room: None,
         batches: vec![1],
         prompt_tokens: vec![],

@@ -336,5 +336,6 @@ fn part(tensor: &Tensor, name: &str, dims: Vec<u64>, from: u64) -> WeightTensor 
         element: tensor.element,
         offset: tensor.offset + from,
         repacked: tensor.repacked,
+        mapped: false,
     }
 }

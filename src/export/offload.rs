@@ -1,0 +1,136 @@
+//! Weights in main memory, for people: where they went, what the link carries, and what that was predicted to allow.
+
+use super::human::{self, Cells};
+use super::memory;
+use super::table::Prepared;
+use crate::model::OffloadPlan;
+use crate::report::{OffloadRow, Report, Row};
+use crate::units::Bytes;
+
+/// What stands over it.
+pub const TITLE: &str = "Weights in main memory, read over the link";
+
+/// The columns; none where all weights were on the GPU.
+pub fn columns(report: &Report) -> Vec<Prepared<'static>> {
+    let rows = report.trials.iter();
+    let known: Vec<&Row> = rows.filter(|row| row.offload.is_some()).collect();
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let mut columns = memory::names(&known, report);
+    let column =
+        |importance, title, unit: &str, get: &dyn Fn(&Row, &OffloadRow) -> Option<String>| {
+            let text = |row: &&Row| {
+                let told = row.offload.as_ref().and_then(|offload| get(row, offload));
+                told.unwrap_or_else(|| human::MISSING.to_owned())
+            };
+            Prepared {
+                importance,
+                title,
+                cells: Cells {
+                    unit: unit.to_owned(),
+                    texts: known.iter().map(text).collect(),
+                    numeric: true,
+                },
+            }
+        };
+    let mebibytes = |bytes: u64| Some(format!("{:.0}", bytes as f64 / Bytes::MIB.0 as f64));
+    let percent = |share: Option<f64>| share.map(|share| format!("{:.0}", 100.0 * share));
+    columns.push(column(3, "asked", "", &|_, offload| {
+        Some(offload.asked.clone())
+    }));
+    columns.push(column(0, "on GPU", "MiB", &|_, offload| {
+        mebibytes(offload.resident_bytes)
+    }));
+    columns.push(column(0, "in main", "MiB", &|_, offload| {
+        mebibytes(offload.mapped_bytes)
+    }));
+    columns.push(column(1, "link/step", "MB", &|_, offload| {
+        Some(human::short(offload.link_bytes_per_step as f64 / 1e6))
+    }));
+    columns.push(column(1, "predicted", "tok/s", &|_, offload| {
+        offload.predicted_decode_tok_s.map(human::short)
+    }));
+    columns.push(column(0, "decode", "tok/s", &|row, _| {
+        Some(human::short(row.decode_tok_s.as_ref()?.mean))
+    }));
+    columns.push(column(0, "link", "% of step", &|_, offload| {
+        percent(offload.step_link_share)
+    }));
+    columns.push(column(2, "link", "% of prompt", &|_, offload| {
+        percent(offload.prompt_link_share)
+    }));
+    columns
+}
+
+/// What the columns mean, and what was refused first.
+pub fn remarks(report: &Report) -> Vec<String> {
+    if columns(report).is_empty() {
+        return Vec::new();
+    }
+    let mut remarks = vec![
+        "Weights in main memory are pinned and read by the GPU where they lie. link/step: bytes that a decode step reads of them, by shape, experts as a router without preferences chooses them; % of step and prompt: the part of the measured time that a pinned copy of these bytes takes.".to_owned(),
+    ];
+    let refused = |row: &Row| {
+        let refused = row.offload.as_ref()?.refused.as_ref()?;
+        Some(human::one_line(&format!(
+            "{}: a first plan with more weights on the GPU was refused ({refused}); this is the second.",
+            row.id
+        )))
+    };
+    remarks.extend(report.trials.iter().filter_map(refused));
+    remarks
+}
+
+/// A plan in a few words, for the progress lines.
+pub fn summary(plan: &OffloadPlan, predicted_peak: Bytes, tok_s: Option<f64>) -> String {
+    let speed = tok_s.map_or_else(String::new, |speed| {
+        format!(", about {} tok/s", human::short(speed))
+    });
+    format!(
+        "{} of weights on the GPU, {} in main memory ({} of {} tensors), {} MB over the link for each token; predicted peak {}{speed}",
+        human::bytes(plan.resident.0),
+        human::bytes(plan.mapped_bytes.0),
+        plan.mapped.len(),
+        plan.tensors,
+        human::short(plan.link_step.0 as f64 / 1e6),
+        human::bytes(predicted_peak.0),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn rows_with_weights_in_main_memory_have_a_table() {
+        let mut report = fixture();
+        assert!(columns(&report).is_empty() && remarks(&report).is_empty());
+        report.trials[0].offload = Some(OffloadRow {
+            asked: "auto".to_owned(),
+            resident_bytes: 512 << 20,
+            mapped_bytes: 1024 << 20,
+            mapped_tensors: 3,
+            tensors: 40,
+            link_bytes_per_step: 604_000_000,
+            link_bytes_per_prompt: 1 << 30,
+            predicted_decode_tok_s: Some(74.0),
+            step_link_share: Some(0.85),
+            prompt_link_share: None,
+            refused: Some("no memory".to_owned()),
+        });
+        let table = crate::export::table::render(&report, 120, false);
+        let (_, after) = table.split_once(TITLE).unwrap();
+        let line = after.lines().find(|line| line.contains("auto")).unwrap();
+        for shown in ["512", "1024", "604", "74.0", "85"] {
+            assert!(
+                line.split_whitespace().any(|word| word == shown),
+                "{shown}: {line}"
+            );
+        }
+        assert!(remarks(&report)[1].contains("no memory"));
+        let markdown = crate::export::markdown::render(&report);
+        assert!(markdown.contains(TITLE), "{markdown}");
+    }
+}
