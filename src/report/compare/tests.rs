@@ -1,9 +1,8 @@
 //! Tests of the whole comparison: what is matched, refused, noted and failed.
 
-use super::fixture::{compared, faster, other, run};
+use super::fixture::{compared, faster, other, run, with_first};
 use super::*;
 use crate::report::fixture;
-use crate::report::schema::Report;
 use serde_json::{Value, json};
 
 /// The pair of a model in the first file against the baseline.
@@ -410,7 +409,7 @@ fn older_rows_without_later_fields_are_read() {
         .unwrap()
         .remove("not_measured");
     let older = Run::read("old.json", &value.to_string()).unwrap();
-    let comparison = compare(vec![older, run("new.json", &fixture())], &[], &[]).unwrap();
+    let comparison = with_first(vec![older, run("new.json", &fixture())], &[], &[]).unwrap();
     assert_eq!(
         words(pair_of(&comparison, "dense-120m")),
         ["no_difference"; 7]
@@ -496,7 +495,7 @@ fn with_llama_bench(tests: &[Value], named: bool) -> Comparison {
         to: "dense-120m".to_owned(),
     };
     let renames = if named { vec![rename] } else { Vec::new() };
-    compare(runs, &renames, &[]).unwrap()
+    with_first(runs, &renames, &[]).unwrap()
 }
 
 const GPT2: &str = "gpt2 0.1B F32";
@@ -619,7 +618,7 @@ fn another_quantisation_that_the_user_names_is_a_note() {
         from: "gpt2 0.1B Q4_0".to_owned(),
         to: "dense-120m".to_owned(),
     };
-    let comparison = compare(runs, &[rename], &[]).unwrap();
+    let comparison = with_first(runs, &[rename], &[]).unwrap();
     let pair = pair_of(&comparison, "dense-120m");
     assert!(
         pair.notes
@@ -653,7 +652,7 @@ fn a_name_that_no_file_has_is_refused() {
         to: "dense-120m".to_owned(),
     };
     let runs = vec![run("a", &fixture()), run("b", &fixture())];
-    let error = compare(runs, &[rename], &[]).unwrap_err().to_string();
+    let error = with_first(runs, &[rename], &[]).unwrap_err().to_string();
     assert!(
         error.contains("'gpt'") && error.contains("dense-120m, moe-120m-total"),
         "{error}"
