@@ -48,7 +48,7 @@ fn the_list_says_of_each_its_machine_date_command_and_origin() {
         (&mine["origin"], &mine["path"]),
         (&json!("added"), &json!(path))
     );
-    let words: Vec<&str> = expected["command_line"].as_array().unwrap().iter();
+    let words = expected["command_line"].as_array().unwrap().iter();
     let words: Vec<&str> = words.map(|word| word.as_str().unwrap()).collect();
     let part = &mine["parts"][0];
     assert_eq!(part["started_utc"], expected["started_utc"]);
@@ -64,7 +64,7 @@ fn show_prints_the_tables_and_as_json_the_files_whole() {
     for part in [
         "desktop (built in): ",
         "desktop (results/",
-        "Distance from the hardware's limit",
+        "Within the budget of",
         "Dense-120M (README)",
         "not comparable: other method: no KV cache",
     ] {
