@@ -6,6 +6,7 @@ mod cachedir;
 #[path = "src/payload/wheel.rs"]
 mod wheel;
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io::ErrorKind;
@@ -53,6 +54,12 @@ const PINS: [Pin; 4] = [
 /// What the program is made of: a change here can change it, and makes the commit `-dirty` until it is committed.
 const SOURCES: [&str; 5] = ["build.rs", "Cargo.toml", "Cargo.lock", "src", "models"];
 
+/// Folder of the committed results.
+const BENCHMARKS: &str = "benchmarks";
+
+/// The list of baselines in it; the program is made of what that names too.
+const BASELINES: &str = "baselines.json";
+
 /// Value of `EDGEBENCH_ORT` for a build that gets its runtime later, from `edgebench bundle`: nothing is fetched, and no path of
 /// the machine that builds is compiled in.
 const NONE: &str = "none";
@@ -66,9 +73,12 @@ fn main() {
     ] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
-    SOURCES.iter().for_each(|source| watch(Path::new(source)));
+    sources().iter().for_each(|source| watch(source));
     if let Err(cause) = pack_references() {
         println!("cargo::error=could not pack the reference logits of models/: {cause}");
+    }
+    if let Err(cause) = pack_baselines() {
+        println!("cargo::error=could not pack the baselines of {BENCHMARKS}/{BASELINES}: {cause}");
     }
     println!(
         "cargo::rustc-env=EDGEBENCH_COMMIT={}",
@@ -88,26 +98,52 @@ fn main() {
     }
 }
 
-/// Packs the reference logits into one compressed block for the program: each file as a line with its path below `models` and its
-/// length, and its content.
+/// Packs the reference logits into one compressed block for the program.
 fn pack_references() -> std::io::Result<()> {
-    const LEVEL: i32 = 19;
-    let mut block = Vec::new();
+    let models = Path::new("models");
+    let mut names = Vec::new();
     for folder in ["golden", "logits"] {
-        let mut files = fs::read_dir(Path::new("models").join(folder))?
-            .map(|entry| entry.map(|entry| entry.path()))
-            .collect::<Result<Vec<_>, _>>()?;
-        files.sort();
-        for file in files {
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let content = fs::read(&file)?;
-            block.extend(format!("{folder}/{name} {}\n", content.len()).into_bytes());
-            block.extend(content);
+        for entry in fs::read_dir(models.join(folder))? {
+            let name = entry?.file_name();
+            names.push(format!("{folder}/{}", name.to_string_lossy()));
         }
     }
-    let packed = zstd::bulk::compress(&block, LEVEL)?;
+    names.sort();
+    pack(models, &names, "references.zst")
+}
+
+/// Packs the list of baselines and the files that it names into another.
+fn pack_baselines() -> std::io::Result<()> {
+    let mut names = vec![BASELINES.to_owned()];
+    names.extend(baseline_files()?);
+    pack(Path::new(BENCHMARKS), &names, "baselines.zst")
+}
+
+/// The files that the list of baselines names, each once.
+fn baseline_files() -> std::io::Result<Vec<String>> {
+    let list = fs::read_to_string(Path::new(BENCHMARKS).join(BASELINES))?;
+    let list: serde_json::Value = serde_json::from_str(&list)?;
+    let baselines = list.as_array().into_iter().flatten();
+    let files = baselines.flat_map(|baseline| baseline["files"].as_array().into_iter().flatten());
+    let names = files.filter_map(|file| Some(file.as_str()?.to_owned()));
+    Ok(names.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
+/// Packs files into one block: each as a line with its name below `folder` and its length, and its content.
+fn pack(folder: &Path, names: &[String], packed: &str) -> std::io::Result<()> {
+    const LEVEL: i32 = 19;
+    let mut block = Vec::new();
+    for name in names {
+        let file = folder.join(name);
+        let content = fs::read(&file).map_err(|cause| {
+            std::io::Error::new(cause.kind(), format!("{}: {cause}", file.display()))
+        })?;
+        block.extend(format!("{name} {}\n", content.len()).into_bytes());
+        block.extend(content);
+    }
+    let block = zstd::bulk::compress(&block, LEVEL)?;
     let out = PathBuf::from(variable("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("references.zst"), packed)
+    fs::write(out.join(packed), block)
 }
 
 /// The library that this build uses.
@@ -264,6 +300,14 @@ fn pip_arguments(pin: &Pin) -> Vec<String> {
     .collect()
 }
 
+/// [`SOURCES`], the list of baselines and the files that it names.
+fn sources() -> Vec<PathBuf> {
+    let carried = baseline_files().unwrap_or_default().into_iter();
+    let carried = std::iter::once(BASELINES.to_owned()).chain(carried);
+    let carried = carried.map(|name| Path::new(BENCHMARKS).join(name));
+    SOURCES.iter().map(PathBuf::from).chain(carried).collect()
+}
+
 /// The commit of this checkout; nothing outside one (a released archive, or a folder inside somebody else's repository).
 fn commit() -> Option<String> {
     if !git(&["rev-parse", "--show-prefix"])?.is_empty() {
@@ -277,12 +321,11 @@ fn commit() -> Option<String> {
         watch(Path::new(&git(&["rev-parse", "--git-path", name])?));
     }
     let commit = git(&["rev-parse", "--short=12", "HEAD"])?;
-    let present = SOURCES
-        .into_iter()
-        .filter(|source| Path::new(source).exists());
+    let sources = sources();
+    let present = sources.iter().filter(|source| source.exists());
     let status: Vec<&str> = ["--no-optional-locks", "status", "--porcelain", "--"]
         .into_iter()
-        .chain(present)
+        .chain(present.filter_map(|source| source.to_str()))
         .collect();
     let suffix = if git(&status)?.is_empty() {
         ""

@@ -10,8 +10,8 @@
 //!
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
-//! `error, units, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats, failures` →
-//! `plan, ceiling, tuning, worker, supervisor` → `report, doctor` → `export, progress` → `cli` → `app` → `lib`.
+//! `error, units, carried, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats, failures` →
+//! `plan, ceiling, tuning, worker, supervisor` → `report, doctor` → `baseline` → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
     test,
@@ -22,7 +22,9 @@
 )]
 
 mod app;
+mod baseline;
 mod cachedir;
+mod carried;
 mod ceiling;
 mod cli;
 mod device;

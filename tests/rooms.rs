@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by rank. One may import those of the ranks above it here and itself, none of its own rank.
 const RANKS: &[&[&str]] = &[
-    &["error", "units", "cachedir", "elf", "shelf"],
+    &["error", "units", "cachedir", "carried", "elf", "shelf"],
     &["trial"],
     &["protocol"],
     &[
@@ -19,6 +19,7 @@ const RANKS: &[&[&str]] = &[
     ],
     &["plan", "ceiling", "tuning", "worker", "supervisor"],
     &["report", "doctor"],
+    &["baseline"],
     &["export", "progress"],
     &["cli"],
     &["app"],

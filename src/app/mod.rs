@@ -1,5 +1,6 @@
 //! One short function for each command, doors called in order. No arithmetic, no formatting, no clap, no ONNX Runtime.
 
+mod baseline;
 mod ceilings;
 mod compare;
 mod doctor;
@@ -41,6 +42,7 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
         Command::Inspect(command) => inspect::run(&command),
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),
+        Command::Baseline(action) => baseline::run(&action),
         Command::Export(command) => export_model(&command),
         Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
         Command::Licenses => pack::licences(),
@@ -87,15 +89,19 @@ fn show(file: &Path, format: OutputFormat) -> Result<u8> {
 
 /// What stands in a file. A mistake in it is told with its name.
 fn read<T>(file: &Path, parse: impl FnOnce(&str) -> Result<T>) -> Result<T> {
-    let text = std::fs::read_to_string(file).map_err(|cause| {
+    parse(&read_text(file)?).map_err(|error| match error {
+        Error::Usage(cause) => Error::Usage(format!("{}: {cause}", file.display())),
+        other => other,
+    })
+}
+
+/// The text of a result file.
+fn read_text(file: &Path) -> Result<String> {
+    std::fs::read_to_string(file).map_err(|cause| {
         Error::Usage(format!(
             "could not read {}: {cause}; name a result file of edgebench",
             file.display()
         ))
-    })?;
-    parse(&text).map_err(|error| match error {
-        Error::Usage(cause) => Error::Usage(format!("{}: {cause}", file.display())),
-        other => other,
     })
 }
 

@@ -2,7 +2,9 @@
 
 use super::start::Start;
 use super::tuning::Tuner;
-use super::{ceilings, facts, limits, offload, plan, print, progress, render, show_preparing};
+use super::{
+    ceilings, compare, facts, limits, offload, plan, print, progress, render, show_preparing,
+};
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
@@ -24,6 +26,7 @@ use std::time::SystemTime;
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let host = device::host(Path::new("/sys"));
     let started = utc(SystemTime::now());
+    let baseline = compare::baseline(command)?;
     let words = Words::load(command)?;
     let cost = cost_inputs(&command.cost)?;
     if let (Some(output), false) = (&command.output, command.dry_run) {
@@ -81,6 +84,14 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     progress.finish();
     if command.format != OutputFormat::Jsonl {
         print(&render(&rows.report(), command.format, command.color)?)?;
+    }
+    if let Some(baseline) = &baseline {
+        print(&compare::below(
+            baseline,
+            &rows.output,
+            &rows.report(),
+            command,
+        )?)?;
     }
     progress.event(&Event::Note(format!("result: {}", rows.output.display())));
     Ok(code)

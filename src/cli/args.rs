@@ -1,8 +1,10 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
+mod baseline;
 mod unrun;
 mod watch;
 
+pub use baseline::BaselineSub;
 pub use unrun::{InspectArgs, PlanArgs};
 pub use watch::{Pause, WatchArgs};
 
@@ -91,7 +93,8 @@ Examples:
   edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
   edgebench plan --suite core --device cuda --vram-budget 4G
   edgebench inspect llama-1b --vram-budget 4G
-  edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'";
+  edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'
+  edgebench compare --baseline desktop edge.json";
 
 /// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
 #[derive(Debug, Parser)]
@@ -128,6 +131,11 @@ pub enum Sub {
     },
     /// Compare saved results, of this machine or others: ratios with intervals and a verdict for each figure
     Compare(CompareArgs),
+    /// List, show, add or remove the results that others are compared with by a name
+    Baseline {
+        #[command(subcommand)]
+        action: Option<BaselineSub>,
+    },
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
     /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file
@@ -153,13 +161,16 @@ pub enum Sub {
 /// What to compare.
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Result file that the others are compared with
+    /// Result file that the others are compared with; with --baseline, the first of those to compare
     #[arg(value_name = "BASELINE")]
-    pub baseline: PathBuf,
+    pub first: PathBuf,
     /// Result files to compare, of edgebench or of llama-bench -o json
-    #[arg(value_name = "FILE", required = true)]
+    #[arg(value_name = "FILE", required_unless_present = "baseline")]
     pub others: Vec<PathBuf>,
-    /// Exit with code 7 if this is true of the ratio to the baseline in any row, or cannot be told, for example 'decode_tok_s<0.95'; may be repeated [default: none]
+    /// Compare all files with the baseline of this name; `edgebench baseline list` tells them [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
+    /// Exit with code 7 if this is true of the ratio to the baseline (to its first file where it has several) in any row, or cannot be told, for example 'decode_tok_s<0.95'; may be repeated [default: none]
     #[arg(long, value_name = "CONDITION", allow_hyphen_values = true, value_parser = values::condition)]
     pub fail_if: Vec<Condition>,
     /// Say which model one of another name is, for example 'llama 1B F16=llama-1b'; other precisions are then a note; may be repeated [default: none]
@@ -407,6 +418,9 @@ pub struct OutputArgs {
     /// Result file (JSON), rewritten after each trial [default: edgebench-results/TIME-HOST.json]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// After the tables, print the comparison with the baseline of this name; `edgebench baseline list` tells them [default: none]
+    #[arg(long, value_name = "NAME")]
+    pub baseline: Option<String>,
     /// No progress on standard error
     #[arg(short, long)]
     pub quiet: bool,

@@ -42,6 +42,8 @@ pub enum Command {
     Licenses,
     /// Compare saved results.
     Compare(CompareCommand),
+    /// Look after the baselines.
+    Baseline(BaselineAction),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Tell what this machine has and what is missing.
@@ -93,6 +95,8 @@ pub struct RunCommand {
     pub format: OutputFormat,
     /// Result file; `None` for the usual place.
     pub output: Option<PathBuf>,
+    /// Name of the baseline to compare with.
+    pub baseline: Option<String>,
     /// No progress.
     pub quiet: bool,
     /// When to use colour.
@@ -159,8 +163,10 @@ pub struct ExportCommand {
 /// What to compare.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompareCommand {
-    /// The files, the baseline first.
+    /// The files; the baseline first, where it has no name.
     pub files: Vec<PathBuf>,
+    /// Name of the baseline.
+    pub baseline: Option<String>,
     /// What the exit code depends on.
     pub conditions: Vec<Condition>,
     /// Models of other names.
@@ -215,6 +221,26 @@ pub enum CacheAction {
     Clear,
 }
 
+/// What to do with the baselines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaselineAction {
+    /// List them.
+    List(ListFormat),
+    /// Print one.
+    Show(String, ListFormat),
+    /// Keep a result under a name.
+    Add {
+        /// The name.
+        name: String,
+        /// The result.
+        file: PathBuf,
+        /// Whether it may take the place of another.
+        replace: bool,
+    },
+    /// Remove one.
+    Remove(String),
+}
+
 /// The end of the program before it began: help, version or a wrong command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliExit {
@@ -245,12 +271,14 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
         Some(args::Sub::Inspect(args)) => Command::Inspect(args.into()),
         Some(args::Sub::Show { file, format }) => Command::Show(file, format),
         Some(args::Sub::Compare(args)) => Command::Compare(CompareCommand {
-            files: std::iter::once(args.baseline).chain(args.others).collect(),
+            files: std::iter::once(args.first).chain(args.others).collect(),
+            baseline: args.baseline,
             conditions: args.fail_if,
             renames: args.renames,
             format: args.format,
             color: args.color,
         }),
+        Some(args::Sub::Baseline { action }) => Command::Baseline(baseline(action)),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
         Some(args::Sub::Licenses) => Command::Licenses,
@@ -311,6 +339,7 @@ fn run(args: args::RunArgs) -> RunCommand {
         script: machine.runtime.engine,
         format: output.format,
         output: output.output,
+        baseline: output.baseline,
         quiet: output.quiet,
         color: output.color,
         cost: CostInputs {
@@ -320,6 +349,25 @@ fn run(args: args::RunArgs) -> RunCommand {
             electricity_price: cost.electricity_price,
             watts: cost.watts,
             currency: cost.currency,
+        },
+    }
+}
+
+/// The list where nothing else is asked for.
+fn baseline(action: Option<args::BaselineSub>) -> BaselineAction {
+    match action {
+        None => BaselineAction::List(ListFormat::Table),
+        Some(args::BaselineSub::List { format }) => BaselineAction::List(format),
+        Some(args::BaselineSub::Show { name, format }) => BaselineAction::Show(name, format),
+        Some(args::BaselineSub::Remove { name }) => BaselineAction::Remove(name),
+        Some(args::BaselineSub::Add {
+            name,
+            file,
+            replace,
+        }) => BaselineAction::Add {
+            name,
+            file,
+            replace,
         },
     }
 }
@@ -462,6 +510,8 @@ mod tests {
             &["export", "--help"],
             &["cache", "--help"],
             &["compare", "--help"],
+            &["baseline", "--help"],
+            &["baseline", "add", "--help"],
             &["doctor", "--help"],
             &["bundle", "--help"],
             &["plan", "--help"],
@@ -644,6 +694,40 @@ mod tests {
         assert_eq!(said, ["decode_tok_s<0.95", "ttft_ms>=1.1"]);
         assert_eq!(compare.renames[0].to, "llama-1b");
         assert_eq!(compare.format, ComparisonFormat::Table);
+        assert_eq!(compare.baseline, None);
+        let words = ["compare", "--baseline", "desktop", "a"];
+        let Ok(Command::Compare(named)) = parse_words(&words) else {
+            panic!("not a comparison")
+        };
+        assert_eq!(named.baseline.as_deref(), Some("desktop"));
+        assert_eq!(named.files, ["a"].map(PathBuf::from));
+    }
+
+    #[test]
+    fn baselines_are_listed_unless_something_else_is_asked_for() {
+        let parsed = |words: &[&str]| match parse_words(words) {
+            Ok(Command::Baseline(action)) => action,
+            other => panic!("{other:?}"),
+        };
+        let list = BaselineAction::List(ListFormat::Table);
+        assert_eq!(parsed(&["baseline"]), list);
+        assert_eq!(parsed(&["baseline", "list"]), list);
+        let add = parsed(&["baseline", "add", "mine", "a.json", "--replace"]);
+        let (name, file) = ("mine".to_owned(), PathBuf::from("a.json"));
+        assert_eq!(
+            add,
+            BaselineAction::Add {
+                name,
+                file,
+                replace: true
+            }
+        );
+        let show = parsed(&["baseline", "show", "mine", "--format", "json"]);
+        assert_eq!(show, BaselineAction::Show("mine".into(), ListFormat::Json));
+        let remove = parsed(&["baseline", "remove", "mine"]);
+        assert_eq!(remove, BaselineAction::Remove("mine".into()));
+        let run = run_of(&["--baseline", "desktop"]);
+        assert_eq!(run.baseline.as_deref(), Some("desktop"));
     }
 
     #[test]
@@ -737,6 +821,10 @@ mod tests {
             ),
             (&["compare"], &["<BASELINE>", "<FILE>"]),
             (&["compare", "a.json"], &["<FILE>"]),
+            (&["compare", "--baseline", "desktop"], &["<BASELINE>"]),
+            (&["baseline", "wipe"], &["'wipe'"]),
+            (&["baseline", "add", "x"], &["<FILE>"]),
+            (&["baseline", "show"], &["<NAME>"]),
             (
                 &["compare", "a", "b", "--fail-if", "speed<1"],
                 &["'speed<1'", "'--fail-if", "decode_tok_s", "ttft_ms"],

@@ -1,5 +1,6 @@
 //! Door of the export room: a report in, text out, and the way onto the disk. No exporter prints or opens a file itself.
 
+pub mod baselines;
 mod ceilings;
 mod columns;
 pub mod compare;

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod baselines;
 mod budgets;
 mod bundle;
 mod ceilings;

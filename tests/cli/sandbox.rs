@@ -69,7 +69,8 @@ impl Sandbox {
         command
             .current_dir(self.work())
             .env("HOME", self.path().join("home"))
-            .env("XDG_CACHE_HOME", self.path().join("cache"));
+            .env("XDG_CACHE_HOME", self.path().join("cache"))
+            .env("XDG_DATA_HOME", self.path().join("data"));
         for name in ["EDGEBENCH_ORT", "EDGEBENCH_CACHE_LIMIT", "NO_COLOR"] {
             command.env_remove(name);
         }

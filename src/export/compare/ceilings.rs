@@ -6,7 +6,8 @@ use crate::export::table::Prepared;
 use crate::report::compare::{Against, CeilingPair};
 
 /// The columns; none where both files have no ceiling in common.
-pub fn columns<'a>(against: &'a Against, baseline: &'a str, ratio: &'a str) -> Vec<Prepared<'a>> {
+pub fn columns<'a>(against: &'a Against, ratio: &'a str) -> Vec<Prepared<'a>> {
+    let baseline = against.baseline.as_str();
     let pairs = &against.ceilings;
     if pairs.is_empty() {
         return Vec::new();

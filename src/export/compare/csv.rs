@@ -34,11 +34,15 @@ pub fn render(comparison: &Comparison) -> Result<String> {
 fn write(comparison: &Comparison) -> Result<String, Box<dyn std::error::Error>> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(HEADER)?;
-    let baseline = &comparison.files[0].file;
-    for (against, file) in comparison.against.iter().zip(&comparison.files[1..]) {
+    let name = |label: &str| {
+        let file = comparison.files.iter().find(|file| file.label == label);
+        file.map_or_else(String::new, |file| file.file.clone())
+    };
+    for against in &comparison.against {
+        let (baseline, file) = (&name(&against.baseline), &name(&against.file));
         for pair in &against.pairs {
             for cells in of_pair(pair) {
-                let head = [baseline.clone(), file.file.clone()];
+                let head = [baseline.clone(), file.clone()];
                 writer.write_record(head.into_iter().chain(cells))?;
             }
         }
@@ -48,7 +52,7 @@ fn write(comparison: &Comparison) -> Result<String, Box<dyn std::error::Error>> 
         let extra = extra.map(|row| ["", row.as_str(), "only in the other file"]);
         for [row, other_row, reason] in lost.chain(extra) {
             let mut cells = vec![""; HEADER.len()];
-            cells[..4].copy_from_slice(&[baseline, &file.file, row, other_row]);
+            cells[..4].copy_from_slice(&[baseline, file, row, other_row]);
             cells[14..16].copy_from_slice(&["not_comparable", reason]);
             writer.write_record(cells)?;
         }

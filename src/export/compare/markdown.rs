@@ -6,19 +6,18 @@ use crate::report::compare::{Against, Comparison};
 
 /// The comparison as Markdown.
 pub fn render(comparison: &Comparison) -> String {
-    let baseline = &comparison.files[0].label;
     let mut blocks = vec![list(&sheet::files(comparison)), differences(comparison)];
     for against in &comparison.against {
         if !against.pairs.is_empty() {
-            blocks.push(pairs(against, baseline));
+            blocks.push(pairs(against));
         }
-        let ratio = format!("{}/{baseline}", against.file);
-        blocks.push(grid(None, &ceilings::columns(against, baseline, &ratio)));
-        blocks.push(list(&remarks::of_file(against, baseline)));
+        let ratio = format!("{}/{}", against.file, against.baseline);
+        blocks.push(grid(None, &ceilings::columns(against, &ratio)));
+        blocks.push(list(&remarks::of_file(against)));
     }
     let mut last = remarks::of_all(comparison);
     let summaries = comparison.against.iter();
-    last.extend(summaries.filter_map(|against| remarks::summary(against, baseline)));
+    last.extend(summaries.filter_map(remarks::summary));
     blocks.push(list(&last));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
@@ -52,8 +51,8 @@ fn differences(comparison: &Comparison) -> String {
 }
 
 /// The pairs of one file.
-fn pairs(against: &Against, baseline: &str) -> String {
-    let file = &against.file;
+fn pairs(against: &Against) -> String {
+    let (file, baseline) = (&against.file, against.baseline.as_str());
     let ratio = format!("{file}/{baseline}");
     let titles = [
         "row",

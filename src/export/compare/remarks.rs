@@ -10,7 +10,8 @@ use crate::report::compare::{
 const NAMED: usize = 4;
 
 /// Remarks on one file against the baseline.
-pub fn of_file(against: &Against, baseline: &str) -> Vec<String> {
+pub fn of_file(against: &Against) -> Vec<String> {
+    let baseline = against.baseline.as_str();
     let pairs = &against.pairs;
     let every = pairs.len();
     let mut remarks = Vec::new();
@@ -131,7 +132,8 @@ fn collect<'a>(reasons: &mut Vec<(String, Vec<&'a str>)>, reason: String, title:
 }
 
 /// What the whole says of one file, by the decode speed.
-pub fn summary(against: &Against, baseline: &str) -> Option<String> {
+pub fn summary(against: &Against) -> Option<String> {
+    let baseline = &against.baseline;
     let decode = against.pairs.iter().filter_map(|pair| {
         let mut metrics = pair.metrics.iter();
         let decode = metrics.find(|found| found.metric == Quantity::DecodeTokS);

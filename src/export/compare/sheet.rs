@@ -3,7 +3,7 @@
 use crate::export::columns::{Unit, Value};
 use crate::export::human::{self, Detail};
 use crate::report::compare::{
-    Comparison, Difference, Fact, Judgement, Pair, Parts, Quantity, Source, Verdict,
+    Comparison, Difference, Fact, Judgement, Pair, Parts, Quantity, Side, Source, Verdict,
 };
 
 /// One quantity of one pair, for people.
@@ -49,13 +49,20 @@ fn unit(quantity: Quantity) -> Unit {
 
 /// One line for each file.
 pub fn files(comparison: &Comparison) -> Vec<String> {
-    let one = |(place, file): (usize, &crate::report::compare::FileFacts)| {
+    let baselines = comparison.files.iter().filter(|file| file.is_baseline);
+    let role = match baselines.count() {
+        1 => "the baseline",
+        _ => "a baseline",
+    };
+    let one = |file: &crate::report::compare::FileFacts| {
         let mut facts = Vec::new();
-        if place == 0 {
-            facts.push("the baseline".to_owned());
+        if file.is_baseline {
+            facts.push(role.to_owned());
         }
-        if file.source == Source::LlamaBench {
-            facts.push("of llama-bench".to_owned());
+        match file.source {
+            Source::Edgebench => {}
+            Source::LlamaBench => facts.push("of llama-bench".to_owned()),
+            Source::Published => facts.push("published, other method".to_owned()),
         }
         facts.extend(file.started_utc.clone());
         if !file.finished {
@@ -64,7 +71,7 @@ pub fn files(comparison: &Comparison) -> Vec<String> {
         let facts = facts.join(", ");
         human::one_line(&format!("{} = {} ({facts})", file.label, file.file))
     };
-    comparison.files.iter().enumerate().map(one).collect()
+    comparison.files.iter().map(one).collect()
 }
 
 /// A fact's name for people.
@@ -110,6 +117,9 @@ fn sizes(text: &str) -> String {
 
 /// A pair by what was run.
 pub fn name(pair: &Pair) -> String {
+    if pair.published.is_some() {
+        return human::one_line(&format!("{} and {}", pair.row, pair.other_row));
+    }
     let mut words = vec![pair.model.clone()];
     words.extend(pair.variant.iter().cloned());
     words.extend(
@@ -130,9 +140,14 @@ pub fn name(pair: &Pair) -> String {
 /// The lines of a pair. What neither file measured is left out here; data formats have it with the reasons.
 pub fn lines(pair: &Pair) -> Vec<Line> {
     let mut lines = Vec::new();
-    let measured = |found: &&Judgement| found.baseline.is_some() || found.other.is_some();
-    for found in pair.metrics.iter().filter(measured) {
-        if found.metric == Quantity::PeakBytes {
+    // Beside published figures stand their counterparts only.
+    let shown = |found: &&Judgement| match pair.published {
+        Some(Side::Baseline) => found.baseline.is_some(),
+        Some(Side::Other) => found.other.is_some(),
+        None => found.baseline.is_some() || found.other.is_some(),
+    };
+    for found in pair.metrics.iter().filter(shown) {
+        if found.metric == Quantity::PeakBytes && pair.published.is_none() {
             lines.extend(memory(pair, found));
         } else {
             let currency = pair.currency.as_deref().unwrap_or_default();

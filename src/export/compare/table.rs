@@ -12,29 +12,28 @@ const SIDE_BY_SIDE: usize = 3;
 /// The comparison as text.
 pub fn render(comparison: &Comparison, width: usize, colour: bool) -> String {
     let width = width.max(20);
-    let baseline = &comparison.files[0].label;
     let mut blocks = vec![
         table::lines(&sheet::files(comparison), width, 4),
         differences(comparison, width),
     ];
     for against in &comparison.against {
         if comparison.against.len() > 1 {
-            blocks.push(format!("{} against {baseline}", against.file));
+            blocks.push(format!("{} against {}", against.file, against.baseline));
         }
         if !against.pairs.is_empty() {
-            blocks.push(pairs(against, baseline, width, colour));
+            blocks.push(pairs(against, width, colour));
         }
-        let ratio = format!("{}/{baseline}", against.file);
-        let found = table::fit(ceilings::columns(against, baseline, &ratio), width);
+        let ratio = format!("{}/{}", against.file, against.baseline);
+        let found = table::fit(ceilings::columns(against, &ratio), width);
         if !found.is_empty() {
             blocks.push(table::layout(&found, against.ceilings.len()).join("\n"));
         }
-        let remarks = remarks::of_file(against, baseline);
+        let remarks = remarks::of_file(against);
         blocks.push(table::lines(&remarks, width, 2));
     }
     blocks.push(table::lines(&remarks::of_all(comparison), width, 2));
     let summaries = comparison.against.iter();
-    let summaries = summaries.filter_map(|against| remarks::summary(against, baseline));
+    let summaries = summaries.filter_map(remarks::summary);
     blocks.push(table::lines(&summaries.collect::<Vec<_>>(), width, 2));
     blocks.retain(|block| !block.is_empty());
     blocks.join("\n\n") + "\n"
@@ -76,7 +75,8 @@ fn differences(comparison: &Comparison, width: usize) -> String {
 }
 
 /// A block for each pair, all in the same columns.
-fn pairs(against: &Against, baseline: &str, width: usize, colour: bool) -> String {
+fn pairs(against: &Against, width: usize, colour: bool) -> String {
+    let baseline = against.baseline.as_str();
     let blocks: Vec<Vec<sheet::Line>> = against.pairs.iter().map(sheet::lines).collect();
     let all: Vec<&sheet::Line> = blocks.iter().flatten().collect();
     let ratio = format!("{}/{baseline}", against.file);

@@ -1,10 +1,11 @@
 //! One file against the baseline: its rows beside the baseline's, judged, and those that stand alone.
 
 use super::ceilings::CeilingPair;
+use super::pairing::Pairing;
 use super::quantity::Quantity;
 use super::run::{Case, Parts, Run, Source};
 use super::verdict::{self, Judgement, Labels};
-use super::{ceilings, llama_bench, pairing};
+use super::{ceilings, llama_bench, pairing, published};
 use serde::Serialize;
 
 /// A file against the baseline.
@@ -12,6 +13,8 @@ use serde::Serialize;
 pub struct Against {
     /// Label of the file.
     pub file: String,
+    /// Label of what it is compared with.
+    pub baseline: String,
     /// Rows that both have.
     pub pairs: Vec<Pair>,
     /// Rows that the baseline alone has.
@@ -27,6 +30,15 @@ pub struct Against {
     pub(super) lost: Vec<(String, Vec<Quantity>)>,
 }
 
+/// One of two files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The baseline.
+    Baseline,
+    /// The file that is compared with it.
+    Other,
+}
+
 /// Two rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Pair {
@@ -34,6 +46,9 @@ pub struct Pair {
     pub row: String,
     /// The other file's row.
     pub other_row: String,
+    /// Which of the two is published, if one is: the other is then the row that is most like it.
+    #[serde(skip)]
+    pub published: Option<Side>,
     /// Model, as the baseline calls it.
     pub model: String,
     /// Graph form and precision of both, where they are the same, and the KV cache, where it is not of the usual type.
@@ -79,7 +94,16 @@ pub fn against(first: &Run, other: &Run, labels: Labels) -> Against {
         }
         _ => {}
     }
-    let pairing = pairing::pair(&ours, &theirs);
+    let published = match (first.source, other.source) {
+        (Source::Published, _) => Some(Side::Baseline),
+        (_, Source::Published) => Some(Side::Other),
+        _ => None,
+    };
+    let pairing = match published {
+        Some(Side::Baseline) => beside(&ours, &theirs),
+        Some(Side::Other) => beside(&theirs, &ours).turned(),
+        None => pairing::pair(&ours, &theirs),
+    };
     let alone = |cases: &[Case], places: &[usize], idle: Vec<Case>| -> Vec<Case> {
         let alone = places.iter().map(|place| cases[*place].clone());
         alone.chain(idle).collect()
@@ -89,10 +113,14 @@ pub fn against(first: &Run, other: &Run, labels: Labels) -> Against {
     let ids = |cases: &[Case]| cases.iter().map(|case| case.id.clone()).collect();
     Against {
         file: labels.other.to_owned(),
+        baseline: labels.baseline.to_owned(),
         pairs: pairing
             .pairs
             .iter()
-            .map(|(a, b)| pair(&ours[*a], &theirs[*b], labels))
+            .map(|(a, b)| Pair {
+                published,
+                ..pair(&ours[*a], &theirs[*b], labels)
+            })
             .collect(),
         only_in_baseline: ids(&lost),
         only_in_other: ids(&extra),
@@ -102,6 +130,16 @@ pub fn against(first: &Run, other: &Run, labels: Labels) -> Against {
             .iter()
             .map(|case| (case.id.clone(), known(case)))
             .collect(),
+    }
+}
+
+/// Published rows beside measured ones. A measured row without one is not missed by anybody.
+fn beside(published: &[Case], measured: &[Case]) -> Pairing {
+    let (pairs, baseline_only) = published::beside(published, measured);
+    Pairing {
+        pairs,
+        baseline_only,
+        other_only: Vec::new(),
     }
 }
 
@@ -151,6 +189,7 @@ fn pair(a: &Case, b: &Case, labels: Labels) -> Pair {
     Pair {
         row: a.id.clone(),
         other_row: b.id.clone(),
+        published: None,
         model: a.key.model.clone(),
         variant: [
             same(&a.form, &b.form),

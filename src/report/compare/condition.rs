@@ -110,7 +110,7 @@ pub struct NotJudged {
 }
 
 /// Judges a condition. A row without a figure in the baseline has nothing to fall behind, and is passed over.
-pub fn check(condition: &Condition, against: &[Against]) -> Checked {
+pub fn check(condition: &Condition, against: &[&Against]) -> Checked {
     let mut checked = Checked {
         condition: condition.to_string(),
         outcome: "passed",

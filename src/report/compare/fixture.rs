@@ -35,6 +35,16 @@ pub fn run(file: &str, report: &Report) -> Run {
     Run::read(file, &to_json(report).unwrap()).unwrap()
 }
 
+/// Compares each run with the first.
+pub fn with_first(
+    mut runs: Vec<Run>,
+    renames: &[super::Rename],
+    conditions: &[super::Condition],
+) -> crate::error::Result<Comparison> {
+    let others = runs.split_off(1);
+    compare(runs, others, renames, conditions)
+}
+
 /// Compares reports as files `a.json`, `b.json` and so on.
 pub fn compared(reports: &[&Report], conditions: &[super::Condition]) -> Comparison {
     let names = ["a.json", "b.json", "c.json"];
@@ -42,7 +52,7 @@ pub fn compared(reports: &[&Report], conditions: &[super::Condition]) -> Compari
         .iter()
         .zip(reports)
         .map(|(name, report)| run(name, report));
-    compare(runs.collect(), &[], conditions).unwrap()
+    with_first(runs.collect(), &[], conditions).unwrap()
 }
 
 /// Another machine: the first row twice as fast with a larger peak, the second in another precision, the third ran and

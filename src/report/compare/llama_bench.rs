@@ -70,6 +70,7 @@ pub fn run(file: &str, text: &str) -> Result<Run> {
         file: file.to_owned(),
         source: Source::LlamaBench,
         started_utc: tests.iter().filter_map(|test| test.test_time.clone()).min(),
+        command: None,
         finished: true,
         facts: machine(&tests),
         cases: tests.iter().map(case).collect(),
@@ -140,7 +141,7 @@ fn case(test: &Test) -> Case {
             .into_iter()
             .map(|quantity| (quantity, figure(quantity)))
             .collect(),
-        memory: no_memory(),
+        memory: Parts::missing(NOT_MEASURED),
     }
 }
 
@@ -203,24 +204,6 @@ fn settings(test: &Test) -> BTreeMap<&'static str, String> {
         .filter_map(|(name, value)| Some((name, value?)));
     settings.extend(known);
     settings
-}
-
-/// Parts of a peak that nobody measured.
-fn no_memory() -> Parts {
-    let names = [
-        "weights_bytes",
-        "kv_bytes",
-        "activations_bytes",
-        "runtime_bytes",
-        "unaccounted_bytes",
-    ];
-    Parts {
-        not_measured: names
-            .iter()
-            .map(|name| ((*name).to_owned(), NOT_MEASURED.to_owned()))
-            .collect(),
-        ..Parts::default()
-    }
 }
 
 /// llama-bench's tests put together to rows like those of `ours`: the prompt test of the same length for the prefill,

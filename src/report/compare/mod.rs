@@ -8,6 +8,7 @@ mod facts;
 mod fixture;
 mod llama_bench;
 mod pairing;
+mod published;
 mod quantity;
 mod result;
 mod run;
@@ -15,23 +16,23 @@ mod run;
 mod tests;
 mod verdict;
 
-pub use against::{Against, Pair};
+pub use against::{Against, Pair, Side};
 pub use ceilings::CeilingPair;
 pub use condition::{Checked, Condition, Operator};
 pub use facts::{Difference, Fact};
 #[cfg(test)]
 pub use fixture::example;
 pub use quantity::Quantity;
-pub use run::{Parts, Run, Source};
+pub use run::{Case, Parts, Run, Source};
 pub use verdict::{Judgement, NOISE, Verdict};
 
-use super::codec;
+use super::{Report, codec};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use verdict::Labels;
 
 /// Version of the comparison's JSON. A reader should refuse another major number.
-pub const COMPARISON_VERSION: &str = "1.0";
+pub const COMPARISON_VERSION: &str = "1.1";
 
 /// What a model of one file is called in the others.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,18 +43,18 @@ pub struct Rename {
     pub to: String,
 }
 
-/// Some files against the first of them.
+/// Some files against a baseline, which is a file or several.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     /// [`COMPARISON_VERSION`].
     pub comparison_version: &'static str,
     /// [`NOISE`].
     pub noise_threshold: f64,
-    /// The files, the baseline first.
+    /// The files, those of the baseline first.
     pub files: Vec<FileFacts>,
     /// Facts of machines and runs in which the files differ.
     pub differences: Vec<Difference>,
-    /// Each file but the first, against it.
+    /// Each file that is not the baseline's, against each that is.
     pub against: Vec<Against>,
     /// What came of each condition.
     pub conditions: Vec<Checked>,
@@ -66,6 +67,8 @@ pub struct FileFacts {
     pub label: String,
     /// Its name, as given.
     pub file: String,
+    /// Whether the others are compared with it.
+    pub is_baseline: bool,
     /// The program that wrote it.
     pub source: Source,
     /// Start of the run.
@@ -75,55 +78,71 @@ pub struct FileFacts {
 }
 
 impl Run {
-    /// A result of edgebench, or a list of llama-bench.
+    /// A result of edgebench, a list of llama-bench, or a table of published figures.
     pub fn read(file: &str, text: &str) -> Result<Run> {
         if text.trim_start().starts_with('[') {
             return llama_bench::run(file, text);
         }
-        Ok(result::run(file, &codec::from_json(text)?))
+        match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(value) if published::is_one(&value) => published::run(file, value),
+            _ => Ok(result::run(file, &codec::from_json(text)?)),
+        }
+    }
+
+    /// A result that is at hand.
+    pub fn of(file: &str, report: &Report) -> Run {
+        result::run(file, report)
     }
 }
 
-/// Compares each run with the first.
+/// Compares each of `others` with each of `baselines`. Conditions are held against the first baseline alone.
 pub fn compare(
-    mut runs: Vec<Run>,
+    baselines: Vec<Run>,
+    others: Vec<Run>,
     renames: &[Rename],
     conditions: &[Condition],
 ) -> Result<Comparison> {
+    let places = baselines.len();
+    if places == 0 || others.is_empty() {
+        return Err(Error::Usage("there is no file to compare".to_owned()));
+    }
+    let mut runs = [baselines, others].concat();
     for rename in renames {
         apply(rename, &mut runs)?;
     }
     let labels: Vec<String> = (0..runs.len()).map(label).collect();
-    let named = || labels.iter().zip(&runs);
-    let facts: Vec<_> = named()
+    let facts: Vec<_> = labels
+        .iter()
+        .zip(&runs)
         .map(|(label, run)| (label.as_str(), &run.facts))
         .collect();
-    let file = |(label, run): (&String, &Run)| FileFacts {
-        label: label.clone(),
+    let file = |(place, run): (usize, &Run)| FileFacts {
+        label: labels[place].clone(),
         file: run.file.clone(),
+        is_baseline: place < places,
         source: run.source,
         started_utc: run.started_utc.clone(),
         finished: run.finished,
     };
-    let Some((first, others)) = runs.split_first() else {
-        return Err(Error::Usage("there is no file to compare".to_owned()));
-    };
-    let one = |(label, other): (&String, &Run)| {
-        let labels = Labels {
-            baseline: &labels[0],
-            other: label,
-        };
-        against::against(first, other, labels)
-    };
-    let against: Vec<Against> = labels.iter().skip(1).zip(others).map(one).collect();
+    let mut against = Vec::new();
+    for other in places..runs.len() {
+        for first in 0..places {
+            let labels = Labels {
+                baseline: &labels[first],
+                other: &labels[other],
+            };
+            against.push(against::against(&runs[first], &runs[other], labels));
+        }
+    }
+    let judged: Vec<&Against> = against.iter().step_by(places).collect();
     Ok(Comparison {
         comparison_version: COMPARISON_VERSION,
         noise_threshold: NOISE,
-        files: named().map(file).collect(),
+        files: runs.iter().enumerate().map(file).collect(),
         differences: facts::differences(&facts),
         conditions: conditions
             .iter()
-            .map(|condition| condition::check(condition, &against))
+            .map(|condition| condition::check(condition, &judged))
             .collect(),
         against,
     })

@@ -16,6 +16,17 @@ pub struct Pairing {
     pub other_only: Vec<usize>,
 }
 
+impl Pairing {
+    /// The same with the files in each other's place.
+    pub fn turned(self) -> Pairing {
+        Pairing {
+            pairs: self.pairs.into_iter().map(|(a, b)| (b, a)).collect(),
+            baseline_only: self.other_only,
+            other_only: self.baseline_only,
+        }
+    }
+}
+
 /// Pairs rows: the same work in the same form and precision, best with the same settings; what is left over is paired
 /// by work alone, so that a row measured in another precision is shown beside its fellow and not as two strangers.
 pub fn pair(baseline: &[Case], other: &[Case]) -> Pairing {

@@ -19,6 +19,7 @@ pub fn run(file: &str, report: &Report) -> Run {
         file: file.to_owned(),
         source: Source::Edgebench,
         started_utc: Some(report.started_utc.clone()),
+        command: Some(report.command_line.join(" ")).filter(|line| !line.is_empty()),
         finished: report.finished,
         facts: facts::of_report(report),
         cases: rows.iter().map(|row| case(row, version, several)).collect(),

@@ -1,7 +1,7 @@
 //! What the comparison sees of a file, whatever program wrote it: cases with figures, and facts of the machine.
 
 use super::ceilings::Ceiling;
-use super::facts::Facts;
+use super::facts::{Fact, Facts};
 use super::quantity::Quantity;
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ pub enum Source {
     Edgebench,
     /// llama.cpp's llama-bench.
     LlamaBench,
+    /// A table of figures that somebody published, measured by another method.
+    Published,
 }
 
 /// One file, ready to be compared.
@@ -24,6 +26,8 @@ pub struct Run {
     pub source: Source,
     /// Start, RFC 3339 in UTC, where known.
     pub started_utc: Option<String>,
+    /// The command line that made it, where known.
+    pub command: Option<String>,
     /// Whether all its trials have run.
     pub finished: bool,
     /// The machine and what is the same in all rows.
@@ -144,6 +148,26 @@ pub struct Parts {
     pub not_measured: BTreeMap<String, String>,
 }
 
+impl Run {
+    /// The machine in a few words: its GPU, or its CPU where the trials ran there.
+    pub fn machine(&self) -> Option<String> {
+        let fact = |name| match self.facts.known.get(name) {
+            Some(Fact::Text(text)) => Some(text.clone()),
+            _ => None,
+        };
+        let gpu = fact("gpu").filter(|_| fact("device").as_deref() != Some("cpu"));
+        gpu.or_else(|| fact("cpu"))
+    }
+
+    /// Whether any row has a figure that something can be held to.
+    pub fn has_figures(&self) -> bool {
+        let figures = self.cases.iter().flat_map(|case| &case.figures);
+        figures
+            .into_iter()
+            .any(|(_, figure)| figure.value().is_some())
+    }
+}
+
 impl Case {
     /// One of its figures.
     pub fn figure(&self, quantity: Quantity) -> Option<&Figure> {
@@ -160,6 +184,26 @@ impl Figure {
         match self {
             Figure::Known { value, .. } => Some(*value),
             Figure::Missing(_) => None,
+        }
+    }
+}
+
+impl Parts {
+    /// Parts of a peak that nobody measured.
+    pub fn missing(reason: &str) -> Parts {
+        let names = [
+            "weights_bytes",
+            "kv_bytes",
+            "activations_bytes",
+            "runtime_bytes",
+            "unaccounted_bytes",
+        ];
+        Parts {
+            not_measured: names
+                .iter()
+                .map(|name| ((*name).to_owned(), reason.to_owned()))
+                .collect(),
+            ..Parts::default()
         }
     }
 }

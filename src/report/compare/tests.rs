@@ -1,9 +1,8 @@
 //! Tests of the whole comparison: what is matched, refused, noted and failed.
 
-use super::fixture::{compared, faster, other, run};
+use super::fixture::{compared, faster, other, run, with_first};
 use super::*;
 use crate::report::fixture;
-use crate::report::schema::Report;
 use serde_json::{Value, json};
 
 /// The pair of a model in the first file against the baseline.
@@ -410,7 +409,7 @@ fn older_rows_without_later_fields_are_read() {
         .unwrap()
         .remove("not_measured");
     let older = Run::read("old.json", &value.to_string()).unwrap();
-    let comparison = compare(vec![older, run("new.json", &fixture())], &[], &[]).unwrap();
+    let comparison = with_first(vec![older, run("new.json", &fixture())], &[], &[]).unwrap();
     assert_eq!(
         words(pair_of(&comparison, "dense-120m")),
         ["no_difference"; 7]
@@ -496,7 +495,7 @@ fn with_llama_bench(tests: &[Value], named: bool) -> Comparison {
         to: "dense-120m".to_owned(),
     };
     let renames = if named { vec![rename] } else { Vec::new() };
-    compare(runs, &renames, &[]).unwrap()
+    with_first(runs, &renames, &[]).unwrap()
 }
 
 const GPT2: &str = "gpt2 0.1B F32";
@@ -619,7 +618,7 @@ fn another_quantisation_that_the_user_names_is_a_note() {
         from: "gpt2 0.1B Q4_0".to_owned(),
         to: "dense-120m".to_owned(),
     };
-    let comparison = compare(runs, &[rename], &[]).unwrap();
+    let comparison = with_first(runs, &[rename], &[]).unwrap();
     let pair = pair_of(&comparison, "dense-120m");
     assert!(
         pair.notes
@@ -653,7 +652,7 @@ fn a_name_that_no_file_has_is_refused() {
         to: "dense-120m".to_owned(),
     };
     let runs = vec![run("a", &fixture()), run("b", &fixture())];
-    let error = compare(runs, &[rename], &[]).unwrap_err().to_string();
+    let error = with_first(runs, &[rename], &[]).unwrap_err().to_string();
     assert!(
         error.contains("'gpt'") && error.contains("dense-120m, moe-120m-total"),
         "{error}"
@@ -663,4 +662,110 @@ fn a_name_that_no_file_has_is_refused() {
 #[test]
 fn files_are_labelled_by_letters() {
     assert_eq!([label(0), label(25), label(26)], ["A", "Z", "file 27"]);
+}
+
+/// `decode_tok_s<LIMIT`.
+fn slower_than(limit: f64) -> Condition {
+    Condition {
+        quantity: Quantity::DecodeTokS,
+        operator: Operator::Below,
+        limit,
+    }
+}
+
+/// The study's published figures.
+fn published() -> Run {
+    let text = include_str!("../../../benchmarks/published/study-4070ti.json");
+    Run::read("study.json", text).unwrap()
+}
+
+#[test]
+fn published_figures_stand_beside_the_rows_most_like_them_and_are_compared_with_none() {
+    let mut report = fixture();
+    let mut rows = Vec::new();
+    for (batch, precision) in [(4, "fp16"), (1, "fp32"), (1, "fp16")] {
+        let mut row = report.trials[0].clone();
+        row.model = "dense-120m".to_owned();
+        (row.batch, row.precision) = (batch, precision.to_owned());
+        row.id = format!("dense-120m/{precision}/b{batch}");
+        rows.push(row);
+    }
+    report.trials = rows;
+    let comparison = with_first(vec![published(), run("a.json", &report)], &[], &[]).unwrap();
+    let against = &comparison.against[0];
+    assert!(!against.pairs.is_empty());
+    for pair in &against.pairs {
+        assert_eq!(pair.other_row, "dense-120m/fp16/b1");
+        assert_eq!(pair.published, Some(Side::Baseline));
+        assert!(
+            pair.not_comparable
+                .as_ref()
+                .unwrap()
+                .contains("other method")
+        );
+        assert!(
+            pair.metrics
+                .iter()
+                .all(|one| one.word == "not_comparable" && one.ratio.is_none())
+        );
+    }
+    let readme = &against.pairs[0];
+    assert_eq!(found(readme, Quantity::DecodeTokS).baseline, Some(170.6));
+    let peak = found(readme, Quantity::PeakBytes).baseline.unwrap();
+    assert!((peak / (1u64 << 30) as f64 - 0.55).abs() < 1e-9);
+    assert!(against.only_in_other.is_empty());
+    assert!(
+        against
+            .only_in_baseline
+            .contains(&"Dense-300M (tech note)".to_owned())
+    );
+    // The other way round it is the same, and nothing of it is missed by a condition.
+    let condition = slower_than(0.95);
+    let turned = with_first(vec![run("a.json", &report), published()], &[], &[condition]).unwrap();
+    assert_eq!(turned.against[0].pairs.len(), against.pairs.len());
+    assert_eq!(turned.against[0].pairs[0].published, Some(Side::Other));
+    assert_eq!(turned.conditions[0].judged, 0);
+}
+
+#[test]
+fn a_table_of_published_figures_with_a_misspelt_name_is_refused() {
+    let text = r#"{"published": {"title": "t", "source": "s", "method": "m"}, "rows": [
+        {"row": "r", "model": "m", "precision": "fp16", "params": 1, "prompt_tokens": 1, "gen_tokens": 1, "figures": {"decode": 1.0}}]}"#;
+    let error = Run::read("x.json", text).unwrap_err();
+    assert!(
+        error.to_string().contains("unknown field `decode`"),
+        "{error}"
+    );
+    let right = Run::read("x.json", &text.replace("decode", "decode_tok_s")).unwrap();
+    assert!(right.has_figures() && right.machine().is_none());
+}
+
+#[test]
+fn each_file_is_compared_with_each_of_several_baselines() {
+    let runs = |names: &[&str]| names.iter().map(|name| run(name, &fixture())).collect();
+    let mut twice = fixture();
+    twice.trials.iter_mut().for_each(|row| faster(row, 2.0));
+    let baselines = vec![run("a", &fixture()), run("b", &twice)];
+    let conditions = [slower_than(0.95)];
+    let comparison = compare(baselines.clone(), runs(&["c", "d"]), &[], &conditions).unwrap();
+    let roles: Vec<bool> = comparison
+        .files
+        .iter()
+        .map(|file| file.is_baseline)
+        .collect();
+    assert_eq!(roles, [true, true, false, false]);
+    let labels: Vec<(&str, &str)> = comparison
+        .against
+        .iter()
+        .map(|against| (against.file.as_str(), against.baseline.as_str()))
+        .collect();
+    assert_eq!(labels, [("C", "A"), ("C", "B"), ("D", "A"), ("D", "B")]);
+    // Conditions look at the first alone: half the speed of the second is nothing to them.
+    let failed = |comparison: &Comparison| comparison.conditions[0].failed.len();
+    assert_eq!(failed(&comparison), 0);
+    let turned = baselines.into_iter().rev().collect();
+    let turned = compare(turned, runs(&["c", "d"]), &[], &conditions).unwrap();
+    assert!(failed(&turned) >= 2);
+    assert!(compare(Vec::new(), runs(&["a"]), &[], &[]).is_err());
+    assert!(compare(runs(&["a"]), Vec::new(), &[], &[]).is_err());
 }
