@@ -197,6 +197,9 @@ pub struct TrialRequest {
     pub engine: EngineKind,
     /// The ONNX file.
     pub graph: PathBuf,
+    /// The same graph with weights that are copied from main memory before they are used; `None` where none are there.
+    #[serde(default)]
+    pub copies_graph: Option<PathBuf>,
     /// Its inputs and outputs.
     pub io: DecoderIo,
     /// Bytes of weights the graph refers to.

@@ -15,7 +15,7 @@ pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
 pub use numerics::{Float, KvCache, Numerics, Precision};
-pub use offload::{Offload, OffloadFacts};
+pub use offload::{LinkWay, LinkWays, Offload, OffloadFacts};
 pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
@@ -251,6 +251,9 @@ pub struct LoadFacts {
     /// Bytes of weights in main memory, which the GPU reads in place.
     #[serde(default)]
     pub mapped: Bytes,
+    /// How weights in main memory are read in each phase, where there are any.
+    #[serde(default)]
+    pub link_ways: Option<LinkWays>,
     /// The largest single weight tensor.
     pub largest_tensor: Bytes,
     /// How the KV cache grows: `in place`, `copied` (fused graphs) or `concatenated` (plain ones).

@@ -3,7 +3,7 @@
 use super::run::Bench;
 use crate::cli::RunCommand;
 use crate::export;
-use crate::model;
+use crate::model::{self, MappedWeight};
 use crate::plan::{PlannedTrial, at_least, at_most};
 use crate::progress::{Event, Progress};
 use crate::protocol::WeightTensor;
@@ -20,7 +20,7 @@ const LEAST_LESS: Bytes = Bytes(64 << 20);
 /// Where the weights of a trial go.
 pub(super) struct Placed {
     /// Tensors that stay in main memory.
-    pub mapped: Vec<String>,
+    pub mapped: Vec<MappedWeight>,
     /// For the row; `None` where nothing was asked for.
     pub facts: Option<OffloadFacts>,
     /// Why that cannot be.
@@ -81,7 +81,8 @@ pub(super) fn announce(planned: &PlannedTrial, limits: Option<&DeviceLimits>, pr
     let plan = predicted.offload_plan(planned.spec, trial, trial.budget);
     let work = model::work(planned.spec, trial);
     let step = limits.and_then(|limits| {
-        report::predicted_step(plan.link_step.0, planned.spec.n_layers, &work, limits)
+        let bytes = (plan.link_step.0, plan.mapped_bytes.0);
+        report::predicted_step(bytes, planned.spec.n_layers, &work, limits)
     });
     let speed = step.map(|step| f64::from(trial.batch) / step);
     progress.event(&Event::Note(format!(
@@ -118,11 +119,17 @@ fn too_much(
     })
 }
 
-/// The tensors with those marked that stay in main memory.
-pub(super) fn mark(tensors: &[WeightTensor], mapped: &[String]) -> Vec<WeightTensor> {
+/// The tensors of a graph with those marked that stay in main memory: also views and slices of what does.
+pub(super) fn mark(tensors: &[WeightTensor], mapped: &[MappedWeight]) -> Vec<WeightTensor> {
     let mut tensors = tensors.to_vec();
     for tensor in &mut tensors {
-        tensor.mapped = mapped.contains(&tensor.name);
+        tensor.mapped = mapped.iter().any(|one| one.range.contains(&tensor.offset));
     }
     tensors
+}
+
+/// Names of those that may be copied before they are used.
+pub(super) fn copied(mapped: &[MappedWeight]) -> Vec<String> {
+    let copied = mapped.iter().filter(|one| one.copied);
+    copied.map(|one| one.name.clone()).collect()
 }

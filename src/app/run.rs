@@ -10,7 +10,7 @@ use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
 use crate::error::{Error, Result, exit};
 use crate::export::{self, Format};
-use crate::model::{self, Store};
+use crate::model::{self, MappedWeight, Store};
 use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
@@ -337,7 +337,7 @@ fn attempt(
     planned: &PlannedTrial,
     prompts: Vec<Vec<i64>>,
     purpose: Purpose,
-    mapped: &[String],
+    mapped: &[MappedWeight],
     store: &mut Store,
     progress: &Progress,
 ) -> Result<TrialResult> {
@@ -350,10 +350,22 @@ fn attempt(
         trial.seed,
         &mut tell,
     )?;
+    let copied = offload::copied(mapped);
+    let copies_graph = match copied.is_empty() {
+        true => None,
+        false => Some(store.with_copies(
+            &prepared,
+            spec,
+            model::Variant::of(trial),
+            trial.numerics(),
+            &copied,
+        )?),
+    };
     let request = TrialRequest {
         trial: trial.clone(),
         engine: bench.start.engine.clone(),
         graph: prepared.graph.clone(),
+        copies_graph,
         io: prepared.io.clone(),
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,

@@ -408,6 +408,7 @@ impl Engine for Scripted {
             packed: None,
             arena_limit: None,
             mapped: Bytes(0),
+            link_ways: None,
             largest_tensor: self.request.largest_tensor,
             kv_mode: match (self.request.io.shared_kv, self.request.io.fused) {
                 (true, _) => "in place".into(),

@@ -54,8 +54,14 @@ pub fn columns(report: &Report) -> Vec<Prepared<'static>> {
     columns.push(column(0, "decode", "tok/s", &|row, _| {
         Some(human::short(row.decode_tok_s.as_ref()?.mean))
     }));
+    columns.push(column(2, "read", "", &|_, offload| {
+        Some(offload.ways.as_ref()?.step.to_string())
+    }));
     columns.push(column(0, "link", "% of step", &|_, offload| {
         percent(offload.step_link_share)
+    }));
+    columns.push(column(3, "read", "", &|_, offload| {
+        Some(offload.ways.as_ref()?.prompt.to_string())
     }));
     columns.push(column(2, "link", "% of prompt", &|_, offload| {
         percent(offload.prompt_link_share)
@@ -118,6 +124,7 @@ mod tests {
             predicted_decode_tok_s: Some(74.0),
             step_link_share: Some(0.85),
             prompt_link_share: None,
+            ways: None,
             refused: Some("no memory".to_owned()),
         });
         let table = crate::export::table::render(&report, 120, false);

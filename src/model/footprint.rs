@@ -103,7 +103,8 @@ pub fn footprint_on(spec: &ModelSpec, trial: &Trial, probed: Option<Bytes>) -> F
         },
     };
     if trial.offload != Offload::None {
-        footprint.weights = footprint.offload_plan(spec, trial, trial.budget).resident;
+        let plan = footprint.offload_plan(spec, trial, trial.budget);
+        footprint.weights = plan.resident + plan.staging;
     }
     footprint
 }

@@ -13,6 +13,9 @@ use std::collections::HashSet;
 /// ONNX Runtime's contributed operators.
 pub const CONTRIB: &str = "com.microsoft";
 
+/// Operators of the engine's own (`engine/onnx/fetch.rs`).
+pub const OWN: &str = "edgebench";
+
 /// Name of the external-data file, beside the graph.
 pub const WEIGHTS_FILE: &str = "weights.bin";
 
@@ -241,6 +244,9 @@ impl GraphBuilder {
         let mut opset_import = vec![opset("", 20)];
         if self.contrib {
             opset_import.push(opset(CONTRIB, 1));
+        }
+        if self.graph.node.iter().any(|node| node.domain == OWN) {
+            opset_import.push(opset(OWN, 1));
         }
         let entry = |(key, value): &(&str, String)| StringStringEntryProto {
             key: (*key).into(),

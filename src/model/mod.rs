@@ -26,7 +26,7 @@ pub use emit::{Variant, check_cache, check_device, check_form};
 pub use footprint::{Footprint, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
-pub use offload::OffloadPlan;
+pub use offload::{MappedWeight, OffloadPlan};
 pub use part::{Amount, Part, parts, weight_bytes};
 pub use spec::{ModelSpec, builtin, find};
 pub use store::{Entry, Preparing, Store, export};

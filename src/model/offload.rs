@@ -9,9 +9,14 @@ use super::traffic::experts_used;
 use super::weights::{Layout, Tensor};
 use crate::trial::{Offload, Trial};
 use crate::units::Bytes;
+use std::ops::Range;
 
 /// Smaller tensors are always on the GPU: they are hardly any bytes, and reading them over the link costs its latency.
 const SMALLEST: u64 = 16 << 10;
+
+/// Copies of weights that are about to be used may take one part in so many of a budget, each of the two that a layer may need at once.
+/// Larger ones are read in place.
+const STAGED: u64 = 16;
 
 /// What addresses in a block of weights are multiples of.
 pub const WEIGHT_ALIGN: u64 = 256;
@@ -19,8 +24,10 @@ pub const WEIGHT_ALIGN: u64 = 256;
 /// Where the weights of a trial go.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OffloadPlan {
-    /// Names of the tensors in main memory.
-    pub mapped: Vec<String>,
+    /// The tensors in main memory.
+    pub mapped: Vec<MappedWeight>,
+    /// Room on the GPU for copies of weights that are about to be used, where some are copied.
+    pub staging: Bytes,
     /// All tensors.
     pub tensors: u32,
     /// Bytes on the GPU.
@@ -31,6 +38,17 @@ pub struct OffloadPlan {
     pub link_step: Bytes,
     /// Bytes that the prompt reads from main memory, if each is read once.
     pub link_prompt: Bytes,
+}
+
+/// A weight tensor in main memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MappedWeight {
+    /// Its name in the layout.
+    pub name: String,
+    /// Its bytes in the file.
+    pub range: Range<u64>,
+    /// Whether a copy of it may be made on the GPU before it is used.
+    pub copied: bool,
 }
 
 /// A weight tensor that may stay in main memory.
@@ -72,6 +90,15 @@ pub fn offload_plan(spec: &ModelSpec, trial: &Trial, room: Bytes) -> OffloadPlan
     }
     // A stable sort: equals in the order of the layers.
     candidates.sort_by(|a, b| b.step.total_cmp(&a.step));
+    let most = trial.budget.0 / STAGED;
+    let copies = candidates.iter().map(|one| one.bytes);
+    let staging = 2 * copies.filter(|bytes| *bytes <= most).max().unwrap_or(0);
+    let all: u64 = candidates.iter().map(|one| one.bytes).sum();
+    // Where everything has room nothing is copied.
+    let left = match fixed + all <= room.0 {
+        true => room.0,
+        false => room.0.saturating_sub(staging),
+    };
     let mut plan = OffloadPlan {
         tensors,
         ..OffloadPlan::default()
@@ -86,16 +113,23 @@ pub fn offload_plan(spec: &ModelSpec, trial: &Trial, room: Bytes) -> OffloadPlan
                 let first = spec.n_layers.saturating_sub(count);
                 layer(&one.tensor.name).is_none_or(|layer| layer < first)
             }
-            Offload::Auto => resident + one.bytes <= room.0,
+            Offload::Auto => resident + one.bytes <= left,
         };
         if stays {
             resident += one.bytes;
         } else {
-            plan.mapped.push(one.tensor.name.clone());
+            plan.mapped.push(MappedWeight {
+                name: one.tensor.name.clone(),
+                range: one.tensor.offset..one.tensor.offset + one.tensor.bytes,
+                copied: one.bytes <= most,
+            });
             plan.mapped_bytes += Bytes(one.bytes);
             link_step += one.tensor.bytes as f64 * one.step;
             link_prompt += one.tensor.bytes as f64 * one.prompt;
         }
+    }
+    if plan.mapped.iter().any(|one| one.copied) {
+        plan.staging = Bytes(staging);
     }
     plan.resident = Bytes(resident);
     (plan.link_step, plan.link_prompt) = (Bytes(link_step as u64), Bytes(link_prompt as u64));
@@ -166,7 +200,7 @@ mod tests {
         let some = plan(name, Offload::Auto, whole - (300 << 20));
         assert!(!some.mapped.is_empty());
         assert!(
-            some.mapped.iter().all(|name| name.contains("experts")),
+            some.mapped.iter().all(|one| one.name.contains("experts")),
             "{:?}",
             some.mapped
         );
@@ -186,7 +220,7 @@ mod tests {
         assert!(
             two.mapped
                 .iter()
-                .all(|name| name.starts_with("l14.") || name.starts_with("l15."))
+                .all(|one| one.name.starts_with("l14.") || one.name.starts_with("l15."))
         );
         let all = plan("llama-1b", Offload::Layers(1024), 0);
         assert_eq!(all.link_step, all.mapped_bytes);
@@ -196,19 +230,16 @@ mod tests {
             "{}",
             all.mapped_bytes.0
         );
-        assert!(!all.mapped.iter().any(|name| name.contains("wte")));
+        assert!(!all.mapped.iter().any(|one| one.name.contains("wte")));
     }
 
     #[test]
     fn a_dense_model_has_no_experts_and_packed_experts_stay() {
-        assert_eq!(
-            plan("llama-1b", Offload::Experts, 0).mapped,
-            [] as [&str; 0]
-        );
+        assert!(plan("llama-1b", Offload::Experts, 0).mapped.is_empty());
         let spec = find("granite-1b-a400m").unwrap();
         let packed = offload_plan(spec, &trial(Offload::All, Precision::Int4), Bytes(0));
         assert!(!packed.mapped.is_empty());
-        assert!(!packed.mapped.iter().any(|name| name.contains("experts")));
+        assert!(!packed.mapped.iter().any(|one| one.name.contains("experts")));
     }
 
     proptest! {
@@ -218,12 +249,13 @@ mod tests {
         ) {
             let spec = &builtin()[model];
             let precision = if int4 { Precision::Int4 } else { Precision::Fp16 };
-            let trial = trial(Offload::Auto, precision);
+            let trial = Trial { budget: Bytes(4 << 30), ..trial(Offload::Auto, precision) };
             let whole = Layout::of(spec, trial.numerics()).file_bytes.0 as f64;
             let least = offload_plan(spec, &trial, Bytes(0));
             let (room, wider) = (Bytes((whole * share) as u64), Bytes((whole * (share + more)) as u64));
             let (a, b) = (offload_plan(spec, &trial, room), offload_plan(spec, &trial, wider));
-            prop_assert!(a.resident <= room.max(least.resident));
+            let (taken, floor) = (a.resident + a.staging, least.resident + least.staging);
+            prop_assert!(taken <= room.max(floor));
             prop_assert!(b.link_step <= a.link_step, "{} then {}", a.link_step.0, b.link_step.0);
             let all = Layout::of(spec, trial.numerics()).tensors.len();
             prop_assert!(a.mapped.len() <= all);

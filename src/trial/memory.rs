@@ -45,6 +45,17 @@ pub struct Arena {
     pub live_peak: Bytes,
 }
 
+impl Arena {
+    /// This one and another of the same process.
+    pub fn with(self, other: Arena) -> Arena {
+        Arena {
+            reserved: self.reserved + other.reserved,
+            live: self.live + other.live,
+            live_peak: self.live_peak + other.live_peak,
+        }
+    }
+}
+
 /// How firmly a budget is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -99,6 +99,41 @@ pub struct OffloadFacts {
     pub refused: Option<String>,
 }
 
+/// How the GPU reads weights in main memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkWay {
+    /// Where they lie: of experts only those that were chosen.
+    #[default]
+    InPlace,
+    /// Those that a copy has room for are copied before they are used, all of them.
+    Copied,
+}
+
+impl fmt::Display for LinkWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            LinkWay::InPlace => "in place",
+            LinkWay::Copied => "copied",
+        })
+    }
+}
+
+/// What was tried before anything was timed, and taken for each phase. Milliseconds of single runs outside of CUDA graphs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct LinkWays {
+    /// The prompt's way.
+    pub prompt: LinkWay,
+    /// A decode step's.
+    pub step: LinkWay,
+    /// The prompt in place, and with copies; `None` where that was not run.
+    pub prompt_ms: [Option<f64>; 2],
+    /// A decode step in place, and with copies.
+    pub step_ms: [Option<f64>; 2],
+    /// Why copies could not be tried.
+    pub note: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

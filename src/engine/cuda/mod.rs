@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 const COPY_HOST_TO_DEVICE: c_int = 1;
 const COPY_DEVICE_TO_HOST: c_int = 2;
+/// The driver tells by the addresses.
+const COPY_ANYWHERE: c_int = 4;
 const ATTRIBUTE_INTEGRATED: c_int = 18;
 const ATTRIBUTE_MAJOR: c_int = 75;
 const ATTRIBUTE_MINOR: c_int = 76;
@@ -249,6 +251,22 @@ impl Cuda {
         let status =
             unsafe { (self.copy)(to, bytes.as_ptr().cast(), bytes.len(), COPY_HOST_TO_DEVICE) };
         self.check("could not copy to the GPU", status)
+    }
+
+    /// Asks a stream for a copy between two places that the GPU can address.
+    ///
+    /// # Safety
+    /// Both must be of at least `bytes` bytes until the stream got past the copy; the stream must be alive.
+    pub unsafe fn copy_on(
+        &self,
+        stream: *mut c_void,
+        to: *mut c_void,
+        from: *const c_void,
+        bytes: usize,
+    ) -> Result<(), EngineError> {
+        // SAFETY: the caller vouches for places and stream.
+        let status = unsafe { (self.copy_async)(to, from, bytes, COPY_ANYWHERE, stream) };
+        self.check("could not copy weights to the GPU", status)
     }
 
     /// Copies device memory to the host and waits for it.

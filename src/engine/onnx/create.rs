@@ -7,7 +7,8 @@
 
 use super::super::EngineError;
 use super::arena::Allocator;
-use super::tensors::{Place, Space};
+use super::fetch::Operators;
+use super::tensors::{Place, Space, element};
 use super::weights::Weights;
 use super::{OnnxEngine, library, placement};
 use crate::protocol::EngineKind;
@@ -15,6 +16,7 @@ use crate::trial::{KvCache, Placement};
 use crate::units::Bytes;
 use ort::ep;
 use ort::session::Session;
+use std::path::Path;
 
 /// For graphs with weights that the CUDA provider packs anew. The bytes of the file go into allocations of their own, which are
 /// given back when they are packed; in chunks of the arena they would stay. And experts are not turned into fp16 beyond this
@@ -69,10 +71,27 @@ impl OnnxEngine {
         remaining(self.request.trial.budget, held + loaded, repacked).map(Some)
     }
 
-    pub(super) fn session(
+    /// The session that copies weights from main memory before it uses them, with the operators that do; nothing where none are there.
+    pub(super) fn copying(
         &self,
         weights: Option<&Weights>,
         arena_limit: Option<Bytes>,
+    ) -> Result<(Option<Session>, Option<Operators>), EngineError> {
+        let Some(graph) = &self.request.copies_graph else {
+            return Ok((None, None));
+        };
+        let float = element(self.request.trial.numerics().compute().into());
+        let operators = Operators::new(&self.space, float)?;
+        let session = self.session(graph, weights, arena_limit, Some(&operators))?;
+        Ok((Some(session), Some(operators)))
+    }
+
+    pub(super) fn session(
+        &self,
+        graph: &Path,
+        weights: Option<&Weights>,
+        arena_limit: Option<Bytes>,
+        operators: Option<&Operators>,
     ) -> Result<Session, EngineError> {
         let trial = &self.request.trial;
         let refused = |error: ort::Error| library::refused(&error);
@@ -130,9 +149,12 @@ impl OnnxEngine {
         if let Some(weights) = weights {
             weights.hand_over(&builder)?;
         }
+        if let Some(operators) = operators {
+            operators.hand_over(&builder)?;
+        }
         self.check_cache()?;
         builder
-            .commit_from_file(&self.request.graph)
+            .commit_from_file(graph)
             .map_err(|error| self.too_old(refused(error)))
     }
 

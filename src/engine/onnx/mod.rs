@@ -8,21 +8,24 @@ mod arena;
 mod buckets;
 mod courier;
 mod create;
+mod fetch;
 mod io;
 mod library;
 mod placement;
 mod probe;
 mod tensors;
+mod ways;
 mod weights;
 mod yardsticks;
 
 use super::cuda::Stream;
 use super::{Ballast, Engine, EngineError};
 use crate::protocol::{DecoderIo, EngineKind, Held, TrialRequest};
-use crate::trial::{Arena, Device, Float, LoadFacts};
+use crate::trial::{Arena, Device, Float, LinkWay, LinkWays, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
 use buckets::Graphs;
+use fetch::Operators;
 use io::{Io, Shape};
 use ort::environment::Environment;
 use ort::session::{RunOptions, Session};
@@ -115,9 +118,15 @@ struct OnnxEngine {
 
 /// A session and its memory. Field order is drop order: bindings, allocator, session, buffers.
 struct Loaded {
-    bindings: HashMap<Shape, Binding>,
-    allocator: Option<Allocator>,
+    bindings: HashMap<(LinkWay, Shape), Binding>,
+    allocators: Vec<Allocator>,
     session: Session,
+    /// The session whose graph copies weights from main memory before it uses them.
+    copies: Option<Session>,
+    /// Which of the two runs prompts, and which decode steps.
+    ways: LinkWays,
+    // What that session's graph has operators of.
+    _operators: Option<Operators>,
     io: Io,
     // The session reads them where they lie.
     _weights: Option<Weights>,
@@ -186,7 +195,13 @@ impl Engine for OnnxEngine {
     }
 
     fn arena(&self) -> Option<Arena> {
-        self.loaded.as_ref()?.allocator.as_ref()?.stats()
+        let all = self
+            .loaded
+            .as_ref()?
+            .allocators
+            .iter()
+            .map(Allocator::stats);
+        all.reduce(|a, b| Some(a?.with(b?))).flatten()
     }
 }
 
@@ -236,13 +251,17 @@ impl OnnxEngine {
         let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
         let started = Instant::now();
         // Asked before weights and buffers are given back.
-        let session = self.session(weights.as_ref(), arena_limit);
+        let session = self.session(&self.request.graph, weights.as_ref(), arena_limit, None);
         let session = session.map_err(|error| self.starved(error))?;
+        let (copies, operators) = self.copying(weights.as_ref(), arena_limit)?;
         let session_time = Nanos::from(weights_time + started.elapsed());
         let placement = self.placement(&session)?;
-        let allocator = self.allocator(&session)?;
-        let packed = allocator.as_ref().and_then(Allocator::stats);
+        let mut allocators = Vec::from_iter(self.allocator(&session)?);
+        let packed = allocators.first().and_then(Allocator::stats);
         let packed = packed.map(|arena| arena.reserved);
+        if let Some(copies) = &copies {
+            allocators.extend(self.allocator(copies)?);
+        }
         let kv_cache = io.cache_bytes();
         let io_buffers = io.other_bytes();
         let (plain_run, graphs) = self.run_options(io.capacity)?;
@@ -250,8 +269,11 @@ impl OnnxEngine {
         let bindings = HashMap::new();
         self.loaded = Some(Loaded {
             bindings,
-            allocator,
+            allocators,
             session,
+            copies,
+            ways: LinkWays::default(),
+            _operators: operators,
             io,
             _weights: weights,
             plain_run,
@@ -260,6 +282,7 @@ impl OnnxEngine {
             swapped: false,
             priming: false,
         });
+        let link_ways = self.choose_ways()?;
         self.prime()?;
         Ok(LoadFacts {
             session: session_time,
@@ -275,6 +298,7 @@ impl OnnxEngine {
             packed,
             arena_limit,
             mapped: Bytes(mapped as u64),
+            link_ways,
             largest_tensor: self.request.largest_tensor,
             kv_mode: match (self.request.io.shared_kv, self.request.io.fused) {
                 (true, _) => "in place".into(),
@@ -408,17 +432,25 @@ impl Loaded {
         bound: Option<usize>,
         next: &mut [i64],
     ) -> Result<Nanos, EngineError> {
-        if !self.bindings.contains_key(&shape) {
-            let binding = self.io.bind(&self.session, decoder, shape)?;
-            self.bindings.insert(shape, binding);
+        let way = match shape.feedback {
+            true => self.ways.step,
+            false => self.ways.prompt,
+        };
+        let session = match (way, &mut self.copies) {
+            (LinkWay::Copied, Some(copies)) => copies,
+            _ => &mut self.session,
+        };
+        if !self.bindings.contains_key(&(way, shape)) {
+            let binding = self.io.bind(session, decoder, shape)?;
+            self.bindings.insert((way, shape), binding);
         }
         let graph = match (&mut self.graphs, bound) {
             (Some(graphs), Some(bound)) => graphs.step(bound, self.priming),
             _ => None,
         };
-        let binding = &self.bindings[&shape];
+        let binding = &self.bindings[&(way, shape)];
         let started = Instant::now();
-        binding.run(&mut self.session, graph.unwrap_or(&self.plain_run))?;
+        binding.run(session, graph.unwrap_or(&self.plain_run))?;
         self.io.fetch_next(next)?;
         let time = started.elapsed();
         self.length += shape.new;

@@ -77,6 +77,14 @@ fn unreadable(path: &Path, cause: &dyn std::fmt::Display) -> EngineError {
     ))
 }
 
+/// Bytes of the file, and where they go.
+struct Piece {
+    start: usize,
+    end: usize,
+    at: usize,
+    mapped: bool,
+}
+
 /// Length of a tensor in bytes; `None` where it cannot be.
 fn length(tensor: &WeightTensor) -> Option<usize> {
     let elements = tensor.dims.iter().try_fold(1usize, |product, size| {
@@ -128,32 +136,51 @@ impl Weights {
         tensors: &[WeightTensor],
         space: &Space,
     ) -> Result<Weights, EngineError> {
-        let kept: Vec<&WeightTensor> = tensors.iter().filter(|tensor| !tensor.repacked).collect();
+        let mut kept: Vec<&WeightTensor> =
+            tensors.iter().filter(|tensor| !tensor.repacked).collect();
+        // Views of a tensor, and slices of it, lie in its bytes.
+        kept.sort_by_key(|tensor| (tensor.offset, std::cmp::Reverse(length(tensor))));
         let whole = source.length()?;
-        let (mut sizes, mut places) = ([0usize; 2], Vec::new());
+        let mut sizes = [0usize; 2];
+        let mut pieces: Vec<Piece> = Vec::new();
+        let mut places = Vec::new();
         for tensor in &kept {
-            let bytes = length(tensor).filter(|bytes| {
-                let end = (tensor.offset as usize).checked_add(*bytes);
-                end.is_some_and(|end| end <= whole)
-            });
-            let bytes = bytes.ok_or_else(|| outside(source.path, tensor))?;
-            let size = &mut sizes[usize::from(tensor.mapped)];
-            places.push((*size, bytes));
-            *size += bytes.next_multiple_of(ALIGN);
+            let start = tensor.offset as usize;
+            let end = length(tensor).and_then(|bytes| start.checked_add(bytes));
+            let end = end.filter(|end| *end <= whole);
+            let end = end.ok_or_else(|| outside(source.path, tensor))?;
+            match pieces.last() {
+                Some(piece) if end <= piece.end => places.push(piece.at + (start - piece.start)),
+                _ => {
+                    let size = &mut sizes[usize::from(tensor.mapped)];
+                    places.push(*size);
+                    pieces.push(Piece {
+                        start,
+                        end,
+                        at: *size,
+                        mapped: tensor.mapped,
+                    });
+                    *size += (end - start).next_multiple_of(ALIGN);
+                }
+            }
         }
         let mut block = Buffer::new(space, sizes[0])?;
         let mut mapped = Buffer::mapped(space, sizes[1])?;
-        let place = Place::of(space)?;
-        let mut laid = Vec::new();
-        for (tensor, (at, bytes)) in kept.into_iter().zip(places) {
-            let buffer = match tensor.mapped {
+        for piece in &pieces {
+            let buffer = match piece.mapped {
                 true => &mut mapped,
                 false => &mut block,
             };
-            source.copy(tensor.offset as usize, bytes, buffer, at)?;
-            let value = lay(tensor, buffer, at, &place, source.path)?;
-            laid.push((tensor.name.clone(), value));
+            source.copy(piece.start, piece.end - piece.start, buffer, piece.at)?;
         }
+        let place = Place::of(space)?;
+        let lay_down = |(tensor, at): (&WeightTensor, usize)| {
+            let buffer = if tensor.mapped { &mapped } else { &block };
+            let value = lay(tensor, buffer, at, &place, source.path)?;
+            Ok((tensor.name.clone(), value))
+        };
+        let laid = kept.into_iter().zip(places).map(lay_down);
+        let laid = laid.collect::<Result<_, EngineError>>()?;
         let repacked = tensors.iter().filter(|tensor| tensor.repacked);
         let repacked = repacked.filter_map(length).sum::<usize>() as u64;
         Ok(Weights {
@@ -269,6 +296,11 @@ mod tests {
             tensor("a", Element::Uint8, 0, false),
             mapped(tensor("b", Element::Fp16, 16, false)),
             tensor("c", Element::Uint8, 40, false),
+            // A view of the end of c's bytes.
+            WeightTensor {
+                dims: vec![2],
+                ..tensor("c.rows", Element::Uint8, 44, false)
+            },
             tensor("d", Element::Uint8, 80, true),
         ];
         let weights = Weights::load(&file, &tensors, &Space::Host).unwrap();

@@ -50,7 +50,7 @@ impl Emitter<'_> {
         if self.is_quantized(weight) {
             return self.quantized_head(last, weight);
         }
-        let weight = self.weight(weight);
+        let weight = self.operand(weight, last);
         self.g
             .op("Gemm", &[last, &weight], &[("transB", Attr::Int(1))])
     }
@@ -263,7 +263,7 @@ impl Emitter<'_> {
         if self.is_quantized(weight) {
             return self.quantized_matmul(x, weight);
         }
-        let weight = self.weight(weight);
+        let weight = self.operand(weight, x);
         self.g.op("MatMul", &[x, &weight], &[])
     }
 

@@ -61,7 +61,7 @@ impl Emitter<'_> {
         if self.is_quantized(&fc1) {
             return self.quantized_experts(x, logits, [&fc1, &fc2], attributes);
         }
-        let (fc1, fc2) = (self.weight(&fc1), self.weight(&fc2));
+        let (fc1, fc2) = (self.operand(&fc1, x), self.operand(&fc2, x));
         self.g
             .contrib("MoE", &[x, logits, &fc1, "", &fc2], &attributes)
     }

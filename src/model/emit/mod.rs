@@ -124,6 +124,16 @@ pub fn check_device(spec: &ModelSpec, precision: Precision, device: Device) -> R
 
 /// Writes a graph of `spec`. `layout` is the weight file it refers to.
 pub fn emit(spec: &ModelSpec, layout: &Layout, variant: Variant) -> Emitted {
+    emit_with_copies(spec, layout, variant, &[])
+}
+
+/// The same, in which these tensors of the layout are copied before a matrix product reads them, by an operator of the engine's.
+pub fn emit_with_copies(
+    spec: &ModelSpec,
+    layout: &Layout,
+    variant: Variant,
+    copied: &[String],
+) -> Emitted {
     let Variant {
         form,
         kv_cache,
@@ -140,6 +150,7 @@ pub fn emit(spec: &ModelSpec, layout: &Layout, variant: Variant) -> Emitted {
         kv_cache,
         in_place,
         for_cuda: variant.for_cuda,
+        copied,
         float,
         context,
     };
@@ -188,6 +199,7 @@ struct Emitter<'a> {
     kv_cache: KvCache,
     in_place: bool,
     for_cuda: bool,
+    copied: &'a [String],
     float: DataType,
     context: u32,
 }
@@ -283,6 +295,22 @@ impl Emitter<'_> {
         let tensor = self.tensor(name);
         let (weight, bytes) = (part(tensor, name, tensor.dims.clone(), 0), tensor.bytes);
         self.g.weight(weight, bytes)
+    }
+
+    /// A weight that `x` is about to be multiplied with: itself, or a copy of it made then.
+    fn operand(&mut self, name: &str, x: &str) -> String {
+        let weight = self.weight(name);
+        if self.copied.iter().all(|copied| copied != name) {
+            return weight;
+        }
+        let op = match self.tensor(name).element {
+            Element::Fp32 => "FetchFp32",
+            Element::Fp16 => "FetchFp16",
+            Element::Uint8 => "FetchUint8",
+        };
+        self.g
+            .node(super::graph::OWN, op, &[&weight, x], 1, &[])
+            .swap_remove(0)
     }
 
     /// Declares the first `rows` rows of a weight, under the same name.

@@ -50,8 +50,8 @@ impl Emitter<'_> {
     pub(super) fn quantized_matmul(&mut self, x: &str, weight: &str) -> String {
         let packed = &self.tensor(&format!("{weight}.q")).dims;
         let (outputs, inputs) = (packed[0] as i64, (packed[1] * QUANTIZED_BLOCK) as i64);
-        let packed = self.weight(&format!("{weight}.q"));
-        let scales = self.weight(&format!("{weight}.scales"));
+        let packed = self.operand(&format!("{weight}.q"), x);
+        let scales = self.operand(&format!("{weight}.scales"), x);
         let attributes = [
             ("K", Attr::Int(inputs)),
             ("N", Attr::Int(outputs)),

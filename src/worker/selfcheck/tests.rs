@@ -136,6 +136,7 @@ pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> Tri
             script: "none".into(),
         },
         graph: "none".into(),
+        copies_graph: None,
         io: DecoderIo {
             caches: Vec::new(),
             vocab: VOCAB as u32,

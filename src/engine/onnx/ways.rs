@@ -1,0 +1,157 @@
+//! Weights in main memory can be read in place or copied first. Both are tried before anything is timed, and each phase gets what is
+//! quicker: a copy reaches more of the link's rate, but takes all experts where a few are chosen.
+
+use super::super::{Engine, EngineError};
+use super::OnnxEngine;
+use crate::trial::{LinkWay, LinkWays};
+use crate::units::Nanos;
+
+/// Decode steps that are timed of each way, the first of which is not counted.
+const STEPS: usize = 4;
+
+/// Prompt and decode step of one way, in milliseconds.
+type Times = (f64, Option<f64>);
+
+impl OnnxEngine {
+    /// Tries both ways and keeps the quicker one of each phase; `None` where there is but one.
+    pub(super) fn choose_ways(&mut self) -> Result<Option<LinkWays>, EngineError> {
+        if self.loaded()?.copies.is_none() {
+            return Ok(None);
+        }
+        let (in_place, expected) = self.time_way(LinkWay::InPlace)?;
+        let copied = match self.time_way(LinkWay::Copied) {
+            Ok((times, logits)) => {
+                same(&expected, &logits)?;
+                Ok(times)
+            }
+            // Copies need memory that reading in place does not.
+            Err(EngineError::OutOfMemory(cause)) => Err(cause),
+            Err(other) => return Err(other),
+        };
+        let ways = choice(in_place, copied);
+        let loaded = self.loaded()?;
+        loaded.bindings.clear();
+        if ways.prompt == LinkWay::InPlace && ways.step == LinkWay::InPlace {
+            loaded.allocators.truncate(1);
+            loaded.copies = None;
+        }
+        loaded.ways = ways.clone();
+        self.reset_length()?;
+        Ok(Some(ways))
+    }
+
+    /// Runs a prompt of the trial's length twice and some decode steps in one way, outside of any CUDA graph: times, and the prompt's logits.
+    fn time_way(&mut self, way: LinkWay) -> Result<(Times, Vec<f32>), EngineError> {
+        let (prompt, vocab) = (
+            self.request.trial.prompt_tokens as usize,
+            i64::from(self.request.io.vocab),
+        );
+        let loaded = self.loaded()?;
+        loaded.ways = LinkWays {
+            prompt: way,
+            step: way,
+            ..LinkWays::default()
+        };
+        let room = loaded.io.capacity.saturating_sub(prompt);
+        // Different tokens, so that a router chooses different experts.
+        let row: Vec<i64> = (0..prompt as i64).map(|at| at * 7919 % vocab).collect();
+        let rows = vec![row; loaded.io.batch];
+        let mut prompt_time = Nanos(0);
+        for _ in 0..2 {
+            self.reset_length()?;
+            prompt_time = self.prompt(&rows)?;
+        }
+        let logits = self.logits()?;
+        let mut steps = Vec::new();
+        for _ in 0..STEPS.min(room) {
+            steps.push(self.token()?);
+        }
+        let step = steps.into_iter().skip(1).min().map(milliseconds);
+        Ok(((milliseconds(prompt_time), step), logits))
+    }
+
+    fn reset_length(&mut self) -> Result<(), EngineError> {
+        let loaded = self.loaded()?;
+        (loaded.length, loaded.swapped) = (0, false);
+        Ok(())
+    }
+}
+
+fn milliseconds(time: Nanos) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Largest difference between the two ways, relative to the largest logit. They run the same kernels on the same weights, and mostly
+/// give the same bits; a library may choose other kernels for other addresses.
+const SAME: f32 = 1e-2;
+
+/// Refuses copies that are not what was to be copied.
+fn same(expected: &[f32], found: &[f32]) -> Result<(), EngineError> {
+    let largest = expected
+        .iter()
+        .fold(0.0f32, |most, value| most.max(value.abs()));
+    let apart = |(a, b): (&f32, &f32)| (a - b).abs() <= SAME * largest;
+    match expected.len() == found.len() && expected.iter().zip(found).all(apart) {
+        true => Ok(()),
+        false => Err(EngineError::Model(
+            "with weights copied from main memory before they are used the logits are others than with weights read there in place; use --offload none".into(),
+        )),
+    }
+}
+
+/// The quicker way of each phase.
+fn choice(in_place: Times, copied: Result<Times, String>) -> LinkWays {
+    let quicker = |here: f64, there: f64| match there < here {
+        true => LinkWay::Copied,
+        false => LinkWay::InPlace,
+    };
+    match copied {
+        Ok(copied) => LinkWays {
+            prompt: quicker(in_place.0, copied.0),
+            step: match (in_place.1, copied.1) {
+                (Some(here), Some(there)) => quicker(here, there),
+                _ => LinkWay::InPlace,
+            },
+            prompt_ms: [Some(in_place.0), Some(copied.0)],
+            step_ms: [in_place.1, copied.1],
+            note: None,
+        },
+        Err(cause) => LinkWays {
+            prompt_ms: [Some(in_place.0), None],
+            step_ms: [in_place.1, None],
+            note: Some(format!("copies were refused: {cause}")),
+            ..LinkWays::default()
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_logits_and_none_are_refused() {
+        assert!(same(&[1.0, -4.0], &[1.0, -4.01]).is_ok());
+        assert!(same(&[1.0, -4.0], &[1.1, -4.0]).is_err());
+        assert!(same(&[1.0, -4.0], &[f32::NAN, -4.0]).is_err());
+        assert!(same(&[1.0], &[]).is_err());
+    }
+
+    #[test]
+    fn each_phase_gets_the_quicker_way() {
+        let ways = choice((88.0, Some(13.5)), Ok((50.0, Some(46.0))));
+        assert_eq!(
+            (ways.prompt, ways.step),
+            (LinkWay::Copied, LinkWay::InPlace)
+        );
+        assert_eq!(ways.prompt_ms, [Some(88.0), Some(50.0)]);
+        let ways = choice((103.0, Some(43.0)), Ok((40.0, Some(37.0))));
+        assert_eq!((ways.prompt, ways.step), (LinkWay::Copied, LinkWay::Copied));
+        let ways = choice((88.0, None), Err("no memory".into()));
+        assert_eq!(
+            (ways.prompt, ways.step),
+            (LinkWay::InPlace, LinkWay::InPlace)
+        );
+        assert!(ways.note.unwrap().contains("no memory"));
+    }
+}
