@@ -8,6 +8,7 @@ mod inspect;
 mod limits;
 mod pack;
 mod plan;
+mod report_page;
 mod run;
 mod start;
 mod tuning;
@@ -40,6 +41,7 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
         Command::Inspect(command) => inspect::run(&command),
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),
+        Command::Report(files, output) => report_page::run(&files, &output),
         Command::Export(command) => export_model(&command),
         Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
         Command::Licenses => pack::licences(),

@@ -1,8 +1,10 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
+mod report;
 mod unrun;
 mod watch;
 
+pub use report::ReportArgs;
 pub use unrun::{InspectArgs, PlanArgs};
 pub use watch::{Pause, WatchArgs};
 
@@ -91,7 +93,8 @@ Examples:
   edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
   edgebench plan --suite core --device cuda --vram-budget 4G
   edgebench inspect llama-1b --vram-budget 4G
-  edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'";
+  edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'
+  edgebench report desktop.json edge.json -o report.html";
 
 /// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
 #[derive(Debug, Parser)]
@@ -128,6 +131,8 @@ pub enum Sub {
     },
     /// Compare saved results, of this machine or others: ratios with intervals and a verdict for each figure
     Compare(CompareArgs),
+    /// Write one page to look at, of one result or of several side by side: charts, tables, verdicts; it needs no network
+    Report(ReportArgs),
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
     /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file

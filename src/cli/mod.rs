@@ -42,6 +42,8 @@ pub enum Command {
     Licenses,
     /// Compare saved results.
     Compare(CompareCommand),
+    /// Make a page of saved results: the files, and where to write it.
+    Report(Vec<PathBuf>, PathBuf),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Tell what this machine has and what is missing.
@@ -249,6 +251,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             format: args.format,
             color: args.color,
         }),
+        Some(args::Sub::Report(args)) => Command::Report(args.files, args.output),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
         Some(args::Sub::Licenses) => Command::Licenses,
@@ -731,6 +734,7 @@ mod tests {
                 &["export", "tiny-lama", "-o", "x"],
                 &["'tiny-lama'", "'tiny-llama'"],
             ),
+            (&["report"], &["<FILE>"]),
             (&["compare"], &["<BASELINE>", "<FILE>"]),
             (&["compare", "a.json"], &["<FILE>"]),
             (
