@@ -279,9 +279,7 @@ fn figures(rows: &[&Row], labels: &Labels) -> Markup {
         .enumerate()
         .map(|(place, (key, title, _))| of(key, title, &|row| sizes(&row.memory)[place].clone()))
         .collect();
-    terms.push(of("loaded_peak_bytes", "= peak from the load on", &|row| {
-        sum(&row.memory).into()
-    }));
+    terms.push(of("loaded_peak_bytes", "= peak from the load on", &|row| row.memory.loaded_peak_bytes.into()));
     terms.push(of("peak_bytes", "peak", &|row| {
         row.memory.peak_bytes.into()
     }));

@@ -1,7 +1,7 @@
 //! Where the names of points stand in a drawing: beside their point, over no other name and no point, inside the drawing.
 
 /// A letter is about this wide, in the drawing's units.
-const LETTER: f64 = 6.3;
+const LETTER: f64 = 7.0;
 
 /// A line of letters is this high.
 const LINE: f64 = 14.0;
@@ -23,20 +23,17 @@ pub struct Placed {
     pub anchor: &'static str,
 }
 
-/// A place for each name, in their order; `None` where there is none left. `points` are all points, the named ones first.
-pub fn place(
-    points: &[[f64; 2]],
-    names: &[String],
-    width: f64,
-    height: f64,
-) -> Vec<Option<Placed>> {
+/// A place inside `bounds` (left, top, right, bottom) for each name, in their order; `None` where there is none left. `points` are
+/// all points, the named ones first.
+pub fn place(points: &[[f64; 2]], names: &[String], bounds: [f64; 4]) -> Vec<Option<Placed>> {
     let mut taken: Vec<Area> = points.iter().map(|point| around(*point)).collect();
     let mut found = Vec::new();
     for (name, point) in names.iter().zip(points) {
         let length = name.chars().count() as f64 * LETTER;
         let free = candidates(*point).into_iter().find(|placed| {
             let area = area(placed, length);
-            let inside = area[0] >= 0.0 && area[1] >= 0.0 && area[2] <= width && area[3] <= height;
+            let [left, top, right, bottom] = bounds;
+            let inside = area[0] >= left && area[1] >= top && area[2] <= right && area[3] <= bottom;
             inside && !taken.iter().any(|other| overlap(&area, other))
         });
         taken.extend(free.map(|placed| area(&placed, length)));
@@ -92,7 +89,7 @@ mod tests {
             .map(|nth| [170.0 + f64::from(nth), 100.0 + 3.0 * f64::from(nth)])
             .collect();
         let names: Vec<String> = (0..6).map(|nth| format!("model-{nth}")).collect();
-        let placed = place(&points, &names, 340.0, 200.0);
+        let placed = place(&points, &names, [0.0, 0.0, 340.0, 200.0]);
         let areas: Vec<Area> = placed
             .iter()
             .flatten()
@@ -107,7 +104,11 @@ mod tests {
 
     #[test]
     fn a_point_at_the_right_edge_is_named_on_its_left() {
-        let placed = place(&[[335.0, 50.0]], &["granite".to_owned()], 340.0, 100.0);
+        let placed = place(
+            &[[335.0, 50.0]],
+            &["granite".to_owned()],
+            [0.0, 0.0, 340.0, 100.0],
+        );
         assert_eq!(placed[0].unwrap().anchor, "end");
     }
 }

@@ -52,7 +52,7 @@ const SIZES: [Size; 2] = [
 ];
 
 /// Room for the axes: left, top, right, bottom.
-const ROOM: [f64; 4] = [46.0, 14.0, 14.0, 40.0];
+const ROOM: [f64; 4] = [46.0, 30.0, 14.0, 40.0];
 
 /// The section.
 pub fn section(results: &[Shown]) -> Markup {
@@ -162,7 +162,7 @@ fn drawing(points: &[Point], size: &Size) -> Markup {
                 text.tick x=(left - 6.0) y=(px(y(tick) + 4.0)) text-anchor="end" { (axis::short(tick)) }
             }
             text.axis x=(size.width - right) y=(size.height - 5.0) text-anchor="end" { "peak memory, " (unit_name) (scale(across)) }
-            text.axis x=(left + 6.0) y=(top + 8.0) { "decode, tok/s" (scale(up)) }
+            text.axis x="0" y="12" { "decode, tok/s" (scale(up)) }
             @for (result, path) in frontiers(points, &x, &y) { path.frontier.(colour(result)) d=(path) {} }
             @for point in points {
                 circle.point.(colour(point.result)).on[point.frontier] cx=(px(x(point.peak))) cy=(px(y(point.speed))) r="5.5"
@@ -195,7 +195,11 @@ fn names(
         .take(MOST_NAMES)
         .map(|point| short_name(&point.name))
         .collect();
-    placing::place(&places, &texts, size.width, size.height - ROOM[3])
+    placing::place(
+        &places,
+        &texts,
+        [ROOM[0], ROOM[1] - 14.0, size.width, size.height - ROOM[3]],
+    )
 }
 
 /// A name that leaves room for others.

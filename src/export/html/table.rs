@@ -165,7 +165,7 @@ fn cell(column: &Column, place: usize, first: bool) -> Markup {
         @if first {
             th scope="row" { (cell.text) }
         } @else if let Some(reason) = &cell.missing {
-            td.n[column.numeric].nm title={ "not measured: " (reason) } {
+            td.nm.n[column.numeric] title={ "not measured: " (reason) } {
                 span aria-hidden="true" { "–" } span.hidden { "not measured: " (reason) }
             }
         } @else {
