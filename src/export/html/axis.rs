@@ -10,7 +10,7 @@ pub enum Axis {
 }
 
 /// Values farther apart than this stand on a logarithmic scale, where one is allowed.
-const FAR: f64 = 50.0;
+const FAR: f64 = 30.0;
 
 impl Axis {
     /// From 0 to the largest of these, with room behind it.
@@ -70,7 +70,7 @@ impl Axis {
     pub fn ticks(self, most: usize) -> Vec<f64> {
         match self {
             Axis::Linear(largest) => {
-                let step = round_step(largest / most.max(1) as f64);
+                let step = round_step(largest / (most.max(1) as f64 + 0.49));
                 let count = (largest / step).floor().min(most as f64) as u32;
                 (0..=count).map(|nth| f64::from(nth) * step).collect()
             }
@@ -86,6 +86,9 @@ fn round_step(least: f64) -> f64 {
     let fitting = steps.into_iter().find(|step| *step >= least * 0.999);
     fitting.filter(|step| step.is_finite()).unwrap_or(least)
 }
+
+/// Marks nearer to each other than this share of a scale would run into each other on a phone.
+const NEAREST: f64 = 0.13;
 
 /// 1, 2 and 5 of each power of ten; fewer of them where that is too many.
 fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
@@ -106,8 +109,13 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
         of(&[1.0], 5),
         of(&[1.0], 50),
     ];
-    let fitting = sets.into_iter().find(|ticks| ticks.len() <= most);
-    fitting.unwrap_or_default()
+    let apart = |ticks: &[f64]| {
+        let mut pairs = ticks.windows(2);
+        pairs.all(|pair| (pair[1].log10() - pair[0].log10()) / (high - low) > NEAREST)
+    };
+    let mut sets = sets.into_iter();
+    sets.find(|ticks| ticks.len() <= most && apart(ticks))
+        .unwrap_or_default()
 }
 
 /// A round value in few letters: `1.5 k`, `3 M`.

@@ -27,8 +27,8 @@ pub struct Frame {
     pub ticks: Vec<(f64, String)>,
     /// Lines through all rows.
     pub marks: Vec<Mark>,
-    /// What the axis counts.
-    pub title: String,
+    /// What the axis counts: told behind the last of the round values.
+    pub title: &'static str,
 }
 
 /// One row.
@@ -90,7 +90,7 @@ impl Frame {
                             }
                         }
                     }
-                    Err(words) => div.none { (words) },
+                    Err(words) => div.none title=(words) { (words) },
                 }
                 div.figure { span { (bar.figure) } @if !bar.note.is_empty() { " " small { (bar.note) } } }
             }
@@ -127,10 +127,10 @@ impl Frame {
     fn scale(&self) -> Markup {
         html! {
             div.row.scale {
-                div.name { (self.title) }
+                div.name {}
                 svg.bar width="100%" height="18" aria-hidden="true" {
-                    @for (tick, text) in &self.ticks {
-                        text.tick x=(self.at(*tick)) y="13" text-anchor=(anchor(self.axis.place(*tick))) { (text) }
+                    @for (nth, (tick, text)) in self.ticks.iter().enumerate() {
+                        text.tick x=(self.at(*tick)) y="13" text-anchor=(anchor(self.axis.place(*tick))) { (text) @if nth + 1 == self.ticks.len() && !self.title.is_empty() { " " (self.title) } }
                     }
                 }
                 div.figure {}

@@ -15,8 +15,9 @@ use std::collections::BTreeSet;
 pub fn section(results: &[Shown]) -> Markup {
     html! {
         section #ceilings {
-            h2 { "Ceilings" (methods::ask("ceiling")) }
+            h2 { "Ceilings" }
             p.lead { "The longest context and the largest batch that ran inside the budget." }
+            (methods::ask(&["ceiling"]))
             div.side { @for shown in results { (one(shown, results)) } }
         }
     }
@@ -32,9 +33,7 @@ fn one(shown: &Shown, results: &[Shown]) -> Markup {
             @if ceilings.is_empty() {
                 p.empty { "not measured: no ceiling was searched for in this run" }
             } @else {
-                @for (kind, title, unit) in [("context", "Longest context", "tokens"), ("batch", "Largest batch", "sequences")] {
-                    (chart(kind, title, unit, ceilings, results))
-                }
+                div.kinds { @for (kind, title, unit) in [("context", "Longest context", "tokens"), ("batch", "Largest batch", "sequences")] { (chart(kind, title, unit, ceilings, results)) } }
                 details.data { summary { "Figures" } (figures(ceilings)) }
             }
             @if remarks.len() > FEW {
@@ -65,12 +64,12 @@ fn chart(kind: &str, title: &str, unit: &str, ceilings: &[Ceiling], results: &[S
             .map(|tick| (tick, axis::short(tick)))
             .collect(),
         marks: Vec::new(),
-        title: unit.to_owned(),
+        title: "",
     };
     let budgets: BTreeSet<u64> = of_kind.iter().map(|one| one.budget_bytes).collect();
     let mut left = MOST_ROWS;
     html! {
-        @if !of_kind.is_empty() {
+        @if !of_kind.is_empty() { div {
             h4 { (title) ", " (unit) }
             @for budget in &budgets {
                 @let rows: Vec<&Ceiling> = of_kind.iter().copied().filter(|one| one.budget_bytes == *budget).take(left).collect();
@@ -85,7 +84,7 @@ fn chart(kind: &str, title: &str, unit: &str, ceilings: &[Ceiling], results: &[S
                 p.note { "The first " (MOST_ROWS) " of " (of_kind.len()) " are drawn; the table has them all." }
             }
         }
-    }
+    } }
 }
 
 /// One ceiling's bar.

@@ -24,13 +24,42 @@ pub fn section(comparison: &Comparison) -> Markup {
         .map_or("A", |file| file.label.as_str());
     html! {
         section #compare {
-            h2 { "Side by side" (methods::ask("ratio")) }
+            h2 { "Side by side" }
             p.lead { "Each result against the first. A ratio counts what was run alike; where it was not, the word is “not comparable” and the reason stands below." }
+            (methods::ask(&["ratio"]))
             ul.files { @for line in sheet::files(comparison) { li { (line) } } }
             (differences(comparison))
             @for against in &comparison.against { (one(against, baseline)) }
             @for remark in remarks::of_all(comparison) { p.note { (remark) } }
         }
+    }
+}
+
+/// What pairs are called beside each other: their model, and what not all of them share.
+struct Names {
+    shared: Vec<String>,
+}
+
+impl Names {
+    fn of(pairs: &[Pair]) -> Names {
+        let mut names = pairs.iter().map(Names::words);
+        let mut shared = names.next().unwrap_or_default();
+        shared = shared.split_off(shared.len().min(1));
+        for words in names {
+            shared.retain(|word| words.contains(word));
+        }
+        Names { shared }
+    }
+
+    /// All that tells a pair from others, its model first.
+    fn words(pair: &Pair) -> Vec<String> {
+        sheet::name(pair).split(", ").map(str::to_owned).collect()
+    }
+
+    fn name(&self, pair: &Pair) -> String {
+        let words = Names::words(pair).into_iter().enumerate();
+        let own = words.filter(|(nth, word)| *nth == 0 || !self.shared.contains(word));
+        own.map(|(_, word)| word).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -41,7 +70,7 @@ fn differences(comparison: &Comparison) -> Markup {
             p.note { "Machine, versions and settings are the same." }
         } @else {
             h3 { "What differs" }
-            div.scroll tabindex="0" role="region" aria-label="What differs between the results" {
+            div.scroll.whole tabindex="0" role="region" aria-label="What differs between the results" {
                 table.facts {
                     thead { tr { th scope="col" { "differs in" } @for file in &comparison.files { th scope="col" { span.badge { (file.label) } } } } }
                     tbody {
@@ -58,12 +87,14 @@ fn differences(comparison: &Comparison) -> Markup {
 /// One file against the baseline.
 fn one(against: &Against, baseline: &str) -> Markup {
     let remarks = remarks::of_file(against, baseline);
+    let names = Names::of(&against.pairs);
     html! {
         article data-against=(against.file) {
             h3 { span.badge { (against.file) } " against " span.badge { (baseline) } }
             @if let Some(words) = remarks::summary(against, baseline) { p.verdict { (words) } }
-            div.side { @for quantity in DRAWN { (forest(against, baseline, quantity)) } }
-            @if !against.pairs.is_empty() { (figures(against, baseline)) }
+            @if !names.shared.is_empty() { p.note { "All rows: " (names.shared.join(", ")) "." } }
+            div.side { @for quantity in DRAWN { (forest(against, baseline, quantity, &names)) } }
+            @if !against.pairs.is_empty() { (figures(against, baseline, &names)) }
             @if !against.ceilings.is_empty() { h4 { "Ceilings" } (ceilings(against, baseline)) }
             @if !remarks.is_empty() { ul.remarks { @for remark in &remarks { li { (remark) } } } }
         }
@@ -71,7 +102,7 @@ fn one(against: &Against, baseline: &str) -> Markup {
 }
 
 /// A quantity of all pairs: a dot at each ratio, a line as long as its interval, around 1.
-fn forest(against: &Against, baseline: &str, quantity: Quantity) -> Markup {
+fn forest(against: &Against, baseline: &str, quantity: Quantity, names: &Names) -> Markup {
     let of = |pair: &Pair| {
         pair.metrics
             .iter()
@@ -100,14 +131,14 @@ fn forest(against: &Against, baseline: &str, quantity: Quantity) -> Markup {
             .collect(),
         marks: vec![Mark {
             value: 1.0,
-            label: "1: the same".to_owned(),
+            label: "the same".to_owned(),
         }],
-        title: "times".to_owned(),
+        title: "times",
     };
     let bars: Vec<Bar> = found
         .iter()
         .take(MOST_ROWS)
-        .map(|(pair, found)| ratio_bar(pair, found, &frame))
+        .map(|(pair, found)| ratio_bar(names.name(pair), pair, found, &frame))
         .collect();
     html! {
         @if !bars.is_empty() {
@@ -121,7 +152,7 @@ fn forest(against: &Against, baseline: &str, quantity: Quantity) -> Markup {
 }
 
 /// One ratio.
-fn ratio_bar(pair: &Pair, found: &Judgement, frame: &Frame) -> Bar {
+fn ratio_bar(name: String, pair: &Pair, found: &Judgement, frame: &Frame) -> Bar {
     let ratio = found.ratio.unwrap_or(1.0);
     let colour = verdict_class(found.verdict);
     let middle = HEIGHT / 2;
@@ -134,7 +165,7 @@ fn ratio_bar(pair: &Pair, found: &Judgement, frame: &Frame) -> Bar {
     };
     Bar {
         id: pair.row.clone(),
-        name: sheet::name(pair),
+        name,
         drawing: Ok(html! {
             @if let Some([low, high]) = found.ci95 {
                 line.interval.(colour) x1=(frame.at(low)) x2=(frame.at(high)) y1=(middle) y2=(middle) { title { (interval) } }
@@ -159,7 +190,7 @@ fn verdict_class(verdict: Verdict) -> &'static str {
 }
 
 /// Every quantity of every pair.
-fn figures(against: &Against, baseline: &str) -> Markup {
+fn figures(against: &Against, baseline: &str, names: &Names) -> Markup {
     let lines: Vec<(&Pair, &Judgement)> = against
         .pairs
         .iter()
@@ -192,7 +223,7 @@ fn figures(against: &Against, baseline: &str) -> Markup {
         .map(|(_, found)| value(found.ratio))
         .collect::<Vec<Value>>();
     let mut columns = vec![
-        Column::words("row", "row", texts(&|pair, _| sheet::name(pair))),
+        Column::words("row", "row", texts(&|pair, _| names.name(pair))),
         Column::words(
             "quantity",
             "quantity",

@@ -25,8 +25,9 @@ pub fn section(results: &[Shown]) -> Markup {
     names.sort_by_key(|name| ORDER.iter().position(|known| known == name));
     html! {
         section #measured {
-            h2 { "What was measured on what" (methods::ask("trial")) }
-            div.scroll tabindex="0" role="region" aria-label="What was measured on what" {
+            h2 { "What was measured on what" }
+            (methods::ask(&["trial"]))
+            div.scroll.whole tabindex="0" role="region" aria-label="What was measured on what" {
                 table.facts {
                     @if results.len() > 1 {
                         thead { tr { td {} @for shown in results { th scope="col" { span.badge { (shown.label) } " " (human::one_line(&shown.file)) } } } }

@@ -14,13 +14,17 @@ use maud::{Markup, html};
 /// The section.
 pub fn section(results: &[Shown]) -> Markup {
     let rows = results.iter().flat_map(|shown| measured(shown));
-    let slowest = rows.filter_map(|row| Some(quantiles(row)?.max));
-    let axis = Axis::linear(slowest);
+    let ends = rows
+        .filter_map(quantiles)
+        .flat_map(|found| [found.min, found.max]);
+    let axis = Axis::spread(&ends.collect::<Vec<f64>>());
     html! {
         section #latency {
-            h2 { "Inter-token latency" (methods::ask("itl")) }
+            h2 { "Inter-token latency" }
             p.lead { "How long each token took: the line from the fastest step to the slowest, the bar from the median (p50) to p90, a tick at p99." }
+            (methods::ask(&["itl"]))
             div.side { @for shown in results { (one(shown, axis)) } }
+            @if axis.is_log() { p.note { "The scale is logarithmic." } }
             p.note { "Latency over the position in the text: not measured: a result keeps the quantiles of all steps, not the latency of each." }
         }
     }
@@ -64,7 +68,7 @@ fn one(shown: &Shown, axis: Axis) -> Markup {
             .map(|tick| (tick, axis::short(tick)))
             .collect(),
         marks: Vec::new(),
-        title: "ms".to_owned(),
+        title: "ms",
     };
     let bar = |row: &&Row| {
         let found = quantiles(row)?;

@@ -20,10 +20,12 @@ pub fn section(results: &[Shown]) -> Markup {
     let axis = Axis::linear(shares.chain([1.0]));
     html! {
         section #limits {
-            h2 { "Share of the hardware's limit" (methods::ask("limit")) (methods::ask("bound")) }
+            h2 { "Share of the hardware's limit" }
             p.lead { "Decode as a share of what the memory bandwidth allows, prefill of what the arithmetic allows; 100 % is the hardware's limit." }
+            (methods::ask(&["limit", "bound"]))
             ul.legend { li { span.swatch.p1 {} "decode" } li { span.swatch.p2 {} "prefill" } }
             div.side { @for shown in results { (one(shown, axis)) } }
+            (super::page::remarks(results, |shown| told::remarks(&shown.report)))
         }
     }
 }
@@ -56,7 +58,7 @@ fn one(shown: &Shown, axis: Axis) -> Markup {
             .map(|tick| (tick, format!("{} %", axis::short(tick * 100.0))))
             .collect(),
         marks: Vec::new(),
-        title: String::new(),
+        title: "",
     };
     let bar = |row: &&Row| {
         let limits = row.limits.as_ref()?;
@@ -85,7 +87,7 @@ fn one(shown: &Shown, axis: Axis) -> Markup {
                 }
                 details.data { summary { "Figures" } (figures(&rows, &labels)) }
             }
-            @for remark in told::remarks(&shown.report) { p.note { (remark) } }
+
         }
     }
 }

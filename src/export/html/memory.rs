@@ -43,12 +43,14 @@ pub fn section(results: &[Shown]) -> Markup {
     let longest = longest(results);
     html! {
         section #memory {
-            h2 { "Memory" (methods::ask("peak")) (methods::ask("parts")) (methods::ask("unaccounted")) (methods::ask("budget")) }
+            h2 { "Memory" }
             p.lead { "Peak memory of each model by what it is made of, against its budget." }
+            (methods::ask(&["peak", "parts", "unaccounted", "budget"]))
             (legend(results))
             div.side {
                 @for shown in results { (one(shown, longest)) }
             }
+            (super::page::remarks(results, |shown| terms::remarks(&shown.report)))
         }
     }
 }
@@ -115,7 +117,7 @@ fn one(shown: &Shown, longest: f64) -> Markup {
             @if !read.is_empty() {
                 details.data { summary { "Figures" } (figures(&read, &labels)) }
             }
-            @for remark in terms::remarks(report) { p.note { (remark) } }
+
         }
     }
 }
@@ -157,7 +159,7 @@ fn frame(shown: &Shown, longest: f64) -> Frame {
             axis,
             ticks: Vec::new(),
             marks,
-            title: String::new(),
+            title: "",
         };
     };
     let (unit, name) = axis::size_unit(end);
@@ -169,7 +171,7 @@ fn frame(shown: &Shown, longest: f64) -> Frame {
             .map(|tick| (tick * unit, axis::short(tick)))
             .collect(),
         marks,
-        title: name.to_owned(),
+        title: name,
     }
 }
 
@@ -279,7 +281,9 @@ fn figures(rows: &[&Row], labels: &Labels) -> Markup {
         .enumerate()
         .map(|(place, (key, title, _))| of(key, title, &|row| sizes(&row.memory)[place].clone()))
         .collect();
-    terms.push(of("loaded_peak_bytes", "= peak from the load on", &|row| row.memory.loaded_peak_bytes.into()));
+    terms.push(of("loaded_peak_bytes", "= peak from the load on", &|row| {
+        row.memory.loaded_peak_bytes.into()
+    }));
     terms.push(of("peak_bytes", "peak", &|row| {
         row.memory.peak_bytes.into()
     }));

@@ -24,6 +24,12 @@ pub const METHODS: &[Method] = &[
         keys: &["status"],
     },
     Method {
+        id: "words",
+        title: "Verdict in words",
+        text: "Computed from the rows when the result was written, and shown as it stands there. It names what ran inside each budget, the fastest and the smallest of them, and holds dense against MoE models at about equal total and at about equal active parameters.",
+        keys: &[],
+    },
+    Method {
         id: "params",
         title: "Parameters, total and active",
         text: "Counted from the model's shapes. Total: every stored parameter, a tied embedding once. Active: those that take part for one token, k experts instead of all.",
@@ -179,9 +185,16 @@ pub fn button(method: &Method) -> Markup {
     }
 }
 
-/// The same by name, for headings.
-pub fn ask(id: &str) -> Markup {
-    html! { @if let Some(method) = named(id) { (button(method)) } }
+/// The methods of a section by name, below its heading.
+pub fn ask(ids: &[&str]) -> Markup {
+    html! {
+        p.hows {
+            "How it is obtained: "
+            @for method in ids.iter().filter_map(|id| named(id)) {
+                button.pill type="button" popovertarget={ "how-" (method.id) } { (method.title) }
+            }
+        }
+    }
 }
 
 /// What the buttons open.

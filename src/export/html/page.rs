@@ -137,7 +137,37 @@ fn subtitle(shown: &Shown) -> String {
 
 /// Which result a part of a section is of; its heading where there are several.
 pub fn of(shown: &Shown) -> Markup {
-    html! { h3.of { span.badge { (shown.label) } " " (machine(shown)) } }
+    html! { h3.of { span.badge { (shown.label) } " " (machine(shown)) " " small { (file_name(shown)) } } }
+}
+
+/// The file without its folder.
+pub fn file_name(shown: &Shown) -> String {
+    let name = std::path::Path::new(&shown.file).file_name();
+    human::one_line(&name.map_or_else(
+        || shown.file.clone(),
+        |name| name.to_string_lossy().into_owned(),
+    ))
+}
+
+/// Remarks on the results, each once, with the results that it is true for where not for all.
+pub fn remarks(results: &[Shown], read: impl Fn(&Shown) -> Vec<String>) -> Markup {
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
+    for shown in results {
+        for remark in read(shown) {
+            match told.iter_mut().find(|(known, _)| *known == remark) {
+                Some((_, labels)) => labels.push(&shown.label),
+                None => told.push((remark, vec![&shown.label])),
+            }
+        }
+    }
+    html! {
+        @for (remark, labels) in &told {
+            p.note {
+                @if labels.len() < results.len() { @for label in labels { span.badge { (label) } " " } }
+                (remark)
+            }
+        }
+    }
 }
 
 /// Links to the sections.

@@ -1,7 +1,10 @@
 //! Where the names of points stand in a drawing: beside their point, over no other name and no point, inside the drawing.
 
-/// A letter is about this wide, in the drawing's units.
-const LETTER: f64 = 7.0;
+/// A letter is about this wide, in the drawing's units, in the widest of the usual fonts.
+const LETTER: f64 = 7.3;
+
+/// A bold one.
+const BOLD: f64 = 8.2;
 
 /// A line of letters is this high.
 const LINE: f64 = 14.0;
@@ -11,6 +14,15 @@ const POINT: f64 = 7.0;
 
 /// A rectangle: left, top, right, bottom.
 type Area = [f64; 4];
+
+/// A name as far as its place depends on it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Name {
+    /// How long it is.
+    pub letters: usize,
+    /// Whether it is bold.
+    pub bold: bool,
+}
 
 /// A name in its place.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,11 +37,11 @@ pub struct Placed {
 
 /// A place inside `bounds` (left, top, right, bottom) for each name, in their order; `None` where there is none left. `points` are
 /// all points, the named ones first.
-pub fn place(points: &[[f64; 2]], names: &[String], bounds: [f64; 4]) -> Vec<Option<Placed>> {
+pub fn place(points: &[[f64; 2]], names: &[Name], bounds: [f64; 4]) -> Vec<Option<Placed>> {
     let mut taken: Vec<Area> = points.iter().map(|point| around(*point)).collect();
     let mut found = Vec::new();
     for (name, point) in names.iter().zip(points) {
-        let length = name.chars().count() as f64 * LETTER;
+        let length = name.letters as f64 * if name.bold { BOLD } else { LETTER };
         let free = candidates(*point).into_iter().find(|placed| {
             let area = area(placed, length);
             let [left, top, right, bottom] = bounds;
@@ -88,7 +100,10 @@ mod tests {
         let points: Vec<[f64; 2]> = (0..6)
             .map(|nth| [170.0 + f64::from(nth), 100.0 + 3.0 * f64::from(nth)])
             .collect();
-        let names: Vec<String> = (0..6).map(|nth| format!("model-{nth}")).collect();
+        let names = [Name {
+            letters: 7,
+            bold: false,
+        }; 6];
         let placed = place(&points, &names, [0.0, 0.0, 340.0, 200.0]);
         let areas: Vec<Area> = placed
             .iter()
@@ -106,7 +121,10 @@ mod tests {
     fn a_point_at_the_right_edge_is_named_on_its_left() {
         let placed = place(
             &[[335.0, 50.0]],
-            &["granite".to_owned()],
+            &[Name {
+                letters: 7,
+                bold: true,
+            }],
             [0.0, 0.0, 340.0, 100.0],
         );
         assert_eq!(placed[0].unwrap().anchor, "end");

@@ -3,7 +3,7 @@
 use super::super::{human, memory};
 use super::axis::{self, Axis};
 use super::labels::Labels;
-use super::placing::{self, Placed};
+use super::placing::{self, Name, Placed};
 use super::table::number_text;
 use super::{Shown, methods};
 use crate::report::Row;
@@ -59,13 +59,14 @@ pub fn section(results: &[Shown]) -> Markup {
     let (points, left_out) = points(results);
     html! {
         section #speed {
-            h2 { "Speed against memory" (methods::ask("decode")) (methods::ask("peak")) (methods::ask("frontier")) }
+            h2 { "Speed against memory" }
             p.lead { "Up is faster, left is smaller. Filled points are on the frontier: nothing in the same result is both faster and smaller." }
+            (methods::ask(&["decode", "peak", "frontier"]))
             @if points.is_empty() {
                 p.empty { "not measured: no trial has both a decode speed and a peak memory" }
             } @else {
                 @if results.len() > 1 {
-                    ul.legend { @for (place, shown) in results.iter().enumerate() { li { span.swatch.(colour(place)) {} (shown.label) " " (super::page::machine(shown)) } } }
+                    ul.legend { @for (place, shown) in results.iter().enumerate() { li { span.swatch.(colour(place)) {} (shown.label) " " (super::page::machine(shown)) ", " (super::page::file_name(shown)) } } }
                 }
                 figure.scatter data-chart="scatter" {
                     @for size in &SIZES { (drawing(&points, size)) }
@@ -190,11 +191,11 @@ fn names(
         .iter()
         .map(|point| [x(point.peak), y(point.speed)])
         .collect();
-    let texts: Vec<String> = points
-        .iter()
-        .take(MOST_NAMES)
-        .map(|point| short_name(&point.name))
-        .collect();
+    let name = |point: &Point| Name {
+        letters: short_name(&point.name).chars().count(),
+        bold: point.frontier,
+    };
+    let texts: Vec<Name> = points.iter().take(MOST_NAMES).map(name).collect();
     placing::place(
         &places,
         &texts,

@@ -75,6 +75,22 @@ impl Column {
         }
     }
 
+    /// Sizes, each in the unit that suits it.
+    pub fn sizes(key: &'static str, title: &str, bytes: &[u64]) -> Column {
+        let one = |bytes: &u64| Cell {
+            text: human::bytes(*bytes),
+            value: Some(bytes.to_string()),
+            missing: None,
+        };
+        Column {
+            key,
+            title: title.to_owned(),
+            unit: String::new(),
+            numeric: true,
+            cells: bytes.iter().map(one).collect(),
+        }
+    }
+
     /// Words.
     pub fn words(key: &'static str, title: &str, texts: Vec<String>) -> Column {
         let one = |text: String| Cell {

@@ -11,8 +11,9 @@ use maud::{Markup, html};
 pub fn section(results: &[Shown]) -> Markup {
     html! {
         section #trials {
-            h2 { "All trials" (methods::ask("trial")) }
+            h2 { "All trials" }
             p.lead { "A click on a header sorts, a second one turns the order round; ? says how the figure is obtained." }
+            (methods::ask(&["trial"]))
             @for shown in results { (one(shown)) }
         }
     }
@@ -30,7 +31,7 @@ fn one(shown: &Shown) -> Markup {
             } @else {
                 (every(shown))
             }
-            @if let Some(columns) = curve::columns(report) { h3 { (curve::TITLE) } (prepared("curve", curve::TITLE, columns)) }
+            @if let Some(columns) = curve::undrawn(report) { h3 { (curve::TITLE) } (prepared("curve", curve::TITLE, columns)) }
             @if let Some(columns) = ladder::columns(report) { h3 { (ladder::TITLE) } (prepared("ladder", ladder::TITLE, columns)) }
             @if !tunings.is_empty() {
                 details { summary { (tuning::TITLE) } ul { @for line in &tunings { li { (line) } } } }
@@ -68,16 +69,13 @@ fn every(shown: &Shown) -> Markup {
     };
     let mut columns: Vec<Column> = COLUMNS.iter().filter(wanted).map(one).collect();
     if labels.several_budgets() {
-        let values: Vec<Value> = rows
-            .iter()
-            .map(|row| row.memory.budget_bytes.into())
-            .collect();
-        columns.insert(
-            1,
-            Column::of("budget_bytes", "budget", Unit::Bytes, &values, "", |_| {
-                String::new()
-            }),
-        );
+        let budgets: Vec<u64> = rows.iter().map(|row| row.memory.budget_bytes).collect();
+        columns.insert(1, Column::sizes("budget_bytes", "budget", &budgets));
+    }
+    // First what a row came to: on a narrow page the last columns are out of sight.
+    if let Some(place) = columns.iter().position(|column| column.key == "status") {
+        let status = columns.remove(place);
+        columns.insert(1, status);
     }
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
     table::table("trials", "All trials", &columns, &ids)

@@ -14,7 +14,8 @@ use maud::{Markup, html};
 pub fn section(results: &[Shown], comparison: Option<&Comparison>) -> Markup {
     html! {
         section #verdict {
-            h2 { "Verdict" (methods::ask("trial")) }
+            h2 { "Verdict" }
+            (methods::ask(&["words"]))
             @if let Some(comparison) = comparison {
                 @let baseline = comparison.files.first().map_or("A", |file| &file.label);
                 @for against in &comparison.against {
@@ -63,19 +64,14 @@ fn one(shown: &Shown) -> Markup {
 fn failures(rows: &[&Row], labels: &Labels) -> Markup {
     let words =
         |read: &dyn Fn(&Row) -> String| rows.iter().map(|row| read(row)).collect::<Vec<String>>();
-    let budgets: Vec<Value> = rows
-        .iter()
-        .map(|row| row.memory.budget_bytes.into())
-        .collect();
+    let budgets: Vec<u64> = rows.iter().map(|row| row.memory.budget_bytes).collect();
     let phases: Vec<Value> = rows
         .iter()
         .map(|row| row.failed_phase.clone().into())
         .collect();
     let columns = [
         Column::words("row", "model", words(&|row| labels.work(row))),
-        Column::of("budget_bytes", "budget", Unit::Bytes, &budgets, "", |_| {
-            String::new()
-        }),
+        Column::sizes("budget_bytes", "budget", &budgets),
         Column::words(
             "status",
             "status",
@@ -99,5 +95,5 @@ fn failures(rows: &[&Row], labels: &Labels) -> Markup {
         ),
     ];
     let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-    table::table("failures", "Rows that did not end ok", &columns, &ids)
+    table::bare("failures", "Rows that did not end ok", &columns, &ids)
 }
