@@ -41,7 +41,7 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
         Command::Inspect(command) => inspect::run(&command),
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),
-        Command::Report(files, output) => report_page::run(&files, &output),
+        Command::Report(command) => report_page::run(&command),
         Command::Export(command) => export_model(&command),
         Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
         Command::Licenses => pack::licences(),

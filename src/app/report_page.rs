@@ -1,21 +1,26 @@
 //! A page of saved results: read, compare where there are several, write.
 
 use super::{print, read};
+use crate::cli::ReportCommand;
 use crate::error::{Error, Result};
 use crate::export::{self, html};
-use crate::report::compare::{self, Run};
+use crate::report::compare::{self, Rename, Run};
 use crate::report::{self, Report};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes the page of these files to an exit code.
-pub fn run(files: &[std::path::PathBuf], output: &Path) -> Result<u8> {
+pub fn run(command: &ReportCommand) -> Result<u8> {
+    let output = command.output.as_path();
     let to_stdout = output == Path::new("-") || output == Path::new("/dev/stdout");
     if !to_stdout {
-        spare(files, output)?;
+        spare(&command.files, output)?;
     }
-    let opened: Vec<(Run, Option<Report>)> =
-        files.iter().map(|file| open(file)).collect::<Result<_>>()?;
-    let page = page(opened)?;
+    let opened: Vec<(Run, Option<Report>)> = command
+        .files
+        .iter()
+        .map(|file| open(file))
+        .collect::<Result<_>>()?;
+    let page = page(opened, &command.renames)?;
     if to_stdout {
         return print(&page);
     }
@@ -24,10 +29,10 @@ pub fn run(files: &[std::path::PathBuf], output: &Path) -> Result<u8> {
 }
 
 /// Refuses to write the page over one of its results.
-fn spare(files: &[std::path::PathBuf], output: &Path) -> Result<()> {
+fn spare(files: &[PathBuf], output: &Path) -> Result<()> {
     let real = |path: &Path| std::fs::canonicalize(path).ok();
     let target = real(output);
-    let same = |file: &&std::path::PathBuf| target.is_some() && real(file) == target;
+    let same = |file: &&PathBuf| target.is_some() && real(file) == target;
     match files.iter().find(same) {
         Some(file) => Err(Error::Usage(format!(
             "the page would take the place of the result {}; choose another file with -o",
@@ -50,10 +55,10 @@ fn open(file: &Path) -> Result<(Run, Option<Report>)> {
 }
 
 /// The page. Files of llama-bench stand in the comparison only.
-fn page(opened: Vec<(Run, Option<Report>)>) -> Result<String> {
+fn page(opened: Vec<(Run, Option<Report>)>, renames: &[Rename]) -> Result<String> {
     let (runs, reports): (Vec<Run>, Vec<Option<Report>>) = opened.into_iter().unzip();
     let several = runs.len() > 1;
-    let comparison = compare::compare(runs, &[], &[])?;
+    let comparison = compare::compare(runs, renames, &[])?;
     let named = comparison.files.iter().zip(reports);
     let shown: Vec<html::Shown> = named
         .filter_map(|(file, report)| {

@@ -42,8 +42,8 @@ pub enum Command {
     Licenses,
     /// Compare saved results.
     Compare(CompareCommand),
-    /// Make a page of saved results: the files, and where to write it.
-    Report(Vec<PathBuf>, PathBuf),
+    /// Make a page of saved results.
+    Report(ReportCommand),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Tell what this machine has and what is missing.
@@ -171,6 +171,17 @@ pub struct CompareCommand {
     pub color: ColorChoice,
 }
 
+/// What to make a page of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportCommand {
+    /// The files, the baseline first.
+    pub files: Vec<PathBuf>,
+    /// Models of other names.
+    pub renames: Vec<Rename>,
+    /// The page; `-` for standard output.
+    pub output: PathBuf,
+}
+
 /// Formats of a run's standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
@@ -251,7 +262,11 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             format: args.format,
             color: args.color,
         }),
-        Some(args::Sub::Report(args)) => Command::Report(args.files, args.output),
+        Some(args::Sub::Report(args)) => Command::Report(ReportCommand {
+            files: args.files,
+            renames: args.renames,
+            output: args.output,
+        }),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
         Some(args::Sub::Licenses) => Command::Licenses,
@@ -643,6 +658,16 @@ mod tests {
         assert_eq!(said, ["decode_tok_s<0.95", "ttft_ms>=1.1"]);
         assert_eq!(compare.renames[0].to, "llama-1b");
         assert_eq!(compare.format, ComparisonFormat::Table);
+    }
+
+    #[test]
+    fn a_page_takes_results_and_a_place() {
+        let Ok(Command::Report(page)) = parse_words(&["report", "a", "b", "--match=x=y"]) else {
+            panic!("not a page")
+        };
+        assert_eq!(page.files, ["a", "b"].map(PathBuf::from));
+        assert_eq!(page.output, PathBuf::from("report.html"));
+        assert_eq!(page.renames[0].to, "y");
     }
 
     #[test]

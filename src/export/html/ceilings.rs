@@ -66,25 +66,26 @@ fn chart(kind: &str, title: &str, unit: &str, ceilings: &[Ceiling], results: &[S
         marks: Vec::new(),
         title: "",
     };
-    let budgets: BTreeSet<u64> = of_kind.iter().map(|one| one.budget_bytes).collect();
-    let mut left = MOST_ROWS;
+    let drawn: Vec<&Ceiling> = of_kind.iter().copied().take(MOST_ROWS).collect();
+    let budgets: BTreeSet<u64> = drawn.iter().map(|one| one.budget_bytes).collect();
+    let bars = |budget: u64| -> Vec<Bar> {
+        let inside = drawn.iter().filter(|one| one.budget_bytes == budget);
+        inside.map(|one| bar(one, &of_kind, &frame)).collect()
+    };
     html! {
-        @if !of_kind.is_empty() { div {
-            h4 { (title) ", " (unit) }
-            @for budget in &budgets {
-                @let rows: Vec<&Ceiling> = of_kind.iter().copied().filter(|one| one.budget_bytes == *budget).take(left).collect();
-                @let _ = { left -= rows.len() };
-                @if !rows.is_empty() {
+        @if !drawn.is_empty() {
+            div {
+                h4 { (title) ", " (unit) }
+                @for budget in &budgets {
                     @if budgets.len() > 1 { h5 { "in " (human::bytes(*budget)) } }
-                    @let bars: Vec<Bar> = rows.iter().map(|one| bar(one, &of_kind, &frame)).collect();
-                    (frame.chart(kind, title, &bars))
+                    (frame.chart(kind, title, &bars(*budget)))
+                }
+                @if of_kind.len() > drawn.len() {
+                    p.note { "The first " (drawn.len()) " of " (of_kind.len()) " are drawn; the table has them all." }
                 }
             }
-            @if of_kind.len() > MOST_ROWS {
-                p.note { "The first " (MOST_ROWS) " of " (of_kind.len()) " are drawn; the table has them all." }
-            }
         }
-    } }
+    }
 }
 
 /// One ceiling's bar.

@@ -37,7 +37,7 @@ pub struct Shown {
     pub report: Report,
 }
 
-/// The page of these results. With several files comes their comparison.
+/// The page of these results with a final newline. With several files comes their comparison.
 pub fn render(results: &[Shown], comparison: Option<&Comparison>) -> String {
-    page::page(results, comparison).into_string()
+    page::page(results, comparison).into_string() + "\n"
 }

@@ -72,8 +72,8 @@ fn area(placed: &Placed, length: f64) -> Area {
     [left, placed.y - LINE + 3.0, left + length, placed.y + 3.0]
 }
 
-/// Right, left, above and below of the point, then the corners.
-fn candidates([x, y]: [f64; 2]) -> [Placed; 8] {
+/// Right, left, above and below of the point, then the corners, then farther off.
+fn candidates([x, y]: [f64; 2]) -> [Placed; 12] {
     let at = |dx: f64, dy: f64, anchor| Placed {
         x: x + dx,
         y: y + dy,
@@ -88,6 +88,10 @@ fn candidates([x, y]: [f64; 2]) -> [Placed; 8] {
         at(8.0, 16.0, "start"),
         at(-8.0, -8.0, "end"),
         at(-8.0, 16.0, "end"),
+        at(0.0, -24.0, "middle"),
+        at(0.0, 33.0, "middle"),
+        at(-6.0, -24.0, "end"),
+        at(-6.0, 33.0, "end"),
     ]
 }
 

@@ -165,7 +165,8 @@ fn drawing(points: &[Point], size: &Size) -> Markup {
             text.axis x=(size.width - right) y=(size.height - 5.0) text-anchor="end" { "peak memory, " (unit_name) (scale(across)) }
             text.axis x="0" y="12" { "decode, tok/s" (scale(up)) }
             @for (result, path) in frontiers(points, &x, &y) { path.frontier.(colour(result)) d=(path) {} }
-            @for point in points {
+            // The frontier lies on top.
+            @for point in points.iter().rev() {
                 circle.point.(colour(point.result)).on[point.frontier] cx=(px(x(point.peak))) cy=(px(y(point.speed))) r="5.5"
                     data-row=(point.id) data-peak_bytes=(number_text(point.peak)) data-decode_tok_s_mean=(number_text(point.speed)) {
                     title { (point.label) (point.name) ": " (human::short(point.speed)) " tok/s, " (human::bytes(point.peak as u64)) }
