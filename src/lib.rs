@@ -6,6 +6,7 @@
 //! model::prepare (graph + weights) ─┘             ◀──stdout: JSON lines────────────────┘
 //!    TrialResult (raw facts) → stats → report::Report → export::{table, json, jsonl, csv, markdown} → file or stdout
 //!    saved results → report::compare → Comparison → export::compare::{table, json, csv, markdown} → stdout
+//!    saved results + their Comparison → export::html → one page
 //! ```
 //!
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.

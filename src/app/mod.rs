@@ -10,6 +10,7 @@ mod limits;
 mod offload;
 mod pack;
 mod plan;
+mod report_page;
 mod run;
 mod start;
 mod tuning;
@@ -43,6 +44,7 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),
         Command::Baseline(action) => baseline::run(&action),
+        Command::Report(command) => report_page::run(&command),
         Command::Export(command) => export_model(&command),
         Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
         Command::Licenses => pack::licences(),

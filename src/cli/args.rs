@@ -5,6 +5,8 @@ mod unrun;
 mod watch;
 
 pub use baseline::BaselineSub;
+mod report;
+pub use report::ReportArgs;
 pub use unrun::{InspectArgs, PlanArgs};
 pub use watch::{Pause, WatchArgs};
 
@@ -94,7 +96,8 @@ Examples:
   edgebench plan --suite core --device cuda --vram-budget 4G
   edgebench inspect llama-1b --vram-budget 4G
   edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'
-  edgebench compare --baseline desktop edge.json";
+  edgebench compare --baseline desktop edge.json
+  edgebench report desktop.json edge.json -o report.html";
 
 /// Measure which dense and Mixture-of-Experts language models fit a memory budget on ONNX Runtime, and how fast they run.
 #[derive(Debug, Parser)]
@@ -136,6 +139,8 @@ pub enum Sub {
         #[command(subcommand)]
         action: Option<BaselineSub>,
     },
+    /// Write one page to look at, of one result or of several side by side: charts, tables, verdicts; it needs no network
+    Report(ReportArgs),
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
     /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file

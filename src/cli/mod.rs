@@ -44,6 +44,8 @@ pub enum Command {
     Compare(CompareCommand),
     /// Look after the baselines.
     Baseline(BaselineAction),
+    /// Make a page of saved results.
+    Report(ReportCommand),
     /// Look after the cache.
     Cache(CacheAction, ListFormat),
     /// Tell what this machine has and what is missing.
@@ -177,6 +179,17 @@ pub struct CompareCommand {
     pub color: ColorChoice,
 }
 
+/// What to make a page of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportCommand {
+    /// The files, the baseline first.
+    pub files: Vec<PathBuf>,
+    /// Models of other names.
+    pub renames: Vec<Rename>,
+    /// The page; `-` for standard output.
+    pub output: PathBuf,
+}
+
 /// Formats of a run's standard output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputFormat {
@@ -279,6 +292,11 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             color: args.color,
         }),
         Some(args::Sub::Baseline { action }) => Command::Baseline(baseline(action)),
+        Some(args::Sub::Report(args)) => Command::Report(ReportCommand {
+            files: args.files,
+            renames: args.renames,
+            output: args.output,
+        }),
         Some(args::Sub::Cache { action, format }) => Command::Cache(action, format),
         Some(args::Sub::Worker) => Command::Worker,
         Some(args::Sub::Licenses) => Command::Licenses,
@@ -731,6 +749,16 @@ mod tests {
     }
 
     #[test]
+    fn a_page_takes_results_and_a_place() {
+        let Ok(Command::Report(page)) = parse_words(&["report", "a", "b", "--match=x=y"]) else {
+            panic!("not a page")
+        };
+        assert_eq!(page.files, ["a", "b"].map(PathBuf::from));
+        assert_eq!(page.output, PathBuf::from("report.html"));
+        assert_eq!(page.renames[0].to, "y");
+    }
+
+    #[test]
     fn help_and_version_go_to_stdout() {
         for (words, part) in [
             (&["--help"][..], "--vram-budget"),
@@ -819,6 +847,7 @@ mod tests {
                 &["export", "tiny-lama", "-o", "x"],
                 &["'tiny-lama'", "'tiny-llama'"],
             ),
+            (&["report"], &["<FILE>"]),
             (&["compare"], &["<BASELINE>", "<FILE>"]),
             (&["compare", "a.json"], &["<FILE>"]),
             (&["compare", "--baseline", "desktop"], &["<BASELINE>"]),

@@ -17,6 +17,13 @@ fn kind(row: &Row) -> (&str, &str) {
     (&row.precision, &row.kv_cache_type)
 }
 
+/// The columns without the drawing.
+pub fn undrawn(report: &Report) -> Option<Vec<Prepared<'static>>> {
+    let mut columns = columns(report)?;
+    columns.pop();
+    Some(columns)
+}
+
 /// The columns of the curve; `None` where there is one budget only, which buys what the table says.
 pub fn columns(report: &Report) -> Option<Vec<Prepared<'static>>> {
     let steps = steps(&report.trials);

@@ -9,6 +9,7 @@ mod curve;
 pub mod doctor;
 mod files;
 mod fp32;
+pub mod html;
 mod human;
 pub mod inspect;
 mod json;

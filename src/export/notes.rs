@@ -130,12 +130,7 @@ pub fn remarks(report: &Report) -> Vec<String> {
     remarks.extend(memory::remarks(report));
     remarks.extend(limits::remarks(report));
     remarks.extend(offload::remarks(report));
-    remarks.extend(energy(rows));
-    remarks.extend(costs(rows));
-    remarks.extend(prices(rows));
-    remarks.extend(prediction(rows));
-    remarks.extend(fp32::remarks(rows));
-    remarks.extend(decode_checks(rows));
+    remarks.extend(figures(rows));
     let left = rows.iter().filter(|row| row.status == "pending").count();
     if left > 0 {
         remarks.push(format!(
@@ -143,6 +138,17 @@ pub fn remarks(report: &Report) -> Vec<String> {
             rows.len()
         ));
     }
+    remarks
+}
+
+/// How to read the figures that have no table of their own: energy, cost, predictions and checks.
+pub fn figures(rows: &[Row]) -> Vec<String> {
+    let mut remarks: Vec<String> = energy(rows).into_iter().collect();
+    remarks.extend(costs(rows));
+    remarks.extend(prices(rows));
+    remarks.extend(prediction(rows));
+    remarks.extend(fp32::remarks(rows));
+    remarks.extend(decode_checks(rows));
     remarks
 }
 

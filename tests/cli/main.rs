@@ -21,6 +21,7 @@ mod inspect;
 mod ladder;
 mod outcomes;
 mod real;
+mod report;
 mod result_file;
 mod sandbox;
 mod tuning;

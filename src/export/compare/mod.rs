@@ -1,10 +1,10 @@
 //! Door of the exporters of a comparison: a comparison in, text out.
 
-mod ceilings;
+pub(super) mod ceilings;
 mod csv;
 mod markdown;
-mod remarks;
-mod sheet;
+pub(super) mod remarks;
+pub(super) mod sheet;
 mod table;
 
 use crate::error::Result;

@@ -38,7 +38,7 @@ pub fn title(quantity: Quantity) -> &'static str {
 }
 
 /// What a quantity counts.
-fn unit(quantity: Quantity) -> Unit {
+pub fn unit(quantity: Quantity) -> Unit {
     match quantity {
         Quantity::TtftMs | Quantity::ItlMsP50 | Quantity::ItlMsP90 => Unit::Millis,
         Quantity::PrefillTokS | Quantity::DecodeTokS => Unit::TokensPerSecond,
