@@ -58,6 +58,8 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
         budgets: bench.plan.budgets.clone(),
         seed: command.request.seed,
         tokenizer: words.tokenizer.name().to_owned(),
+        continued_utc: Vec::new(),
+        formulas: None,
     };
     let mut rows = Rows {
         head,

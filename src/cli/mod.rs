@@ -702,7 +702,11 @@ mod tests {
             (&["--form", "fuse"], &["'--form", "plain, fused", "'fused'"]),
             (
                 &["--suite", "quik"],
-                &["'--suite", "sanity, quick, core, extended, study", "'quick'"],
+                &[
+                    "'--suite",
+                    "sanity, quick, core, extended, study",
+                    "'quick'",
+                ],
             ),
             (&["--precision", "fp8"], &["'--precision", "fp32, fp16"]),
             (

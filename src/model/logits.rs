@@ -41,7 +41,10 @@ mod tests {
         for spec in builtin() {
             let name = &spec.name;
             let Some(found) = text_logits(name, SEED) else {
-                assert!(["qwen3-4b", "moe-2.8b-a1b"].contains(&name.as_str()), "{name}");
+                assert!(
+                    ["qwen3-4b", "moe-2.8b-a1b"].contains(&name.as_str()),
+                    "{name}"
+                );
                 continue;
             };
             let ids = found.text.iter().chain(&found.top);

@@ -1,6 +1,9 @@
 //! Hand-made trials and a report of them, for the tests of this room and of the exporters.
 
-use super::{CostInputs, Environment, Params, Report, ReportHead, Tool, build, row};
+use super::{
+    CostInputs, Environment, Formula, Params, Repeatability, Report, ReportHead, Tool, build,
+    build_repeated, row,
+};
 use crate::trial::{
     DeviceState, Edge, EnergySource, LoadFacts, MemoryReading, Outcome, Phase, Placement, PowerLog,
     PowerMark, PowerReading, Repetition, Trial, TrialResult,
@@ -198,6 +201,8 @@ pub fn head() -> ReportHead {
         budgets: vec![Bytes(4 << 30)],
         seed: 1,
         tokenizer: "rules".to_owned(),
+        continued_utc: Vec::new(),
+        formulas: None,
     }
 }
 
@@ -302,4 +307,53 @@ pub fn several_budgets() -> Report {
         ..head()
     };
     build(&head, rows)
+}
+
+/// A finished report that was asked to be a study: a pair at equal total parameters, one at equal active parameters whose mixture
+/// does not fit, and the published one.
+pub fn studied() -> Report {
+    let inputs = CostInputs::default();
+    let too_big = Outcome::DoesNotFit {
+        reason: "needs 4.71 GiB (predicted) of 4.00 GiB; fp16 would fit".to_owned(),
+    };
+    let (dense, total) = (
+        params(124_439_808, 124_439_808),
+        params(124_466_688, 81_975_552),
+    );
+    let results = [
+        (timed(trial("dense-120m", 128), 24_300, 475), dense),
+        (timed(trial("moe-120m-a82m", 128), 17_870, 475), total),
+        (
+            broken(trial("moe-295m-a120m", 128), too_big),
+            params(294_466_688, 124_466_688),
+        ),
+        (
+            timed(trial("alchemist-16m", 128), 24_350, 62),
+            params(16_069_382, 16_068_611),
+        ),
+    ];
+    let rows = results
+        .into_iter()
+        .map(|(result, params)| row(&result, params, Bytes(475 << 20), None, &inputs, None));
+    let head = ReportHead {
+        formulas: Some(Formula::ALL.to_vec()),
+        ..head()
+    };
+    build(&head, rows.collect())
+}
+
+/// The fixture run three times, the last of them 5 % faster where it ran.
+pub fn repeated_report() -> Report {
+    let rows = fixture().trials;
+    let mut repeated = Repeatability::new(3, &rows);
+    for (run, factor) in [(1, 1.0), (2, 1.01), (3, 1.05)] {
+        for (place, row) in rows.iter().enumerate() {
+            let mut row = row.clone();
+            if let Some(speed) = &mut row.decode_tok_s {
+                speed.mean *= factor;
+            }
+            repeated.record(place, run, &row);
+        }
+    }
+    build_repeated(&head(), rows, Some(&repeated))
 }

@@ -119,6 +119,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         cuda_graph: Some(
             trial.cuda_graph && trial.form == Form::Fused && trial.device != Device::Cpu,
         ),
+        steady: None,
         tuning: None,
         kv_capacity: Some(trial.context()),
         kv_mode: None,

@@ -4,7 +4,7 @@ mod ceilings;
 mod csv;
 mod markdown;
 mod remarks;
-mod sheet;
+pub(super) mod sheet;
 mod table;
 
 use crate::error::Result;

@@ -22,13 +22,15 @@ pub use facts::{Difference, Fact};
 #[cfg(test)]
 pub use fixture::example;
 pub use quantity::Quantity;
+pub(super) use result::{figure, parts};
+pub(super) use run::{Figure, Samples};
 pub use run::{Parts, Run, Source};
 pub use verdict::{Judgement, NOISE, Verdict};
+pub(super) use verdict::{Labels, judge};
 
 use super::codec;
 use crate::error::{Error, Result};
 use serde::Serialize;
-use verdict::Labels;
 
 /// Version of the comparison's JSON. A reader should refuse another major number.
 pub const COMPARISON_VERSION: &str = "1.0";
