@@ -8,8 +8,10 @@ mod inspect;
 mod limits;
 mod pack;
 mod plan;
+mod resume;
 mod run;
 mod start;
+mod suite;
 mod tuning;
 
 use crate::cachedir;

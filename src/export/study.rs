@@ -7,7 +7,7 @@ use super::human::{self, Cells, Detail};
 use super::table::{self, Prepared};
 use super::{markdown, notes};
 use crate::error::{Error, Result};
-use crate::report::compare::{Judgement, Quantity, Verdict};
+use crate::report::compare::{Judgement, Verdict};
 use crate::report::{Basis, Priced, Ratio, Report, Side, Study, StudyPair};
 use std::collections::BTreeMap;
 
@@ -305,6 +305,7 @@ fn work(pair: &StudyPair) -> Vec<String> {
 mod tests {
     use super::super::{Format, render};
     use super::*;
+    use crate::report::compare::Quantity;
     use crate::report::studied;
 
     #[test]

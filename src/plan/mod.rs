@@ -23,6 +23,9 @@ use serde::Serialize;
 /// Names of the suites, smallest first but for the last: `study` is the matched pairs, of all sizes.
 pub const SUITES: [&str; 5] = ["sanity", "quick", "core", "extended", STUDY_SUITE];
 
+/// The suite that runs where none is named.
+pub const DEFAULT_SUITE: &str = "quick";
+
 /// The suite of dense and Mixture-of-Experts models that are matched in size.
 pub const STUDY_SUITE: &str = "study";
 
@@ -57,6 +60,8 @@ pub struct Request {
     pub repetitions: u32,
     /// Untimed repetitions before them.
     pub warmup: u32,
+    /// Go on with these until their times are steady.
+    pub steady: bool,
     /// Threads of the CPU provider; `None` for one on each physical core.
     pub threads: Option<u32>,
     /// Capture decode into a CUDA graph where that is possible.
@@ -313,6 +318,7 @@ mod tests {
             gen_tokens: vec![],
             repetitions: 5,
             warmup: 1,
+            steady: false,
             threads: None,
             cuda_graph: true,
             seed: 42,

@@ -1,8 +1,7 @@
 //! Hand-made trials and a report of them, for the tests of this room and of the exporters.
 
 use super::{
-    CostInputs, Environment, Formula, Params, Repeatability, Report, ReportHead, Tool, build,
-    build_repeated, row,
+    CostInputs, Environment, Formula, Params, Repeatability, Report, ReportHead, Tool, build, row,
 };
 use crate::trial::{
     DeviceState, Edge, EnergySource, LoadFacts, MemoryReading, Outcome, Phase, Placement, PowerLog,
@@ -91,6 +90,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         }),
         repetitions: (0..u64::from(trial.repetitions)).map(one).collect(),
         first_run: Some(one(9)),
+        warmth: None,
         check: None,
         decode_check: None,
         fp32_difference: None,
@@ -163,6 +163,7 @@ fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
         load: None,
         repetitions: Vec::new(),
         first_run: None,
+        warmth: None,
         memory: Vec::new(),
         first_ids: Vec::new(),
         wall: Some(Nanos(1_234_000_000)),
@@ -258,7 +259,7 @@ pub fn fixture() -> Report {
             time.clone(),
         )
     });
-    build(&head(), rows.collect())
+    build(&head(), rows.collect(), None)
 }
 
 /// A finished report of three budgets: in the smallest nothing fits, in the next one the dense model does, in the largest
@@ -306,7 +307,7 @@ pub fn several_budgets() -> Report {
         budgets: budgets.map(Bytes).to_vec(),
         ..head()
     };
-    build(&head, rows)
+    build(&head, rows, None)
 }
 
 /// A finished report that was asked to be a study: a pair at equal total parameters, one at equal active parameters whose mixture
@@ -339,7 +340,7 @@ pub fn studied() -> Report {
         formulas: Some(Formula::ALL.to_vec()),
         ..head()
     };
-    build(&head, rows.collect())
+    build(&head, rows.collect(), None)
 }
 
 /// The fixture run three times, the last of them 5 % faster where it ran.
@@ -355,5 +356,5 @@ pub fn repeated_report() -> Report {
             repeated.record(place, run, &row);
         }
     }
-    build_repeated(&head(), rows, Some(&repeated))
+    build(&head(), rows, Some(&repeated))
 }

@@ -29,8 +29,8 @@ pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, repeated_report, several_budgets, studied};
 pub use ladder::{Rung, rungs, step};
-pub use limit::with_limits;
-pub use repeat::{PROMISE, Repeatability, RepeatedTrial, RunFigures, Spread};
+pub use limit::{device_limits, with_limits};
+pub use repeat::{Repeatability, RepeatedTrial, RunFigures, Spread};
 pub use row::{pending_row, row, variant};
 pub use schema::*;
 pub use study::{Basis, Formula, Priced, Ratio, Side, Study, StudyPair};
@@ -65,16 +65,8 @@ pub struct ReportHead {
 
 /// A report of `rows`, in the order of the plan. It is finished when none of them is pending, and has a verdict once
 /// one of them has ended.
-pub fn build(head: &ReportHead, rows: Vec<Row>) -> Report {
-    build_repeated(head, rows, None)
-}
-
-/// The same of several runs, of which the rows are the first. It is finished when all of them have ended.
-pub fn build_repeated(
-    head: &ReportHead,
-    rows: Vec<Row>,
-    repeated: Option<&Repeatability>,
-) -> Report {
+/// Of several runs the rows are the first, and it is finished when all of them have ended.
+pub fn build(head: &ReportHead, rows: Vec<Row>, repeated: Option<&Repeatability>) -> Report {
     let study = study::study(&rows, repeated, head.formulas.as_deref());
     let ended = rows.iter().all(|row| row.status != "pending");
     let mut verdict = verdict::verdict(&rows, study.as_ref());
@@ -124,6 +116,6 @@ mod tests {
         assert!(whole.finished);
         let mut rows = whole.trials.clone();
         rows[0].status = "pending".to_owned();
-        assert!(!build(&fixture::head(), rows).finished);
+        assert!(!build(&fixture::head(), rows, None).finished);
     }
 }

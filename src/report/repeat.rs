@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What is promised: no run is farther than this from the median of all.
-pub const PROMISE: f64 = 0.02;
+const PROMISE: f64 = 0.02;
 
 /// What is held to the promise.
 const HELD: [Quantity; 3] = [Quantity::DecodeTokS, Quantity::TtftMs, Quantity::PeakBytes];

@@ -18,7 +18,7 @@ mod verdict;
 pub use against::{Against, Pair};
 pub use ceilings::CeilingPair;
 pub use condition::{Checked, Condition, Operator};
-pub use facts::{Difference, Fact};
+pub use facts::{Difference, Fact, options};
 #[cfg(test)]
 pub use fixture::example;
 pub use quantity::Quantity;

@@ -6,7 +6,7 @@ mod pairs;
 mod prices;
 mod words;
 
-pub use prices::{Formula, FormulaPrice, Priced};
+pub use prices::{Formula, Priced};
 
 use super::compare::{Parts, Quantity};
 use super::repeat::Repeatability;
