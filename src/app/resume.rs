@@ -149,6 +149,7 @@ fn is_near(a: f64, b: f64) -> bool {
 /// In what the machine, its settings and the runtime differ.
 fn machine(then: &Environment, now: &Environment) -> Vec<String> {
     type Read = fn(&Environment) -> Option<String>;
+    type Size = fn(&Environment) -> Option<u64>;
     let facts: [(&str, Read); 10] = [
         ("the architecture", |one| Some(one.arch.clone())),
         ("the CPU", |one| one.cpu_info.clone()),
@@ -176,7 +177,7 @@ fn machine(then: &Environment, now: &Environment) -> Vec<String> {
             other(what, &then, &now)
         })
         .collect();
-    let sizes: [(&str, fn(&Environment) -> Option<u64>); 2] = [
+    let sizes: [(&str, Size); 2] = [
         ("main memory", |one| one.memory_total_bytes),
         ("the GPU's memory", |one| {
             Some(one.gpu.as_ref()?.memory_total.0)

@@ -98,7 +98,7 @@ pub fn conditions(report: &Report) -> Vec<String> {
     };
     let mut lines: Vec<String> = (1..=repeated.runs).filter_map(one).collect();
     lines.push(format!(
-        "From run to run: {}; worst is the largest distance from the median, and within {:.0} % it is kept.",
+        "The runs are {}; worst is the largest distance from the median, and within {:.0} % the promise is kept.",
         repeated.order,
         repeated.promise * 100.0
     ));

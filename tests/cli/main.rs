@@ -22,4 +22,5 @@ mod outcomes;
 mod real;
 mod result_file;
 mod sandbox;
+mod study;
 mod tuning;

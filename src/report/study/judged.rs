@@ -12,13 +12,13 @@ use crate::stats;
 pub fn method(runs: Option<&Repeatability>) -> String {
     let spread = match runs {
         Some(repeated) => format!(
-            "the spread of {} runs of the whole suite, each trial in processes of its own; every quantity has it",
+            "the spread of up to {} runs of the whole suite, each trial in processes of its own, on the narrow side where they are few; every quantity has it",
             repeated.runs
         ),
-        None => "the spread of the repetitions within one run, which is smaller than that between runs; peak memory and energy are one figure for each trial and have no interval".to_owned(),
+        None => "the spread of the repetitions within one run, which is smaller than that between runs; peak memory and energy are one figure for each trial and have no interval, and a cost has that of the decode speed it comes from".to_owned(),
     };
     format!(
-        "mixture over dense, in the same setting; 95 % bootstrap interval of the ratio of means from {spread}; no difference where the interval holds 1 or the ratio is within {:.0} % of it; a cost within one run has the interval of the decode speed it comes from. The weights are random: nothing is said of what a model is good for.",
+        "mixture over dense, in the same setting; 95 % bootstrap interval of the ratio of means from {spread}; no difference where the interval holds 1 or the ratio is within {:.0} % of it. The weights are random: nothing is said of what a model is good for.",
         compare::NOISE * 100.0
     )
 }

@@ -151,6 +151,37 @@ fn under_a_small_budget_only_one_may_fit() {
 }
 
 #[test]
+fn a_device_that_was_throttled_is_told() {
+    let found = after(|rows| {
+        rows[1]
+            .warnings
+            .push("the device was throttled by heat".into())
+    });
+    let text = &found.pairs[0].verdict;
+    assert!(
+        text.ends_with("; the device was throttled while moe-120m-a82m ran."),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_cost_with_energy_and_one_without_are_not_compared() {
+    let found = after(|rows| {
+        if let Some(cost) = &mut rows[1].cost {
+            cost.watts = Some(40.0);
+        }
+    });
+    let cost = found.pairs[0]
+        .ratio(Quantity::CostPerMillionTokens)
+        .unwrap();
+    assert_eq!(
+        (cost.ratio, cost.verdict.as_str()),
+        (None, "not_comparable")
+    );
+    assert!(cost.not_measured["ratio"].contains("dense-120m is without energy"));
+}
+
+#[test]
 fn a_pair_in_two_precisions_says_so() {
     let found = after(|rows| rows[1].precision = "int4".into());
     assert!(words(&found).contains("the MoE in int4 and the dense model in fp32"));
@@ -225,4 +256,31 @@ fn a_study_survives_the_round_trip() {
     let report = studied();
     let text = crate::report::to_json(&report).unwrap();
     assert_eq!(crate::report::from_json(&text).unwrap(), report);
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_ratio_is_inside_its_interval_and_a_difference_is_outside_of_it(
+        dense in proptest::collection::vec(50.0..100.0_f64, 2..7), moe in proptest::collection::vec(50.0..100.0_f64, 2..7),
+    ) {
+        let metric = |samples: &[f64]| {
+            let mean = samples.iter().sum::<f64>() / samples.len() as f64;
+            Some(Metric { samples: Some(samples.to_vec()), n: samples.len() as u64, ..exact(mean).unwrap() })
+        };
+        let found = after(|rows| {
+            rows[0].decode_tok_s = metric(&dense);
+            rows[1].decode_tok_s = metric(&moe);
+        });
+        let decode = found.pairs[0].ratio(Quantity::DecodeTokS).unwrap();
+        let (ratio, [low, high]) = (decode.ratio.unwrap(), decode.ci95.unwrap());
+        // Of few and skewed samples a percentile interval may miss the ratio by a hair of its width.
+        let slack = (high - low) * 0.25 + 1e-9;
+        proptest::prop_assert!(low <= high && low - slack <= ratio && ratio <= high + slack, "{ratio} {low} {high}");
+        if low <= 1.0 && 1.0 <= high {
+            proptest::prop_assert_eq!(&decode.verdict, "no_difference");
+        }
+        if decode.verdict == "faster" {
+            proptest::prop_assert!(low > 1.0);
+        }
+    }
 }

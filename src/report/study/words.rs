@@ -44,10 +44,27 @@ pub fn verdict(pair: &StudyPair, rows: [&Row; 2]) -> String {
     let head = head(pair);
     let told = match (absent(pair, rows), speed(pair)) {
         (Some(why), _) => why,
-        (None, Some(speed)) => format!("the MoE {speed}{}{}", needs(pair), choice(pair)),
+        (None, Some(speed)) => {
+            let (needs, choice) = (needs(pair), choice(pair));
+            format!("the MoE {speed}{needs}{choice}{}", throttled(rows))
+        }
         (None, None) => "there is no decode speed to compare".to_owned(),
     };
     format!("{head} {told}.")
+}
+
+/// Which of the two slowed itself down, so that its figures are below what it can do.
+fn throttled(rows: [&Row; 2]) -> String {
+    let slowed = |row: &&Row| {
+        row.warnings
+            .iter()
+            .any(|warning| warning.contains("throttled"))
+    };
+    let names = rows.into_iter().filter(slowed).map(|row| row.model.clone());
+    match names.collect::<Vec<_>>().as_slice() {
+        [] => String::new(),
+        names => format!("; the device was throttled while {} ran", listed(names)),
+    }
 }
 
 /// Who is compared, and by what.
@@ -201,11 +218,12 @@ fn choice(pair: &StudyPair) -> String {
     let speed = pair
         .ratio(Quantity::DecodeTokS)
         .map(|ratio| ratio.verdict.as_str());
-    let peak = pair.ratio(Quantity::PeakBytes).and_then(|peak| peak.ratio);
-    let memory = peak.map(|ratio| match ratio {
-        more if more > 1.0 + MATERIAL => "more",
-        less if less < 1.0 / (1.0 + MATERIAL) => "less",
-        _ => "alike",
+    let peak = pair.ratio(Quantity::PeakBytes);
+    let memory = peak.and_then(|peak| match (peak.verdict.as_str(), peak.ratio?) {
+        ("no_difference", _) => Some("alike"),
+        (_, more) if more > 1.0 + MATERIAL => Some("more"),
+        (_, less) if less < 1.0 / (1.0 + MATERIAL) => Some("less"),
+        _ => Some("alike"),
     });
     let (Some(speed), Some(memory)) = (speed, memory) else {
         return String::new();
