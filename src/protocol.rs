@@ -9,7 +9,7 @@ pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
     EnergySource, Enforce, Float, KvCache, LoadFacts, MemoryReading, Phase, PowerMark, Repetition,
-    Trial,
+    Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -425,6 +425,8 @@ pub enum Message {
     Checked(CheckFacts),
     /// An untimed repetition is finished.
     WarmedUp(Repetition),
+    /// How the untimed repetitions ended, where they went on until times were steady.
+    Warmth(WarmthFacts),
     /// A timed repetition is finished.
     Repetition {
         /// Its timing.

@@ -122,6 +122,9 @@ pub struct Trial {
     pub repetitions: u32,
     /// Untimed repetitions before them.
     pub warmup: u32,
+    /// Go on with these until the last two take the same time, or a cap is reached.
+    #[serde(default)]
+    pub steady: bool,
     /// Intra-op threads of ONNX Runtime (CPU provider).
     pub threads: u32,
     /// Capture decode into a CUDA graph (CUDA provider, fused form).
@@ -161,6 +164,7 @@ impl Trial {
             gen_tokens: 8,
             repetitions: 1,
             warmup: 0,
+            steady: false,
             threads: 1,
             cuda_graph: false,
             offload: Offload::None,
@@ -285,6 +289,32 @@ pub struct Repetition {
     pub outside_run: Nanos,
 }
 
+/// How a warm-up of no fixed length ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WarmthFacts {
+    /// Untimed repetitions.
+    pub repetitions: u32,
+    /// How far apart the last two were, over the shorter; `None` where there was one.
+    pub difference: Option<f64>,
+    /// How far apart they may be.
+    pub tolerance: f64,
+    /// What ended it.
+    pub end: WarmthEnd,
+}
+
+/// What ended a warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WarmthEnd {
+    /// The last two repetitions took the same time.
+    Steady,
+    /// The cap on their number.
+    Repetitions,
+    /// The cap on their time.
+    Time,
+}
+display_lowercase!(WarmthEnd, WarmthEnd::Steady => "steady", WarmthEnd::Repetitions => "repetitions", WarmthEnd::Time => "time");
+
 /// How a trial ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -368,6 +398,9 @@ pub struct TrialResult {
     pub load: Option<LoadFacts>,
     /// Timed repetitions that were finished.
     pub repetitions: Vec<Repetition>,
+    /// How the warm-up ended, where it went on until times were steady.
+    #[serde(default)]
+    pub warmth: Option<WarmthFacts>,
     /// The untimed first repetition, kept to warn about a slow first run.
     pub first_run: Option<Repetition>,
     /// Comparison with the committed reference, for models that have one.

@@ -51,6 +51,11 @@ impl Crank<'_> {
             ));
         }
         for (index, task) in tasks.iter().enumerate() {
+            // Of a run that goes on, some have been found.
+            if rows.ceilings[index].status != "pending" {
+                self.tell(&rows.ceilings[index])?;
+                continue;
+            }
             let (ceiling, error) = match task.kind {
                 Kind::Model => self.largest(task, store, rows),
                 Kind::Context | Kind::Batch => self.size(task, store, rows),
@@ -62,11 +67,17 @@ impl Crank<'_> {
             });
             rows.ceilings[index] = ceiling;
             rows.save()?;
-            if self.command.format == OutputFormat::Jsonl {
-                print(&export::json_ceiling_line(&rows.ceilings[index])?)?;
-            }
+            self.tell(&rows.ceilings[index])?;
         }
         Ok(code)
+    }
+
+    /// A line on standard output, where that carries a stream.
+    fn tell(&self, ceiling: &Ceiling) -> Result<()> {
+        if self.command.format == OutputFormat::Jsonl {
+            print(&export::json_ceiling_line(ceiling)?)?;
+        }
+        Ok(())
     }
 
     /// The longest context or the largest batch of a model, and what ended the search before its time.

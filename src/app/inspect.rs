@@ -110,6 +110,7 @@ fn request(
         gen_tokens: command.gen_tokens.into_iter().collect(),
         repetitions: 1,
         warmup: 0,
+        steady: false,
         threads: None,
         cuda_graph: true,
         seed: 0,

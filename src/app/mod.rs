@@ -11,8 +11,10 @@ mod offload;
 mod pack;
 mod plan;
 mod report_page;
+mod resume;
 mod run;
 mod start;
+mod suite;
 mod tuning;
 
 use crate::cachedir;

@@ -48,7 +48,7 @@ fn open(file: &Path) -> Result<(Run, Option<Report>)> {
         let run = Run::read(&file.display().to_string(), text)?;
         let whole = match run.source {
             compare::Source::Edgebench => Some(report::from_json(text)?),
-            compare::Source::LlamaBench => None,
+            compare::Source::LlamaBench | compare::Source::Published => None,
         };
         Ok((run, whole))
     })
@@ -57,14 +57,27 @@ fn open(file: &Path) -> Result<(Run, Option<Report>)> {
 /// The page. Files of llama-bench stand in the comparison only.
 fn page(opened: Vec<(Run, Option<Report>)>, renames: &[Rename]) -> Result<String> {
     let (runs, reports): (Vec<Run>, Vec<Option<Report>>) = opened.into_iter().unzip();
-    let several = runs.len() > 1;
-    let comparison = compare::compare(runs, renames, &[])?;
-    let named = comparison.files.iter().zip(reports);
-    let shown: Vec<html::Shown> = named
-        .filter_map(|(file, report)| {
+    let files: Vec<String> = runs.iter().map(|run| run.file.clone()).collect();
+    let comparison = match runs.len() {
+        1 => None,
+        _ => {
+            let mut baselines = runs;
+            let others = baselines.split_off(1);
+            Some(compare::compare(baselines, others, renames, &[])?)
+        }
+    };
+    let label = |place: usize| {
+        let told = comparison.as_ref().and_then(|all| all.files.get(place));
+        told.map_or_else(|| "A".to_owned(), |file| file.label.clone())
+    };
+    let shown: Vec<html::Shown> = files
+        .into_iter()
+        .zip(reports)
+        .enumerate()
+        .filter_map(|(place, (file, report))| {
             Some(html::Shown {
-                label: file.label.clone(),
-                file: file.file.clone(),
+                label: label(place),
+                file,
                 report: report?,
             })
         })
@@ -74,5 +87,5 @@ fn page(opened: Vec<(Run, Option<Report>)>, renames: &[Rename]) -> Result<String
             "there is no result of edgebench among these files to make a page of; name one, llama-bench's can stand beside it".to_owned(),
         ));
     }
-    Ok(html::render(&shown, several.then_some(&comparison)))
+    Ok(html::render(&shown, comparison.as_ref()))
 }

@@ -1,29 +1,41 @@
-//! The main job: probe, plan, one worker for each trial, a result file that is rewritten after each.
+//! The main job: probe, plan, the suite, the ceilings, the result.
 
+use super::resume::{self, Resumed};
 use super::start::Start;
-use super::tuning::Tuner;
+use super::suite::{Suite, not_run};
 use super::{
     ceilings, compare, facts, limits, offload, plan, print, progress, render, show_preparing,
 };
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
 use crate::device::{self, HostFacts};
-use crate::error::{Error, Result, exit};
+use crate::error::{Error, Result};
 use crate::export::{self, Format};
 use crate::model::{self, MappedWeight, Store};
 use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
-use crate::report::{self, Ceiling, Params, ReportHead, Row};
+use crate::report::{self, Ceiling, Environment, Params, Repeatability, ReportHead, Row};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, DeviceLimits, Offload, Outcome, Phase, PowerLog, TrialResult};
+use crate::trial::{Device, DeviceLimits, Offload, Outcome, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Runs a suite to its exit code.
+/// Runs a suite to its exit code, or what is left of it.
 pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
+    match &command.resume {
+        Some(file) => {
+            let resumed = resume::read(file, command, &command_line)?;
+            go(&resumed.command, command_line, Some(&resumed))
+        }
+        None => go(command, command_line, None),
+    }
+}
+
+/// Runs a suite, or what is left of one.
+fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>) -> Result<u8> {
     let host = device::host(Path::new("/sys"));
     let started = utc(SystemTime::now());
     let baseline = compare::baseline(command)?;
@@ -48,30 +60,32 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     let cache = cachedir::root().map_err(Error::Usage)?;
     let mut store = Store::new(&cache, command.cache_limit);
     store.ensure()?;
-    let output = match &command.output {
-        Some(output) => output.clone(),
-        None => default_output(&started, &host)?,
+    let mut rows = match resumed {
+        Some(resumed) => Rows::again(resumed, &bench, &host, &ceilings, started)?,
+        None => {
+            let limits = limits::measure(&bench, &host, command.try_all);
+            let head = ReportHead {
+                tool: facts::tool(),
+                command_line,
+                environment: bench.environment(&host, limits.as_ref()),
+                budgets: bench.plan.budgets.clone(),
+                seed: command.request.seed,
+                tokenizer: words.tokenizer.name().to_owned(),
+                continued_utc: Vec::new(),
+                formulas: command.formulas.clone(),
+                started_utc: started,
+            };
+            Rows::new(command, &bench, head, limits, &ceilings, &host)?
+        }
     };
-    let limits = limits::measure(&bench, &host, command.try_all);
-    let head = ReportHead {
-        tool: facts::tool(),
-        command_line,
-        started_utc: started,
-        environment: facts::environment(&host, &bench.probe, bench.plan.device, limits.as_ref()),
-        budgets: bench.plan.budgets.clone(),
-        seed: command.request.seed,
-        tokenizer: words.tokenizer.name().to_owned(),
+    let suite = Suite {
+        command,
+        bench: &bench,
+        prompts,
+        cost: &cost,
+        progress: &progress,
     };
-    let mut rows = Rows {
-        head,
-        rows: bench.plan.trials.iter().map(pending).collect(),
-        limits,
-        ceilings: ceilings.iter().map(|task| task.pending.clone()).collect(),
-        output,
-    };
-    let mut code = trials(
-        command, &bench, prompts, &cost, &mut store, &mut rows, &progress,
-    )?;
+    let mut code = suite.run(&mut store, &mut rows)?;
     let crank = ceilings::Crank {
         command,
         bench: &bench,
@@ -82,9 +96,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     };
     code = code.max(crank.search(&ceilings, &mut store, &mut rows)?);
     progress.finish();
-    if command.format != OutputFormat::Jsonl {
-        print(&render(&rows.report(), command.format, command.color)?)?;
-    }
+    show(command, &rows.report())?;
     if let Some(baseline) = &baseline {
         print(&compare::below(
             baseline,
@@ -95,6 +107,16 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
     }
     progress.event(&Event::Note(format!("result: {}", rows.output.display())));
     Ok(code)
+}
+
+/// Prints the result. Its rows are on standard output already where that carries a stream.
+fn show(command: &RunCommand, report: &report::Report) -> Result<u8> {
+    print(&match command.format {
+        OutputFormat::Jsonl => export::json_closing_lines(report)?,
+        // The study is about pairs, and a file has one kind of line.
+        OutputFormat::Csv if command.formulas.is_some() => export::study_csv(report)?,
+        format => render(report, format, command.color)?,
+    })
 }
 
 /// Tokenizer and prompts, read before anything runs.
@@ -150,6 +172,11 @@ impl Bench {
         })
     }
 
+    /// The machine and its runtime.
+    fn environment(&self, host: &HostFacts, limits: Option<&DeviceLimits>) -> Environment {
+        facts::environment(host, &self.probe, self.plan.device, limits)
+    }
+
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
     fn prompts(&self, words: &Words, try_all: bool) -> Result<Vec<Vec<Vec<i64>>>> {
         let rows = |planned: &PlannedTrial| {
@@ -179,12 +206,63 @@ pub(super) struct Rows {
     pub limits: Option<DeviceLimits>,
     /// In the order of their searches.
     pub ceilings: Vec<Ceiling>,
+    /// What several runs measured; `None` where the suite runs once.
+    pub repeated: Option<Repeatability>,
     output: PathBuf,
 }
 
 impl Rows {
+    /// Before the first trial.
+    fn new(
+        command: &RunCommand,
+        bench: &Bench,
+        head: ReportHead,
+        limits: Option<DeviceLimits>,
+        ceilings: &[ceilings::Task],
+        host: &HostFacts,
+    ) -> Result<Rows> {
+        let output = match &command.output {
+            Some(output) => output.clone(),
+            None => default_output(&head.started_utc, host)?,
+        };
+        let rows: Vec<Row> = bench.plan.trials.iter().map(pending).collect();
+        Ok(Rows {
+            head,
+            limits,
+            ceilings: ceilings.iter().map(|task| task.pending.clone()).collect(),
+            repeated: (command.repeat > 1).then(|| Repeatability::new(command.repeat, &rows)),
+            rows,
+            output,
+        })
+    }
+
+    /// What a run that was stopped has left, where it may go on here.
+    fn again(
+        resumed: &Resumed,
+        bench: &Bench,
+        host: &HostFacts,
+        ceilings: &[ceilings::Task],
+        now: String,
+    ) -> Result<Rows> {
+        let pending: Vec<Ceiling> = ceilings.iter().map(|task| task.pending.clone()).collect();
+        resumed.check(&bench.environment(host, None), &bench.plan, &pending)?;
+        let (command, report) = (&resumed.command, &resumed.report);
+        let repeated = report.repeatability.clone();
+        let anew = || Repeatability::new(command.repeat, &report.trials);
+        Ok(Rows {
+            head: resumed.head(now),
+            rows: report.trials.clone(),
+            limits: report::device_limits(&report.environment),
+            ceilings: report.ceilings.clone(),
+            repeated: (command.repeat > 1).then(|| repeated.unwrap_or_else(anew)),
+            output: command.output.clone().unwrap_or_default(),
+        })
+    }
+
     fn report(&self) -> report::Report {
-        report::with_ceilings(report::build(&self.head, self.rows.clone()), &self.ceilings)
+        let rows = self.rows.clone();
+        let report = report::build(&self.head, rows, self.repeated.as_ref());
+        report::with_ceilings(report, &self.ceilings)
     }
 
     /// Writes the result file anew.
@@ -194,75 +272,6 @@ impl Rows {
             export::render(&self.report(), Format::Json, None, false)?.as_bytes(),
         )
     }
-}
-
-fn trials(
-    command: &RunCommand,
-    bench: &Bench,
-    prompts: Vec<Vec<Vec<i64>>>,
-    cost: &report::CostInputs,
-    store: &mut Store,
-    rows: &mut Rows,
-    progress: &Progress,
-) -> Result<u8> {
-    let (mut code, mut stopped) = (exit::OK, exit::OK);
-    let mut tuner = Tuner::new(command, bench, progress);
-    progress.event(&Event::PlanReady {
-        trials: bench.plan.trials.len(),
-    });
-    rows.save()?;
-    for (index, (planned, prompts)) in bench.plan.trials.iter().zip(prompts).enumerate() {
-        let id = planned.trial.id.clone();
-        progress.event(&Event::TrialStarted {
-            index,
-            id: id.clone(),
-        });
-        if planned.refusal(command.try_all).is_none() {
-            offload::announce(planned, rows.limits.as_ref(), progress);
-        }
-        let began = utc(SystemTime::now());
-        let (result, tuning) = match planned.refusal(command.try_all) {
-            Some(reason) => {
-                let reason = reason.to_owned();
-                (not_run(planned, Outcome::DoesNotFit { reason }), None)
-            }
-            None => tuner.run(planned, prompts, store).unwrap_or_else(|error| {
-                // Weights that cannot be written cost this row; smaller models may still have room.
-                stopped = stopped.max(error.exit_code());
-                let (phase, reason) = (Phase::Start, error.to_string());
-                (not_run(planned, Outcome::Failed { phase, reason }), None)
-            }),
-        };
-        if !matches!(result.outcome, Outcome::Ok | Outcome::DoesNotFit { .. }) {
-            code = exit::TRIALS;
-        }
-        let row = report::row(
-            &result,
-            params(planned),
-            weight_bytes(planned),
-            planned.predicted_peak,
-            cost,
-            Some(began),
-        );
-        let row = report::with_tuning(row, tuning);
-        rows.rows[index] = match &rows.limits {
-            Some(limits) => {
-                let work = model::work(planned.spec, &planned.trial);
-                let row = report::with_limits(row, &work, limits);
-                report::with_link(row, planned.spec.n_layers, &work, limits)
-            }
-            None => row,
-        };
-        rows.save()?;
-        progress.event(&Event::TrialFinished {
-            id,
-            line: export::summary(&rows.rows[index]),
-        });
-        if command.format == OutputFormat::Jsonl {
-            print(&export::json_line(&rows.rows[index])?)?;
-        }
-    }
-    Ok(code.max(stopped))
 }
 
 /// What a trial is run for.
@@ -419,27 +428,6 @@ fn attempt(
             }
         },
     ))
-}
-
-/// The result of a trial that was not run.
-fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
-    TrialResult {
-        trial: planned.trial.clone(),
-        outcome,
-        load: None,
-        repetitions: Vec::new(),
-        first_run: None,
-        check: None,
-        decode_check: None,
-        fp32_difference: None,
-        memory: Vec::new(),
-        enforcement: None,
-        others: None,
-        power: PowerLog::default(),
-        offload: None,
-        first_ids: Vec::new(),
-        wall: None,
-    }
 }
 
 fn pending(planned: &PlannedTrial) -> Row {

@@ -168,7 +168,7 @@ impl<'a> Tuner<'a> {
             with: names(&ask.tuning),
         });
         let mut short = with(largest, ask.tuning.clone());
-        short.trial.repetitions = 1;
+        (short.trial.repetitions, short.trial.steady) = (1, false);
         match self.trial(&short, prompts.to_vec(), Purpose::Tuning, store) {
             Ok(result) => self.ran(&short, &result),
             Err(error) => Ran::Failed(error.to_string()),

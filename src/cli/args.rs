@@ -1,11 +1,13 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
+mod again;
 mod baseline;
+mod report;
 mod unrun;
 mod watch;
 
+pub use again::{AgainArgs, StudyArgs};
 pub use baseline::BaselineSub;
-mod report;
 pub use report::ReportArgs;
 pub use unrun::{InspectArgs, PlanArgs};
 pub use watch::{Pause, WatchArgs};
@@ -93,6 +95,7 @@ Examples:
   edgebench --vram-budget 4G
   edgebench --suite core --vram-budget 1G..8G
   edgebench --model dense-120m,moe-120m-a82m --batch 1,4 --format csv
+  edgebench study --vram-budget 4G --repeat 5
   edgebench plan --suite core --device cuda --vram-budget 4G
   edgebench inspect llama-1b --vram-budget 4G
   edgebench compare desktop.json edge.json --fail-if 'decode_tok_s<0.95'
@@ -121,6 +124,8 @@ pub enum Sub {
     },
     /// Print the trials of a run with their predicted memory by terms, and run nothing; with --device and --vram-budget no GPU is needed
     Plan(PlanArgs),
+    /// Run dense and Mixture-of-Experts models that are matched in size, and say which is worth it in the budget; options as without a command
+    Study(Box<StudyArgs>),
     /// Say what a model is without running it: parameters, bytes, operators, KV cache, predicted memory
     Inspect(InspectArgs),
     /// Print a saved result, of this machine or another, also of a run that was stopped
@@ -274,6 +279,8 @@ pub struct RunArgs {
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
+    pub again: AgainArgs,
+    #[command(flatten)]
     pub cost: CostArgs,
 }
 
@@ -287,9 +294,9 @@ pub struct SelectionArgs {
     /// Models to run, separated by commas; `edgebench models` lists them [default: those of --suite]
     #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = models(), hide_possible_values = true)]
     pub model: Vec<String>,
-    /// Group of models to run
-    #[arg(long, value_name = "NAME", default_value = "quick", conflicts_with = "model", value_parser = PossibleValuesParser::new(SUITES))]
-    pub suite: String,
+    /// Group of models to run [default: quick; of the command study: study]
+    #[arg(long, value_name = "NAME", conflicts_with = "model", value_parser = PossibleValuesParser::new(SUITES))]
+    pub suite: Option<String>,
     /// Graph forms: standard ONNX operators (plain), ONNX Runtime's own (fused), or both
     #[arg(long, value_delimiter = ',', default_value = "fused", value_parser = named(FORMS))]
     pub form: Vec<Form>,
@@ -328,9 +335,9 @@ pub struct SweepArgs {
     /// Timed repetitions of each trial
     #[arg(short, long, value_name = "N", default_value = "5", allow_negative_numbers = true, value_parser = values::count::<1, 10_000>)]
     pub repetitions: u32,
-    /// Untimed repetitions before them
-    #[arg(long, value_name = "N", default_value = "1", allow_negative_numbers = true, value_parser = values::count::<0, 1_000>)]
-    pub warmup: u32,
+    /// Untimed repetitions before them: so many, or with auto until the last two took the same time within 2 %, five at most and none begun after 30 s
+    #[arg(long, value_name = "auto|N", default_value = "auto", allow_negative_numbers = true, value_parser = values::warmup)]
+    pub warmup: values::Warmup,
     /// Longest time for each phase of a trial: 90s, 10m, 1h
     #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = values::deadline)]
     pub timeout: Duration,

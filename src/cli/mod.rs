@@ -10,7 +10,8 @@ use crate::ceiling::Kind;
 use crate::error::exit;
 use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
-use crate::plan::{Request, Selection};
+use crate::plan::{DEFAULT_SUITE, Request, STUDY_SUITE, Selection};
+use crate::report::Formula;
 use crate::report::compare::{Condition, Rename};
 use crate::trial::{DeviceChoice, Enforce, Float, Form, KvCache, Precision};
 use crate::tuning::Choice;
@@ -71,6 +72,12 @@ pub struct RunCommand {
     pub sample_interval: Option<Duration>,
     /// Run also what is predicted not to fit.
     pub try_all: bool,
+    /// How often the whole suite runs.
+    pub repeat: u32,
+    /// Result file of a run to continue.
+    pub resume: Option<PathBuf>,
+    /// Formulas to price tokens by, where the study was asked for.
+    pub formulas: Option<Vec<Formula>>,
     /// Tunings of the runtime.
     pub tune: Choice,
     /// Print the plan and stop.
@@ -278,8 +285,9 @@ pub enum Stream {
 pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExit> {
     let cli = args::Cli::try_parse_from(argv).map_err(|error| leave(&error))?;
     Ok(match cli.command {
-        None => Command::Run(Box::new(run(cli.run))),
+        None => Command::Run(Box::new(run(cli.run, DEFAULT_SUITE))),
         Some(args::Sub::Models { format }) => Command::Models(format),
+        Some(args::Sub::Study(args)) => Command::Run(Box::new(study(*args))),
         Some(args::Sub::Plan(args)) => Command::Plan(Box::new(args.into())),
         Some(args::Sub::Inspect(args)) => Command::Inspect(args.into()),
         Some(args::Sub::Show { file, format }) => Command::Show(file, format),
@@ -334,7 +342,19 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
     })
 }
 
-fn run(args: args::RunArgs) -> RunCommand {
+/// The study: its own suite where none is named, and its tables.
+fn study(args: args::StudyArgs) -> RunCommand {
+    let formulas = match args.cost_formula.as_slice() {
+        [] => Formula::ALL.to_vec(),
+        some => some.to_vec(),
+    };
+    RunCommand {
+        formulas: Some(formulas),
+        ..run(args.run, STUDY_SUITE)
+    }
+}
+
+fn run(args: args::RunArgs, suite: &str) -> RunCommand {
     let (text, machine, output, cost) = (args.text, args.machine, args.output, args.cost);
     RunCommand {
         timeout: args.sweep.timeout,
@@ -345,7 +365,10 @@ fn run(args: args::RunArgs) -> RunCommand {
         sample_interval: args.watch.sample_interval.0,
         try_all: args.sweep.try_all,
         tune: machine.tune.clone(),
-        request: request(args.sweep, &text, &machine),
+        request: request(args.sweep, &text, &machine, suite),
+        formulas: None,
+        repeat: args.again.repeat,
+        resume: args.again.resume,
         tokenizer: text.tokenizer,
         prompt_file: text.prompt_file,
         host_budget: text.host_budget,
@@ -401,21 +424,27 @@ fn given(folder: Option<PathBuf>) -> Option<PathBuf> {
     folder.filter(|folder| !folder.as_os_str().is_empty())
 }
 
-fn request(sweep: args::SweepArgs, text: &args::TextArgs, machine: &args::MachineArgs) -> Request {
+fn request(
+    sweep: args::SweepArgs,
+    text: &args::TextArgs,
+    machine: &args::MachineArgs,
+    suite: &str,
+) -> Request {
     Request {
         repetitions: sweep.repetitions,
-        warmup: sweep.warmup,
+        warmup: sweep.warmup.least,
+        steady: sweep.warmup.steady,
         threads: machine.threads,
         cuda_graph: !machine.no_cuda_graph,
         seed: text.seed,
-        ..selected(sweep.selection)
+        ..selected(sweep.selection, suite)
     }
 }
 
 /// The trials of a selection, with a run's defaults for what has no part in a prediction.
-fn selected(args: args::SelectionArgs) -> Request {
+fn selected(args: args::SelectionArgs, suite: &str) -> Request {
     let selection = if args.model.is_empty() {
-        Selection::Suite(args.suite)
+        Selection::Suite(args.suite.unwrap_or_else(|| suite.to_owned()))
     } else {
         Selection::Models(args.model)
     };
@@ -432,6 +461,7 @@ fn selected(args: args::SelectionArgs) -> Request {
         gen_tokens: args.gen_tokens,
         repetitions: 5,
         warmup: 1,
+        steady: true,
         threads: None,
         cuda_graph: true,
         seed: 42,
@@ -534,6 +564,7 @@ mod tests {
             &["bundle", "--help"],
             &["plan", "--help"],
             &["inspect", "--help"],
+            &["study", "--help"],
         ] {
             let argv = std::iter::once(&"edgebench").chain(words);
             let command = args::Cli::command().term_width(80);
@@ -559,12 +590,35 @@ mod tests {
         assert_eq!(run.request.precisions, [PrecisionChoice::Auto]);
         assert_eq!((run.request.budgets, run.request.threads), (vec![], None));
         assert_eq!((run.request.repetitions, run.request.warmup), (5, 1));
+        assert!(run.request.steady && run.repeat == 1 && run.resume.is_none());
+        assert_eq!(run.formulas, None);
         assert_eq!(run.request.seed, 42);
         assert_eq!(run.timeout, Duration::from_secs(600));
         assert_eq!(
             (run.device, run.format),
             (DeviceChoice::Auto, OutputFormat::Table)
         );
+    }
+
+    #[test]
+    fn the_study_is_a_run_of_its_own_suite_with_every_formula() {
+        let study = run_of(&["study", "--vram-budget", "1G"]);
+        assert_eq!(study.request.selection, Selection::Suite("study".into()));
+        assert_eq!(study.formulas, Some(Formula::ALL.to_vec()));
+        let other = run_of(&["study", "--suite", "quick", "--cost-formula", "study-json"]);
+        assert_eq!(other.request.selection, Selection::Suite("quick".into()));
+        assert_eq!(other.formulas, Some(vec![Formula::StudyJson]));
+        let run = run_of(&["--repeat", "3", "--warmup", "2"]);
+        assert_eq!(
+            (run.repeat, run.request.warmup, run.request.steady),
+            (3, 2, false)
+        );
+        for clash in [
+            &["--resume", "a", "-o", "b"][..],
+            &["--resume", "a", "--dry-run"],
+        ] {
+            assert_eq!(parse_words(clash).unwrap_err().code, exit::USAGE);
+        }
     }
 
     #[test]
@@ -818,7 +872,11 @@ mod tests {
             (&["--form", "fuse"], &["'--form", "plain, fused", "'fused'"]),
             (
                 &["--suite", "quik"],
-                &["'--suite", "sanity, quick, core, extended", "'quick'"],
+                &[
+                    "'--suite",
+                    "sanity, quick, core, extended, study",
+                    "'quick'",
+                ],
             ),
             (&["--precision", "fp8"], &["'--precision", "fp32, fp16"]),
             (

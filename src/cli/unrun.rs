@@ -1,7 +1,7 @@
 //! Commands that predict and run nothing, as asked for.
 
 use super::args::{InspectArgs, PlanArgs};
-use super::{ListFormat, given, selected, sizes};
+use super::{DEFAULT_SUITE, ListFormat, given, selected, sizes};
 use crate::plan::Request;
 use crate::trial::{DeviceChoice, Form, Precision};
 use crate::units::Bytes;
@@ -54,7 +54,7 @@ pub struct InspectCommand {
 impl From<PlanArgs> for PlanCommand {
     fn from(args: PlanArgs) -> PlanCommand {
         PlanCommand {
-            request: selected(args.selection),
+            request: selected(args.selection, DEFAULT_SUITE),
             device: args.runtime.device,
             ort: args.runtime.ort,
             cuda_dirs: args.runtime.cuda_dir,

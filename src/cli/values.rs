@@ -209,6 +209,30 @@ pub fn offload(text: &str) -> Result<Offload, String> {
     text.trim().parse()
 }
 
+/// Untimed repetitions of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Warmup {
+    /// So many at least.
+    pub least: u32,
+    /// And then until times are steady.
+    pub steady: bool,
+}
+
+/// `auto`, or a number.
+pub fn warmup(text: &str) -> Result<Warmup, String> {
+    if text.trim() == "auto" {
+        return Ok(Warmup {
+            least: 1,
+            steady: true,
+        });
+    }
+    let least = count::<0, 1_000>(text).map_err(|reason| format!("{reason}, or auto"))?;
+    Ok(Warmup {
+        least,
+        steady: false,
+    })
+}
+
 /// A seed: any whole number of 64 bits.
 pub fn seed(text: &str) -> Result<u64, String> {
     let parsed = text.trim().parse();
@@ -307,6 +331,14 @@ pub fn rename(text: &str) -> Result<Rename, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_warm_up_is_a_number_or_goes_on_until_times_are_steady() {
+        let of = |least, steady| Ok(Warmup { least, steady });
+        assert_eq!(warmup("auto"), of(1, true));
+        assert_eq!((warmup("0"), warmup("3")), (of(0, false), of(3, false)));
+        assert!(warmup("-1").unwrap_err().contains("or auto"));
+    }
 
     /// Checks a table of accepted values, and that each refused text says how to write it.
     fn table<T: PartialEq + std::fmt::Debug>(

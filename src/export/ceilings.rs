@@ -265,12 +265,14 @@ mod tests {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let (rows, ceilings) = lines.split_at(report().trials.len());
+        let (rows, others) = lines.split_at(report().trials.len());
+        let (ceilings, last) = others.split_at(report().ceilings.len());
         assert!(
             rows.iter()
                 .all(|row| row["status"].is_string() && row["ceiling"].is_null())
         );
-        assert_eq!(ceilings.len(), 5);
+        assert_eq!((ceilings.len(), last.len()), (5, 1));
+        assert!(last[0]["schema_version"].is_string() && last[0]["study"].is_object());
         let named = |line: &serde_json::Value| {
             line["schema_version"].is_string() && line["ceiling"]["kind"].is_string()
         };

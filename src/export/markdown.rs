@@ -4,7 +4,7 @@ use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use super::{curve, ladder, limits, memory, notes, offload, tuning};
+use super::{curve, ladder, limits, memory, notes, offload, repeat, study, tuning};
 use crate::report::{Report, budgets};
 
 /// The report as Markdown.
@@ -20,6 +20,9 @@ pub fn render(report: &Report) -> String {
     blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));
     blocks.push(grid(Some(offload::TITLE), &offload::columns(report)));
     blocks.push(grid(None, &ceilings::columns(&report.ceilings)));
+    blocks.extend(study::markdown(report));
+    blocks.push(grid(Some(repeat::TITLE), &repeat::columns(report)));
+    blocks.push(list(&repeat::conditions(report)));
     let tunings = tuning::lines(report);
     if !tunings.is_empty() {
         blocks.push(format!("### {}\n\n{}", tuning::TITLE, list(&tunings)));

@@ -23,14 +23,19 @@ mod notes;
 mod offload;
 pub mod packed;
 mod plan;
+mod repeat;
+mod study;
 mod table;
 mod tuning;
 
 pub use ceilings::summary as ceiling_summary;
 pub use files::{ensure_writable, write_atomically};
-pub use jsonl::{ceiling_line as json_ceiling_line, line as json_line};
+pub use jsonl::{
+    ceiling_line as json_ceiling_line, closing_lines as json_closing_lines, line as json_line,
+};
 pub use offload::summary as offload_summary;
 pub use plan::plan;
+pub use study::csv as study_csv;
 pub use tuning::{tuning_summary, untuned_summary};
 
 use crate::error::{Error, Result};
@@ -45,7 +50,7 @@ pub enum Format {
     Table,
     /// Everything, indented: the format that is read back.
     Json,
-    /// One row on each line, then one ceiling on each, all with their schema version.
+    /// One row on each line, then one ceiling on each, then the study and the spread of runs, all with their schema version.
     Jsonl,
     /// One row on each line, one figure in each cell, base units.
     Csv,

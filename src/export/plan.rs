@@ -274,6 +274,7 @@ mod tests {
             gen_tokens: vec![],
             repetitions: 5,
             warmup: 1,
+            steady: false,
             threads: None,
             cuda_graph: true,
             seed: 42,

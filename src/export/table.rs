@@ -3,7 +3,7 @@
 use super::ceilings;
 use super::columns::{COLUMNS, Column, Place};
 use super::human::{self, Cells, Detail};
-use super::{curve, ladder, limits, memory, notes, offload, tuning};
+use super::{curve, ladder, limits, memory, notes, offload, repeat, study, tuning};
 use crate::report::{Report, Row, budgets};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 
@@ -71,6 +71,13 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
     if let Some(first) = found.first() {
         blocks.push(layout(&found, first.cells.texts.len()).join("\n"));
     }
+    blocks.extend(study::blocks(report, width));
+    let runs = fit(repeat::columns(report), width);
+    if let Some(first) = runs.first() {
+        let laid = layout(&runs, first.cells.texts.len());
+        blocks.push(format!("{}\n{}", repeat::TITLE, laid.join("\n")));
+    }
+    blocks.push(lines(&repeat::conditions(report), width, 2));
     let tunings = tuning::lines(report);
     if !tunings.is_empty() {
         blocks.push(format!("{}\n{}", tuning::TITLE, lines(&tunings, width, 2)));

@@ -120,8 +120,10 @@ pub fn kv_bytes_per_token(spec: &ModelSpec, cache: KvCache, float: Float) -> Byt
 
 #[cfg(test)]
 mod tests {
+    use super::super::emit::check_device;
     use super::super::spec::find;
     use super::*;
+    use crate::trial::{Device, Precision};
 
     fn counts(name: &str) -> (u64, u64, u64) {
         let census = census(find(name).unwrap());
@@ -154,12 +156,56 @@ mod tests {
         assert_eq!(census.active_read, census.active - 3 * (650 + 1024) * 256);
     }
 
+    /// Each dense model, its partner at equal total and its partner at equal active parameters, and how far off these may be.
+    const PARTNERS: [(&str, &str, &str, f64); 4] = [
+        ("dense-16m", "moe-16m-a10m", "moe-41m-a16m", 0.001),
+        ("dense-120m", "moe-120m-a82m", "moe-295m-a120m", 0.001),
+        ("dense-350m", "moe-350m-a210m", "moe-946m-a350m", 0.009),
+        ("llama-1b", "moe-1b-a632m", "moe-2.8b-a1b", 0.001),
+    ];
+
+    #[test]
+    fn the_studys_own_models_have_the_counts_of_their_dimensions() {
+        assert_eq!(counts("dense-16m").0, 15_960_960);
+        assert_eq!(counts("moe-16m-a10m").0, 15_969_024);
+        assert_eq!(counts("moe-41m-a16m").0, 40_741_632);
+        assert_eq!(counts("moe-350m-a210m").0, 351_726_592);
+        assert_eq!(counts("moe-946m-a350m").0, 946_293_760);
+        assert_eq!(counts("moe-1b-a632m").0, 1_236_076_544);
+        assert_eq!(counts("moe-2.8b-a1b").0, 2_846_623_744);
+    }
+
     #[test]
     fn matched_pairs_match() {
-        let dense = counts("dense-120m");
         let off = |a: u64, b: u64| (a as f64 / b as f64 - 1.0).abs();
-        assert!(off(counts("moe-120m-a82m").0, dense.0) < 0.001);
-        assert!(off(counts("moe-295m-a120m").1, dense.1) < 0.001);
+        for (dense, total, active, most) in PARTNERS {
+            assert!(off(counts(total).0, counts(dense).0) < most, "{total}");
+            assert!(off(counts(active).1, counts(dense).1) < most, "{active}");
+            assert!(counts(total).1 * 4 < counts(dense).1 * 3, "{total}");
+        }
+    }
+
+    /// What is compared is the FFN: words, positions, depth, width and attention are the same.
+    #[test]
+    fn partners_differ_in_their_ffn_alone_and_run_quantised_on_cuda() {
+        for (dense, total, active, _) in PARTNERS {
+            for partner in [total, active] {
+                let (dense, partner) = (find(dense).unwrap(), find(partner).unwrap());
+                let trunk = ModelSpec {
+                    name: partner.name.clone(),
+                    summary: partner.summary.clone(),
+                    source: partner.source.clone(),
+                    suites: partner.suites.clone(),
+                    ffn: partner.ffn,
+                    ..dense.clone()
+                };
+                assert_eq!(&trunk, partner);
+                for precision in Precision::ALL {
+                    let gpu = check_device(partner, precision, Device::Cuda(0));
+                    assert!(gpu.is_ok(), "{}: {gpu:?}", partner.name);
+                }
+            }
+        }
     }
 
     #[test]

@@ -20,8 +20,14 @@ use crate::trial::{Device, Form, KvCache, Offload, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
 
-/// Names of the suites, smallest first.
-pub const SUITES: [&str; 4] = ["sanity", "quick", "core", "extended"];
+/// Names of the suites, smallest first but for the last: `study` is the matched pairs, of all sizes.
+pub const SUITES: [&str; 5] = ["sanity", "quick", "core", "extended", STUDY_SUITE];
+
+/// The suite that runs where none is named.
+pub const DEFAULT_SUITE: &str = "quick";
+
+/// The suite of dense and Mixture-of-Experts models that are matched in size.
+pub const STUDY_SUITE: &str = "study";
 
 /// Prompt length where none is given; half of the positions of a model that has fewer than twice as many.
 pub const DEFAULT_PROMPT_TOKENS: u32 = 256;
@@ -56,6 +62,8 @@ pub struct Request {
     pub repetitions: u32,
     /// Untimed repetitions before them.
     pub warmup: u32,
+    /// Go on with these until their times are steady.
+    pub steady: bool,
     /// Threads of the CPU provider; `None` for one on each physical core.
     pub threads: Option<u32>,
     /// Capture decode into a CUDA graph where that is possible.
@@ -337,6 +345,7 @@ mod tests {
             gen_tokens: vec![],
             repetitions: 5,
             warmup: 1,
+            steady: false,
             threads: None,
             cuda_graph: true,
             seed: 42,
@@ -661,6 +670,46 @@ mod tests {
         let plan = build(&request).unwrap();
         let reason = plan.trials[0].does_not_fit.as_deref().unwrap();
         assert!(reason.contains("no built-in model"), "{reason}");
+    }
+
+    #[test]
+    fn the_suites_hold_the_models_that_they_are_known_for() {
+        let names = |suite: &str| {
+            let of_suite = crate::model::builtin()
+                .iter()
+                .filter(|spec| spec.suites.iter().any(|one| one == suite));
+            of_suite
+                .map(|spec| spec.name.as_str())
+                .collect::<Vec<&str>>()
+        };
+        assert_eq!(
+            names("quick"),
+            [
+                "dense-120m",
+                "moe-120m-a82m",
+                "moe-295m-a120m",
+                "alchemist-16m"
+            ]
+        );
+        assert_eq!(names("core").len(), 8);
+        assert_eq!(
+            names(STUDY_SUITE),
+            [
+                "dense-120m",
+                "moe-120m-a82m",
+                "moe-295m-a120m",
+                "alchemist-16m",
+                "dense-16m",
+                "moe-16m-a10m",
+                "moe-41m-a16m",
+                "dense-350m",
+                "moe-350m-a210m",
+                "moe-946m-a350m",
+                "llama-1b",
+                "moe-1b-a632m",
+                "moe-2.8b-a1b",
+            ]
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Report to JSON and back: pretty, full precision, unknown fields ignored, another major schema refused.
 
-use super::Ceiling;
 use super::schema::{Report, Row, SCHEMA_VERSION};
+use super::{Ceiling, Repeatability, Study};
 use crate::error::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -55,6 +55,34 @@ pub fn ceiling_to_json_line(ceiling: &Ceiling) -> Result<String> {
     let ceiling = serde_json::to_string(ceiling).map_err(|cause| Error::Bug(cause.to_string()))?;
     readable::<Ceiling>(&ceiling)?;
     Ok(text)
+}
+
+/// A part of a report that is about all of its rows.
+#[derive(Serialize)]
+struct ClosingLine<'a> {
+    /// [`SCHEMA_VERSION`].
+    schema_version: &'a str,
+    /// The study.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    study: Option<&'a Study>,
+    /// The spread of several runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repeatability: Option<&'a Repeatability>,
+}
+
+/// The study and the spread of several runs, where there are any, as a line of JSON each without a newline.
+pub fn closing_to_json_lines(report: &Report) -> Result<Vec<String>> {
+    let line = |study, repeatability| ClosingLine {
+        schema_version: SCHEMA_VERSION,
+        study,
+        repeatability,
+    };
+    let study = report.study.as_ref().map(|study| line(Some(study), None));
+    let repeated = report.repeatability.as_ref();
+    let repeated = repeated.map(|repeated| line(None, Some(repeated)));
+    let lines = study.into_iter().chain(repeated);
+    let text = |line| serde_json::to_string(&line).map_err(|cause| Error::Bug(cause.to_string()));
+    lines.map(text).collect()
 }
 
 /// JSON has no NaN and serde writes null for it: what cannot be read back must not be written.
@@ -165,7 +193,10 @@ mod tests {
     fn a_line_is_a_row_with_its_schema() {
         let row = fixture().trials.remove(0);
         let line = to_json_line(&row).unwrap();
-        assert!(line.starts_with("{\"schema_version\":\"1.1\",") && !line.contains('\n'));
+        assert!(
+            line.starts_with(&format!("{{\"schema_version\":\"{SCHEMA_VERSION}\","))
+                && !line.contains('\n')
+        );
         assert_eq!(serde_json::from_str::<Row>(&line).unwrap(), row);
     }
 

@@ -1,6 +1,8 @@
 //! Hand-made trials and a report of them, for the tests of this room and of the exporters.
 
-use super::{CostInputs, Environment, Params, Report, ReportHead, Tool, build, row};
+use super::{
+    CostInputs, Environment, Formula, Params, Repeatability, Report, ReportHead, Tool, build, row,
+};
 use crate::trial::{
     DeviceState, Edge, EnergySource, LoadFacts, MemoryReading, Outcome, Phase, Placement, PowerLog,
     PowerMark, PowerReading, Repetition, Trial, TrialResult,
@@ -90,6 +92,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         }),
         repetitions: (0..u64::from(trial.repetitions)).map(one).collect(),
         first_run: Some(one(9)),
+        warmth: None,
         check: None,
         decode_check: None,
         fp32_difference: None,
@@ -163,6 +166,7 @@ fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
         load: None,
         repetitions: Vec::new(),
         first_run: None,
+        warmth: None,
         memory: Vec::new(),
         first_ids: Vec::new(),
         wall: Some(Nanos(1_234_000_000)),
@@ -201,6 +205,8 @@ pub fn head() -> ReportHead {
         budgets: vec![Bytes(4 << 30)],
         seed: 1,
         tokenizer: "rules".to_owned(),
+        continued_utc: Vec::new(),
+        formulas: None,
     }
 }
 
@@ -256,7 +262,7 @@ pub fn fixture() -> Report {
             time.clone(),
         )
     });
-    build(&head(), rows.collect())
+    build(&head(), rows.collect(), None)
 }
 
 /// A finished report of three budgets: in the smallest nothing fits, in the next one the dense model does, in the largest
@@ -304,5 +310,54 @@ pub fn several_budgets() -> Report {
         budgets: budgets.map(Bytes).to_vec(),
         ..head()
     };
-    build(&head, rows)
+    build(&head, rows, None)
+}
+
+/// A finished report that was asked to be a study: a pair at equal total parameters, one at equal active parameters whose mixture
+/// does not fit, and the published one.
+pub fn studied() -> Report {
+    let inputs = CostInputs::default();
+    let too_big = Outcome::DoesNotFit {
+        reason: "needs 4.71 GiB (predicted) of 4.00 GiB; fp16 would fit".to_owned(),
+    };
+    let (dense, total) = (
+        params(124_439_808, 124_439_808),
+        params(124_466_688, 81_975_552),
+    );
+    let results = [
+        (timed(trial("dense-120m", 128), 24_300, 475), dense),
+        (timed(trial("moe-120m-a82m", 128), 17_870, 475), total),
+        (
+            broken(trial("moe-295m-a120m", 128), too_big),
+            params(294_466_688, 124_466_688),
+        ),
+        (
+            timed(trial("alchemist-16m", 128), 24_350, 62),
+            params(16_069_382, 16_068_611),
+        ),
+    ];
+    let rows = results
+        .into_iter()
+        .map(|(result, params)| row(&result, params, Bytes(475 << 20), None, &inputs, None));
+    let head = ReportHead {
+        formulas: Some(Formula::ALL.to_vec()),
+        ..head()
+    };
+    build(&head, rows.collect(), None)
+}
+
+/// The fixture run three times, the last of them 5 % faster where it ran.
+pub fn repeated_report() -> Report {
+    let rows = fixture().trials;
+    let mut repeated = Repeatability::new(3, &rows);
+    for (run, factor) in [(1, 1.0), (2, 1.01), (3, 1.05)] {
+        for (place, row) in rows.iter().enumerate() {
+            let mut row = row.clone();
+            if let Some(speed) = &mut row.decode_tok_s {
+                speed.mean *= factor;
+            }
+            repeated.record(place, run, &row);
+        }
+    }
+    build(&head(), rows, Some(&repeated))
 }

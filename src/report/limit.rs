@@ -1,7 +1,7 @@
 //! How far a row is from what its device can do at most, and what holds it back. The work is counted by shape, the limits were
 //! measured in the same run.
 
-use super::schema::{PhaseLimit, Row, RowLimits};
+use super::schema::{Environment, PhaseLimit, Row, RowLimits};
 use crate::model::Work;
 use crate::trial::DeviceLimits;
 
@@ -36,6 +36,26 @@ pub fn with_limits(mut row: Row, work: &Work, limits: &DeviceLimits) -> Row {
         }
     }
     row
+}
+
+/// The limits that a result tells of its device, as they were measured; `None` where they were not.
+pub fn device_limits(environment: &Environment) -> Option<DeviceLimits> {
+    let limits = environment.limits.as_ref()?;
+    let told = |name: &str, value: Option<f64>| {
+        let reason = environment.not_measured.get(&format!("limits.{name}"));
+        let reason = || reason.map_or_else(|| "it was not measured".to_owned(), String::clone);
+        value.ok_or_else(reason)
+    };
+    Some(DeviceLimits {
+        read_bytes_s: told("read_bytes_s", limits.read_bytes_s),
+        copy_bytes_s: told("copy_bytes_s", limits.copy_bytes_s),
+        to_device_bytes_s: told("to_device_bytes_s", limits.to_device_bytes_s),
+        from_device_bytes_s: told("from_device_bytes_s", limits.from_device_bytes_s),
+        launch_s: told("launch_s", limits.launch_s),
+        graph_launch_s: told("graph_launch_s", limits.graph_launch_s),
+        flop_s: told("flop_s", limits.flop_s),
+        method: limits.method.clone(),
+    })
 }
 
 fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String> {

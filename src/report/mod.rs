@@ -14,24 +14,28 @@ mod limit;
 mod memory;
 mod metrics;
 mod offload;
+mod repeat;
 mod row;
 mod schema;
 mod state;
+mod study;
 mod tuning;
 mod verdict;
 mod warnings;
 
 pub use budgets::{Step, is_same_work, of as budgets, steps};
 pub use ceilings::{Ceiling, CeilingTrial, LargerModel};
-pub use codec::{ceiling_to_json_line, from_json, to_json, to_json_line};
+pub use codec::{ceiling_to_json_line, closing_to_json_lines, from_json, to_json, to_json_line};
 pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
-pub use fixture::{fixture, several_budgets};
+pub use fixture::{fixture, repeated_report, several_budgets, studied};
 pub use ladder::{Rung, rungs, step};
-pub use limit::with_limits;
+pub use limit::{device_limits, with_limits};
 pub use offload::{predicted_step, with_link};
+pub use repeat::{Repeatability, RepeatedTrial, RunFigures, Spread};
 pub use row::{pending_row, row, variant};
 pub use schema::*;
+pub use study::{Basis, Formula, Priced, Ratio, Side, Study, StudyPair};
 #[cfg(test)]
 pub use tuning::LeftAloneTuning;
 pub use tuning::{TriedTuning, Tuning, tuning_name, with_tuning};
@@ -55,25 +59,40 @@ pub struct ReportHead {
     pub seed: u64,
     /// Tokenizer in use.
     pub tokenizer: String,
+    /// When it was continued after a stop, each time.
+    pub continued_utc: Vec<String>,
+    /// Formulas to price tokens by, where the study was asked for by name.
+    pub formulas: Option<Vec<Formula>>,
 }
 
 /// A report of `rows`, in the order of the plan. It is finished when none of them is pending, and has a verdict once
 /// one of them has ended.
-pub fn build(head: &ReportHead, rows: Vec<Row>) -> Report {
+/// Of several runs the rows are the first, and it is finished when all of them have ended.
+pub fn build(head: &ReportHead, rows: Vec<Row>, repeated: Option<&Repeatability>) -> Report {
+    let study = study::study(&rows, repeated, head.formulas.as_deref());
+    let ended = rows.iter().all(|row| row.status != "pending");
+    let mut verdict = verdict::verdict(&rows, study.as_ref());
+    if let (Some(verdict), Some(repeated)) = (&mut verdict, repeated) {
+        verdict.push(' ');
+        verdict.push_str(&repeated.verdict);
+    }
     Report {
         schema_version: SCHEMA_VERSION.to_owned(),
         tool: head.tool.clone(),
         command_line: head.command_line.clone(),
         started_utc: head.started_utc.clone(),
-        finished: rows.iter().all(|row| row.status != "pending"),
+        continued_utc: head.continued_utc.clone(),
+        finished: ended && repeated.is_none_or(Repeatability::is_complete),
         environment: head.environment.clone(),
         budget_bytes: head.budgets.last().map_or(0, |budget| budget.0),
         budgets_bytes: head.budgets.iter().map(|budget| budget.0).collect(),
         seed: head.seed,
         tokenizer: head.tokenizer.clone(),
-        verdict: verdict::verdict(&rows),
+        verdict,
         trials: rows,
         ceilings: Vec::new(),
+        study,
+        repeatability: repeated.cloned(),
     }
 }
 
@@ -99,6 +118,6 @@ mod tests {
         assert!(whole.finished);
         let mut rows = whole.trials.clone();
         rows[0].status = "pending".to_owned();
-        assert!(!build(&fixture::head(), rows).finished);
+        assert!(!build(&fixture::head(), rows, None).finished);
     }
 }

@@ -2,10 +2,12 @@
 
 use super::cost::{CostInputs, cost};
 use super::ladder::step;
-use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row};
+use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row, Steady};
 use super::{checks, energy, memory, metrics, offload, state, tuning, warnings};
 use crate::stats;
-use crate::trial::{Device, Float, Form, KvCache, Outcome, Trial, TrialResult};
+use crate::trial::{
+    Device, Float, Form, KvCache, Outcome, Trial, TrialResult, WarmthEnd, WarmthFacts,
+};
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
 
@@ -81,6 +83,7 @@ pub fn row(
         decode_tok_s: decode,
         itl_ms: metrics::itl_ms(timed),
         outside_run_share: metrics::outside_run_share(timed),
+        steady: result.warmth.as_ref().map(steady),
         energy,
         device_state: state::device_state(result).ok().map(|(state, _)| state),
         cost: price,
@@ -102,6 +105,17 @@ pub fn row(
     with_reasons(row, result)
 }
 
+/// How the warm-up ended.
+fn steady(facts: &WarmthFacts) -> Steady {
+    Steady {
+        repetitions: facts.repetitions,
+        reached: facts.end == WarmthEnd::Steady,
+        difference: facts.difference,
+        tolerance: facts.tolerance,
+        ended_by: facts.end.to_string(),
+    }
+}
+
 /// What is known of a row before its trial runs.
 fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) -> Row {
     Row {
@@ -115,11 +129,12 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         prompt_tokens: trial.prompt_tokens,
         gen_tokens: trial.gen_tokens,
         repetitions: trial.repetitions,
-        warmup: Some(trial.warmup),
+        warmup: (!trial.steady).then_some(trial.warmup),
         // A cache that grows changes shape with every token, and a graph cannot.
         cuda_graph: Some(
             trial.cuda_graph && trial.form == Form::Fused && trial.device != Device::Cpu,
         ),
+        steady: None,
         tuning: None,
         kv_capacity: Some(trial.context()),
         kv_mode: None,

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the schema. A reader refuses another major number.
-pub const SCHEMA_VERSION: &str = "1.1";
+pub const SCHEMA_VERSION: &str = "1.2";
 
 /// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Report {
     pub command_line: Vec<String>,
     /// Start, RFC 3339 in UTC.
     pub started_utc: String,
+    /// When it was continued after a stop, each time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub continued_utc: Vec<String>,
     /// `false` while trials remain: a run that was stopped keeps this.
     pub finished: bool,
     /// The machine.
@@ -37,6 +40,12 @@ pub struct Report {
     /// The largest sizes that ran inside the budget, where they were searched for.
     #[serde(default)]
     pub ceilings: Vec<super::Ceiling>,
+    /// Dense against Mixture of Experts, where the rows hold such pairs; absent in results before schema 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub study: Option<super::Study>,
+    /// How far several runs of the suite are apart; absent where it ran once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeatability: Option<super::Repeatability>,
     /// The conclusion in words, computed from the rows.
     pub verdict: Option<String>,
 }
@@ -123,9 +132,12 @@ pub struct Row {
     pub gen_tokens: u32,
     /// Timed repetitions asked for.
     pub repetitions: u32,
-    /// Untimed repetitions before them.
+    /// Untimed repetitions before them, where their number was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup: Option<u32>,
+    /// How the warm-up ended where it went on until times were steady; absent before it ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steady: Option<Steady>,
     /// Whether decode steps were captured into a CUDA graph.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cuda_graph: Option<bool>,
@@ -236,6 +248,21 @@ pub struct OffloadRow {
     /// What the driver refused of a first plan with more weights on the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+}
+
+/// How a warm-up of no fixed length ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Steady {
+    /// Untimed repetitions.
+    pub repetitions: u32,
+    /// Whether the last two took the same time within `tolerance`; else a cap on their number or on their time ended it.
+    pub reached: bool,
+    /// How far apart the last two were, over the shorter; null where there was one.
+    pub difference: Option<f64>,
+    /// How far apart they may be.
+    pub tolerance: f64,
+    /// `steady`, or the cap that ended it: `repetitions` or `time`.
+    pub ended_by: String,
 }
 
 /// What every KV cache was before there was a choice.

@@ -4,6 +4,7 @@ use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
     MemoryReading, Outcome, Phase, PoolSource, PowerLog, Repetition, Trial, TrialResult,
+    WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,7 @@ pub struct Notes {
     decode_check: Option<Told<DecodeFacts>>,
     fp32_difference: Option<Told<DifferenceFacts>>,
     first_run: Option<Repetition>,
+    warmth: Option<WarmthFacts>,
     repetitions: Vec<Repetition>,
     first_ids: Vec<i64>,
     memory: Vec<MemoryReading>,
@@ -86,6 +88,7 @@ impl Notes {
             Message::WarmedUp(timing) => {
                 self.first_run.get_or_insert(timing);
             }
+            Message::Warmth(facts) => self.warmth = Some(facts),
             Message::Repetition { timing, first_ids } => {
                 self.repetitions.push(timing);
                 self.first_ids = first_ids;
@@ -119,6 +122,7 @@ impl Notes {
             load: self.load,
             repetitions: self.repetitions,
             first_run: self.first_run,
+            warmth: self.warmth,
             check: self.check,
             decode_check: self.decode_check,
             fp32_difference: self.fp32_difference,

@@ -9,6 +9,7 @@ mod reference;
 mod selfcheck;
 mod shared;
 mod speaker;
+mod warmth;
 
 use crate::device;
 use crate::engine::{self, EngineError};

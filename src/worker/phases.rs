@@ -6,6 +6,7 @@ use super::meter::{Meter, Seen};
 use super::reference;
 use super::selfcheck::{self, Transcript};
 use super::speaker::Speaker;
+use super::warmth::Warmth;
 use crate::engine::{self, Engine, EngineError};
 use crate::protocol::{Message, TrialRequest};
 use crate::trial::{Phase, Repetition};
@@ -53,13 +54,7 @@ fn measure(
         speaker.say(&Message::Checked(facts))?;
         verdict?;
     }
-    if trial.warmup > 0 {
-        meter.enter(Phase::Warmup, Seen::by(engine))?;
-    }
-    for _ in 0..trial.warmup {
-        let timing = repeat(engine, request, transcript, |_| Ok(()))?;
-        speaker.say(&Message::WarmedUp(timing))?;
-    }
+    warm_up(request, speaker, meter, engine, transcript)?;
     for _ in 0..trial.repetitions {
         meter.enter(Phase::Prefill, Seen::by(engine))?;
         let timing = repeat(engine, request, transcript, |seen| {
@@ -71,6 +66,30 @@ fn measure(
         })?;
     }
     Ok(())
+}
+
+/// Untimed repetitions: so many, or until their times are steady.
+fn warm_up(
+    request: &TrialRequest,
+    speaker: &Speaker,
+    meter: &mut Meter,
+    engine: &mut dyn Engine,
+    transcript: &mut Transcript,
+) -> Result<(), Stop> {
+    let mut warmth = Warmth::new(&request.trial);
+    let start = Instant::now();
+    if warmth.goes_on(Nanos(0)) {
+        meter.enter(Phase::Warmup, Seen::by(engine))?;
+    }
+    while warmth.goes_on(start.elapsed().into()) {
+        let timing = repeat(engine, request, transcript, |_| Ok(()))?;
+        warmth.took(&timing);
+        speaker.say(&Message::WarmedUp(timing))?;
+    }
+    match warmth.facts() {
+        Some(facts) => speaker.say(&Message::Warmth(facts)),
+        None => Ok(()),
+    }
 }
 
 /// Holds decode to prefill, and logits to those in fp32, after everything was measured. It is no part of the trial's work, so memory

@@ -24,4 +24,5 @@ mod real;
 mod report;
 mod result_file;
 mod sandbox;
+mod study;
 mod tuning;

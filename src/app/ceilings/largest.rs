@@ -102,6 +102,7 @@ impl Crank<'_> {
                     kv_room,
                     repetitions: 1,
                     warmup: 0,
+                    steady: false,
                     ..like.trial.clone()
                 };
                 if trial.context() > spec.max_positions {

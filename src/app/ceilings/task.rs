@@ -159,6 +159,7 @@ impl Task {
             gen_tokens,
             repetitions: 1,
             warmup: 0,
+            steady: false,
             kv_room,
             ..model.trial.clone()
         }
@@ -299,6 +300,7 @@ mod tests {
             gen_tokens: vec![8],
             repetitions: 5,
             warmup: 1,
+            steady: false,
             threads: None,
             cuda_graph: true,
             seed: 42,

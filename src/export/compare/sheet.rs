@@ -34,6 +34,7 @@ pub fn title(quantity: Quantity) -> &'static str {
         Quantity::ItlMsP90 => "ITL p90",
         Quantity::PeakBytes => "peak memory",
         Quantity::CostPerMillionTokens => "cost",
+        Quantity::EnergyPerTokenJ => "energy",
     }
 }
 
@@ -44,6 +45,7 @@ pub fn unit(quantity: Quantity) -> Unit {
         Quantity::PrefillTokS | Quantity::DecodeTokS => Unit::TokensPerSecond,
         Quantity::PeakBytes => Unit::Bytes,
         Quantity::CostPerMillionTokens => Unit::MoneyPerMillion,
+        Quantity::EnergyPerTokenJ => Unit::JoulesPerToken,
     }
 }
 
@@ -139,18 +141,31 @@ pub fn name(pair: &Pair) -> String {
 
 /// The lines of a pair. What neither file measured is left out here; data formats have it with the reasons.
 pub fn lines(pair: &Pair) -> Vec<Line> {
-    let mut lines = Vec::new();
-    // Beside published figures stand their counterparts only.
+    let memory = [&pair.baseline_memory, &pair.other_memory];
+    let currency = pair.currency.as_deref().unwrap_or_default();
+    // Beside published figures stand their counterparts only, and no memory counted by other means.
     let shown = |found: &&Judgement| match pair.published {
         Some(Side::Baseline) => found.baseline.is_some(),
         Some(Side::Other) => found.other.is_some(),
-        None => found.baseline.is_some() || found.other.is_some(),
+        None => true,
     };
-    for found in pair.metrics.iter().filter(shown) {
-        if found.metric == Quantity::PeakBytes && pair.published.is_none() {
-            lines.extend(memory(pair, found));
+    let metrics: Vec<Judgement> = pair.metrics.iter().filter(shown).cloned().collect();
+    let memory = memory.map(|parts| pair.published.is_none().then_some(parts));
+    judged_lines(&metrics, memory, currency)
+}
+
+/// The lines of two rows that were judged, with the parts of their peaks below these.
+pub fn judged_lines(
+    metrics: &[Judgement],
+    parts: [Option<&Parts>; 2],
+    currency: &str,
+) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let measured = |found: &&Judgement| found.baseline.is_some() || found.other.is_some();
+    for found in metrics.iter().filter(measured) {
+        if let (Quantity::PeakBytes, [Some(baseline), Some(other)]) = (found.metric, parts) {
+            lines.extend(memory([baseline, other], found));
         } else {
-            let currency = pair.currency.as_deref().unwrap_or_default();
             let values = [number(found.baseline), number(found.other)];
             let cells = human::cells(unit(found.metric), &values, Detail::Mean, currency);
             let title = format!("{} {}", title(found.metric), cells.unit);
@@ -186,7 +201,7 @@ fn judged(title: String, texts: &[String], found: &Judgement) -> Line {
 }
 
 /// The lines of the peak and its parts, all in one unit.
-fn memory(pair: &Pair, peak: &Judgement) -> Vec<Line> {
+fn memory([baseline, other]: [&Parts; 2], peak: &Judgement) -> Vec<Line> {
     let parts = |parts: &Parts| {
         let counts = [
             parts.weights_bytes,
@@ -206,9 +221,9 @@ fn memory(pair: &Pair, peak: &Judgement) -> Vec<Line> {
         "unaccounted",
     ];
     let mut values = vec![number(peak.baseline)];
-    values.extend(parts(&pair.baseline_memory));
+    values.extend(parts(baseline));
     values.push(number(peak.other));
-    values.extend(parts(&pair.other_memory));
+    values.extend(parts(other));
     let cells = human::cells(Unit::Bytes, &values, Detail::Mean, "");
     let (ours, theirs) = cells.texts.split_at(titles.len() + 1);
     let head = format!("{} {}", title(peak.metric), cells.unit);

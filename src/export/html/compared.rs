@@ -86,12 +86,12 @@ fn differences(comparison: &Comparison) -> Markup {
 
 /// One file against the baseline.
 fn one(against: &Against, baseline: &str) -> Markup {
-    let remarks = remarks::of_file(against, baseline);
+    let remarks = remarks::of_file(against);
     let names = Names::of(&against.pairs);
     html! {
         article data-against=(against.file) {
             h3 { span.badge { (against.file) } " against " span.badge { (baseline) } }
-            @if let Some(words) = remarks::summary(against, baseline) { p.verdict { (words) } }
+            @if let Some(words) = remarks::summary(against) { p.verdict { (words) } }
             @if !names.shared.is_empty() { p.note { "All rows: " (names.shared.join(", ")) "." } }
             div.side { @for quantity in DRAWN { (forest(against, baseline, quantity, &names)) } }
             @if !against.pairs.is_empty() { (figures(against, baseline, &names)) }

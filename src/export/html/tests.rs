@@ -219,8 +219,8 @@ fn several_results_are_compared_with_the_first() {
         }
     }
     let read = |file: &str, report: &Report| Run::read(file, &to_json(report).unwrap()).unwrap();
-    let runs = vec![read("a.json", &first), read("b.json", &second)];
-    let comparison = compare::compare(runs, &[], &[]).unwrap();
+    let (a, b) = (read("a.json", &first), read("b.json", &second));
+    let comparison = compare::compare(vec![a], vec![b], &[], &[]).unwrap();
     let text = render(&[shown("A", first), shown("B", second)], Some(&comparison));
     let ratios: Vec<f64> = values(&text, "compare")
         .into_iter()

@@ -17,9 +17,8 @@ pub fn section(results: &[Shown], comparison: Option<&Comparison>) -> Markup {
             h2 { "Verdict" }
             (methods::ask(&["words"]))
             @if let Some(comparison) = comparison {
-                @let baseline = comparison.files.first().map_or("A", |file| &file.label);
                 @for against in &comparison.against {
-                    @if let Some(words) = remarks::summary(against, baseline) { p.verdict { (words) } }
+                    @if let Some(words) = remarks::summary(against) { p.verdict { (words) } }
                 }
             }
             @for shown in results { (one(shown)) }

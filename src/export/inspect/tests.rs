@@ -30,6 +30,7 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
         gen_tokens: vec![],
         repetitions: 1,
         warmup: 0,
+        steady: false,
         threads: None,
         cuda_graph: true,
         seed: 0,

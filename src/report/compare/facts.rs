@@ -207,8 +207,8 @@ pub fn distinct<T>(rows: &[T], read: impl Fn(&T) -> String) -> Option<String> {
     (!seen.is_empty()).then(|| seen.join(", "))
 }
 
-/// The options of a run without those that only say where and how to print.
-fn options(command_line: &[String]) -> String {
+/// The options of a run without those that only say where and how to print, or that it goes on.
+pub fn options(command_line: &[String]) -> String {
     let mut kept = Vec::new();
     let mut words = command_line.iter().skip(1);
     while let Some(word) = words.next() {
@@ -218,10 +218,10 @@ fn options(command_line: &[String]) -> String {
         };
         match name {
             "-q" | "--quiet" => {}
-            "-o" | "--output" | "--format" | "--color" if !has_value => {
+            "-o" | "--output" | "--format" | "--color" | "--resume" if !has_value => {
                 words.next();
             }
-            "-o" | "--output" | "--format" | "--color" => {}
+            "-o" | "--output" | "--format" | "--color" | "--resume" => {}
             _ => kept.push(word.as_str()),
         }
     }

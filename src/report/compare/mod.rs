@@ -19,17 +19,19 @@ mod verdict;
 pub use against::{Against, Pair, Side};
 pub use ceilings::CeilingPair;
 pub use condition::{Checked, Condition, Operator};
-pub use facts::{Difference, Fact};
+pub use facts::{Difference, Fact, options};
 #[cfg(test)]
 pub use fixture::example;
 pub use quantity::Quantity;
+pub(super) use result::{figure, parts};
 pub use run::{Case, Parts, Run, Source};
+pub(super) use run::{Figure, Samples};
 pub use verdict::{Judgement, NOISE, Verdict};
+pub(super) use verdict::{Labels, judge};
 
 use super::{Report, codec};
 use crate::error::{Error, Result};
 use serde::Serialize;
-use verdict::Labels;
 
 /// Version of the comparison's JSON. A reader should refuse another major number.
 pub const COMPARISON_VERSION: &str = "1.1";

@@ -162,7 +162,7 @@ fn figure(figures: &Figures, quantity: Quantity) -> Figure {
         Quantity::TtftMs => figures.ttft_ms,
         Quantity::PeakBytes => figures.peak_gib.map(|gib| (gib * 1_073_741_824.0).round()),
         Quantity::CostPerMillionTokens => figures.cost_per_million_tokens,
-        Quantity::ItlMsP50 | Quantity::ItlMsP90 => None,
+        Quantity::ItlMsP50 | Quantity::ItlMsP90 | Quantity::EnergyPerTokenJ => None,
     };
     match value {
         Some(value) => Figure::Known {

@@ -1,7 +1,7 @@
 //! What is compared: the name of each quantity in data, and what a ratio of it means.
 
 use super::verdict::Verdict;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A figure of a row that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum Quantity {
     PeakBytes,
     /// Cost of a million generated tokens.
     CostPerMillionTokens,
+    /// Energy for each generated token, joules. No part of a comparison of files.
+    EnergyPerTokenJ,
 }
 
 /// Which direction is an improvement.
@@ -32,7 +34,16 @@ pub enum Direction {
 }
 
 impl Quantity {
-    /// Every quantity, in the order in which they are shown.
+    /// What is compared of a dense and a Mixture-of-Experts model, in the order in which it is shown.
+    pub const STUDIED: [Quantity; 5] = [
+        Quantity::DecodeTokS,
+        Quantity::TtftMs,
+        Quantity::PeakBytes,
+        Quantity::EnergyPerTokenJ,
+        Quantity::CostPerMillionTokens,
+    ];
+
+    /// Every quantity of a comparison of files, in the order in which they are shown.
     pub const ALL: [Quantity; 7] = [
         Quantity::TtftMs,
         Quantity::PrefillTokS,
@@ -53,6 +64,7 @@ impl Quantity {
             Quantity::ItlMsP90 => "itl_ms_p90",
             Quantity::PeakBytes => "peak_bytes",
             Quantity::CostPerMillionTokens => "cost_per_million_tokens",
+            Quantity::EnergyPerTokenJ => "energy_per_token_j",
         }
     }
 
@@ -64,14 +76,15 @@ impl Quantity {
             | Quantity::ItlMsP50
             | Quantity::ItlMsP90
             | Quantity::PeakBytes
-            | Quantity::CostPerMillionTokens => Direction::Lower,
+            | Quantity::CostPerMillionTokens
+            | Quantity::EnergyPerTokenJ => Direction::Lower,
         }
     }
 
     /// The verdict in a word that suits the quantity.
     pub fn word(self, verdict: Verdict) -> &'static str {
         let (better, worse) = match self {
-            Quantity::PeakBytes => ("less", "more"),
+            Quantity::PeakBytes | Quantity::EnergyPerTokenJ => ("less", "more"),
             Quantity::CostPerMillionTokens => ("cheaper", "dearer"),
             _ => ("faster", "slower"),
         };
@@ -90,13 +103,23 @@ impl Serialize for Quantity {
     }
 }
 
+impl<'de> Deserialize<'de> for Quantity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Quantity, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let mut all = Quantity::ALL.into_iter().chain(Quantity::STUDIED);
+        let unknown = || serde::de::Error::custom(format!("there is no quantity {name:?}"));
+        all.find(|quantity| quantity.name() == name)
+            .ok_or_else(unknown)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn speeds_are_better_high_and_everything_else_low() {
-        for quantity in Quantity::ALL {
+        for quantity in Quantity::ALL.into_iter().chain(Quantity::STUDIED) {
             let higher = quantity.name().ends_with("tok_s");
             assert_eq!(
                 quantity.direction() == Direction::Higher,

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 /// Why quantiles have no interval.
 const NO_LATENCIES: &str = "the result keeps quantiles of many latencies and not each of them";
 
+/// Why energy has none either.
+const ONE_ENERGY: &str = "energy is one figure for each trial";
+
 /// The report read from `file`.
 pub fn run(file: &str, report: &Report) -> Run {
     let rows = &report.trials;
@@ -133,7 +136,7 @@ fn memory_settings(row: &Row) -> BTreeMap<&'static str, String> {
 }
 
 /// One figure of a row.
-fn figure(row: &Row, quantity: Quantity) -> Figure {
+pub fn figure(row: &Row, quantity: Quantity) -> Figure {
     match quantity {
         Quantity::TtftMs => of_metric(row, "ttft_ms", &row.ttft_ms, |metric| metric.mean),
         Quantity::PrefillTokS => of_metric(row, "prefill_tok_s", &row.prefill_tok_s, |m| m.mean),
@@ -151,6 +154,10 @@ fn figure(row: &Row, quantity: Quantity) -> Figure {
             None => missing(row, &["memory.peak_bytes", "memory"]),
         },
         Quantity::CostPerMillionTokens => cost(row),
+        Quantity::EnergyPerTokenJ => match &row.energy {
+            Some(energy) => bare(energy.per_token_j, ONE_ENERGY),
+            None => missing(row, &["energy"]),
+        },
     }
 }
 
@@ -198,7 +205,7 @@ fn missing(row: &Row, paths: &[&str]) -> Figure {
 }
 
 /// The parts of the peak.
-fn parts(row: &Row) -> Parts {
+pub fn parts(row: &Row) -> Parts {
     let memory = &row.memory;
     let names = [
         "weights_bytes",

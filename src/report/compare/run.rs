@@ -132,7 +132,7 @@ pub enum Samples {
 }
 
 /// Parts of the peak, in bytes; `None` where the row does not tell it.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Parts {
     /// Weights.
     pub weights_bytes: Option<u64>,
