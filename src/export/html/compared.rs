@@ -1,16 +1,15 @@
 //! The first result against each of the others: what differs between the machines, ratios with their intervals, verdicts in words.
 
+mod ceilings;
+
 use super::super::columns::{Unit, Value};
 use super::super::compare::{remarks, sheet};
 use super::super::human::{self, Detail};
-use super::super::lists::grouped;
 use super::axis::{self, Axis};
 use super::bars::{Bar, Frame, HEIGHT, Mark, TICKS};
 use super::table::{self, Column, number_text};
 use super::{MOST_ROWS, methods};
-use crate::report::compare::{
-    Against, CeilingPair, Comparison, Judgement, Pair, Quantity, Verdict,
-};
+use crate::report::compare::{Against, Comparison, Judgement, Pair, Quantity, Verdict};
 use maud::{Markup, html};
 
 /// Quantities that are drawn; the table has all.
@@ -95,7 +94,7 @@ fn one(against: &Against, baseline: &str) -> Markup {
             @if !names.shared.is_empty() { p.note { "All rows: " (names.shared.join(", ")) "." } }
             div.side { @for quantity in DRAWN { (forest(against, baseline, quantity, &names)) } }
             @if !against.pairs.is_empty() { (figures(against, baseline, &names)) }
-            @if !against.ceilings.is_empty() { h4 { "Ceilings" } (ceilings(against, baseline)) }
+            @if !against.ceilings.is_empty() { h4 { "Ceilings" } (ceilings::table(against, baseline)) }
             @if !remarks.is_empty() { ul.remarks { @for remark in &remarks { li { (remark) } } } }
         }
     }
@@ -323,105 +322,4 @@ fn interval(lines: &[(&Pair, &Judgement)], missing: impl Fn(usize) -> String) ->
         }
     }
     column
-}
-
-/// The ceilings of both.
-fn ceilings(against: &Against, baseline: &str) -> Markup {
-    let pairs = &against.ceilings;
-    let why = |pair: &CeilingPair| {
-        let told = pair.not_measured.get("ratio");
-        told.map_or_else(
-            || "this file does not tell it".to_owned(),
-            |reason| human::one_line(reason),
-        )
-    };
-    let kind = |pair: &CeilingPair| match pair.key.prompt_tokens.zip(pair.key.gen_tokens) {
-        Some((prompt, generated)) => format!("{} {prompt}+{generated}", pair.key.kind),
-        None => pair.key.kind.clone(),
-    };
-    let count = |key: &'static str, title: &str, read: &dyn Fn(&CeilingPair) -> Option<u32>| {
-        let values: Vec<Value> = pairs.iter().map(|pair| read(pair).into()).collect();
-        let mut column = Column::of(key, title, Unit::Plain, &values, "", |place| {
-            why(&pairs[place])
-        });
-        for (cell, pair) in column.cells.iter_mut().zip(pairs) {
-            if let Some(size) = read(pair) {
-                cell.text = grouped(size.into());
-            }
-        }
-        column
-    };
-    let ratios: Vec<Value> = pairs.iter().map(|pair| value(pair.ratio)).collect();
-    let mut ratio = Column::of(
-        "ratio",
-        &format!("{} / {baseline}", against.file),
-        Unit::Plain,
-        &ratios,
-        "",
-        |place| why(&pairs[place]),
-    );
-    for (cell, pair) in ratio.cells.iter_mut().zip(pairs) {
-        if let Some(ratio) = pair.ratio {
-            cell.text = human::ratio(ratio);
-        }
-    }
-    let limit = |limit: &Option<String>| {
-        limit
-            .as_ref()
-            .map_or("not told".to_owned(), |limit| limit.replace('_', " "))
-    };
-    let texts =
-        |read: &dyn Fn(&CeilingPair) -> String| pairs.iter().map(read).collect::<Vec<String>>();
-    let columns = [
-        Column::words(
-            "row",
-            "model",
-            texts(&|pair| {
-                format!(
-                    "{} {} {}",
-                    pair.key.model, pair.key.form, pair.key.precision
-                )
-            }),
-        ),
-        Column::words("kind", "ceiling", texts(&kind)),
-        Column::words("budget", "budget", texts(&|pair| budgets(pair))),
-        count("baseline", baseline, &|pair| pair.baseline.fits),
-        count("other", &against.file, &|pair| pair.other.fits),
-        ratio,
-        Column::words(
-            "limited_by",
-            "limited by",
-            texts(&|pair| {
-                let (ours, theirs) = (
-                    limit(&pair.baseline.limited_by),
-                    limit(&pair.other.limited_by),
-                );
-                if ours == theirs {
-                    ours
-                } else {
-                    format!("{baseline} {ours}, {} {theirs}", against.file)
-                }
-            }),
-        ),
-    ];
-    let ids: Vec<String> = (0..pairs.len()).map(|place| place.to_string()).collect();
-    table::table(
-        "compare-ceilings",
-        "Ceilings that both results have",
-        &columns,
-        &ids,
-    )
-}
-
-/// The budgets of both; said once where they are the same.
-fn budgets(pair: &CeilingPair) -> String {
-    let (ours, theirs) = (
-        human::bytes(pair.baseline.budget_bytes),
-        human::bytes(pair.other.budget_bytes),
-    );
-    if ours == theirs {
-        ours
-    } else {
-        format!("{ours}, {theirs}")
-    }
 }
