@@ -89,7 +89,7 @@ fn pairs_have_ratios_intervals_words_and_prices() {
 #[test]
 fn the_pairs_as_csv_and_in_a_stream() {
     let sandbox = Sandbox::new();
-    let two = ["--model", "dense-16m,moe-16m-a10m"];
+    let two = ["--model", "tiny-llama,tiny-moe-llama"];
     let csv = study(
         &sandbox,
         &faster(),
