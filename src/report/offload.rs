@@ -83,7 +83,10 @@ pub fn with_link(mut row: Row, layers: u32, work: &Work, limits: &DeviceLimits) 
     let step = predicted_step(bytes, layers, work, limits);
     offload.predicted_decode_tok_s = step.map(|step| f64::from(row.batch) / step);
     if let Ok(link) = limits.to_device_bytes_s {
-        let share = |bytes: u64, ms: Option<f64>| Some(bytes as f64 / link / (ms? / 1e3));
+        let share = |bytes: u64, ms: Option<f64>| {
+            ms.filter(|_| bytes > 0)
+                .map(|ms| bytes as f64 / link / (ms / 1e3))
+        };
         offload.step_link_share = share(offload.link_bytes_per_step, itl);
         offload.prompt_link_share = share(offload.link_bytes_per_prompt, ttft);
     }

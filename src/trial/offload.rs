@@ -130,6 +130,9 @@ pub struct LinkWays {
     pub prompt_ms: [Option<f64>; 2],
     /// A decode step in place, and with copies.
     pub step_ms: [Option<f64>; 2],
+    /// How far the logits of the prompt with copies are from those in place, by their squares and relative to them.
+    #[serde(default)]
+    pub difference: Option<f64>,
     /// Why copies could not be tried.
     pub note: Option<String>,
 }

@@ -21,8 +21,12 @@ impl OnnxEngine {
         let (in_place, expected) = self.time_way(LinkWay::InPlace)?;
         let copied = match self.time_way(LinkWay::Copied) {
             Ok((times, logits)) => {
-                same(&expected, &logits)?;
-                Ok(times)
+                let names = self.request.tensors.iter().map(|tensor| &tensor.name);
+                let allowed = match names.into_iter().any(|name| name.contains("experts")) {
+                    true => SAME_EXPERTS,
+                    false => SAME,
+                };
+                Ok((times, difference(&expected, &logits, allowed)?))
             }
             // Copies need memory that reading in place does not.
             Err(EngineError::OutOfMemory(cause)) => Err(cause),
@@ -81,32 +85,37 @@ fn milliseconds(time: Nanos) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// Largest difference between the two ways, relative to the largest logit. They run the same kernels on the same weights, and mostly
-/// give the same bits; a library may choose other kernels for other addresses.
+/// How far the logits of the two ways may be apart, by their squares. They run the same kernels on the same weights, and mostly give the
+/// same bits; a library may choose other kernels for other addresses.
 const SAME: f32 = 1e-2;
 
-/// Refuses copies that are not what was to be copied.
-fn same(expected: &[f32], found: &[f32]) -> Result<(), EngineError> {
-    let largest = expected
-        .iter()
-        .fold(0.0f32, |most, value| most.max(value.abs()));
-    let apart = |(a, b): (&f32, &f32)| (a - b).abs() <= SAME * largest;
-    match expected.len() == found.len() && expected.iter().zip(found).all(apart) {
-        true => Ok(()),
-        false => Err(EngineError::Model(
-            "with weights copied from main memory before they are used the logits are others than with weights read there in place; use --offload none".into(),
-        )),
+/// The same with experts: where rounding changes which of them a router of random weights chooses, logits differ by what an expert
+/// does (fp16 itself makes 7 % of granite-1b-a400m's, benchmarks/results/h100-core-tuned.json). Other weights make all of it.
+const SAME_EXPERTS: f32 = 0.25;
+
+/// Difference of the logits, by their squares, relative to them; refuses copies that are not what was to be copied.
+fn difference(expected: &[f32], found: &[f32], allowed: f32) -> Result<f32, EngineError> {
+    let squares = |values: &mut dyn Iterator<Item = f32>| values.map(|one| one * one).sum::<f32>();
+    let all = squares(&mut expected.iter().copied());
+    let wrong = squares(&mut expected.iter().zip(found).map(|(a, b)| a - b));
+    let difference = (wrong / all).sqrt();
+    match expected.len() == found.len() && difference <= allowed {
+        true => Ok(difference),
+        false => Err(EngineError::Model(format!(
+            "with weights copied from main memory before they are used the logits differ by {difference:.1e} of themselves from those with weights read there in place, where {allowed:.1e} is allowed; use --offload none"
+        ))),
     }
 }
 
 /// The quicker way of each phase.
-fn choice(in_place: Times, copied: Result<Times, String>) -> LinkWays {
+fn choice(in_place: Times, copied: Result<(Times, f32), String>) -> LinkWays {
     let quicker = |here: f64, there: f64| match there < here {
         true => LinkWay::Copied,
         false => LinkWay::InPlace,
     };
     match copied {
-        Ok(copied) => LinkWays {
+        Ok((copied, difference)) => LinkWays {
+            difference: Some(f64::from(difference)),
             prompt: quicker(in_place.0, copied.0),
             step: match (in_place.1, copied.1) {
                 (Some(here), Some(there)) => quicker(here, there),
@@ -131,21 +140,24 @@ mod tests {
 
     #[test]
     fn other_logits_and_none_are_refused() {
-        assert!(same(&[1.0, -4.0], &[1.0, -4.01]).is_ok());
-        assert!(same(&[1.0, -4.0], &[1.1, -4.0]).is_err());
-        assert!(same(&[1.0, -4.0], &[f32::NAN, -4.0]).is_err());
-        assert!(same(&[1.0], &[]).is_err());
+        let differ = |found: &[f32]| difference(&[1.0, -4.0], found, SAME);
+        assert_eq!(differ(&[1.0, -4.0]).unwrap(), 0.0);
+        assert!(differ(&[1.0, -4.01]).unwrap() > 0.0);
+        assert!(differ(&[1.1, -4.0]).is_err());
+        assert!(differ(&[f32::NAN, -4.0]).is_err());
+        assert!(differ(&[1.0]).is_err() && difference(&[], &[], SAME).is_err());
+        assert!(difference(&[1.0, -4.0], &[1.1, -4.0], SAME_EXPERTS).is_ok());
     }
 
     #[test]
     fn each_phase_gets_the_quicker_way() {
-        let ways = choice((88.0, Some(13.5)), Ok((50.0, Some(46.0))));
+        let ways = choice((88.0, Some(13.5)), Ok(((50.0, Some(46.0)), 0.0)));
         assert_eq!(
             (ways.prompt, ways.step),
             (LinkWay::Copied, LinkWay::InPlace)
         );
         assert_eq!(ways.prompt_ms, [Some(88.0), Some(50.0)]);
-        let ways = choice((103.0, Some(43.0)), Ok((40.0, Some(37.0))));
+        let ways = choice((103.0, Some(43.0)), Ok(((40.0, Some(37.0)), 0.0)));
         assert_eq!((ways.prompt, ways.step), (LinkWay::Copied, LinkWay::Copied));
         let ways = choice((88.0, None), Err("no memory".into()));
         assert_eq!(
