@@ -107,7 +107,13 @@ fn head(pair: &StudyPair) -> String {
 fn absent(pair: &StudyPair, rows: [&Row; 2]) -> Option<String> {
     let budget = bytes(pair.budget_bytes);
     let why = |row: &Row| match &row.reason {
-        Some(reason) => format!("{} {}", row.model, one_clause(reason)),
+        Some(reason) => {
+            let clause = one_clause(reason);
+            match clause.starts_with(&row.model) {
+                true => clause,
+                false => format!("{} {clause}", row.model),
+            }
+        }
         None => match row.memory.peak_bytes {
             Some(peak) => format!("{} took {}", row.model, bytes(peak)),
             None => row.model.clone(),
