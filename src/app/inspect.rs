@@ -15,6 +15,9 @@ use std::path::Path;
 pub fn run(command: &InspectCommand) -> Result<u8> {
     let as_json = command.format == ListFormat::Json;
     let path = Path::new(&command.target);
+    // A folder as `export` and `import` write it.
+    let graph = path.join("model.onnx");
+    let path = if graph.is_file() { &graph } else { path };
     match model::find(&command.target) {
         Some(spec) => print(&inspect::builtin(&builtin(spec, command)?, as_json)?),
         None if path.exists()

@@ -1,10 +1,12 @@
 //! The command line as clap sees it: flags, defaults and help texts. No file is opened and nothing is decided here.
 
 mod baseline;
+mod import;
 mod unrun;
 mod watch;
 
 pub use baseline::BaselineSub;
+pub use import::ImportArgs;
 pub use unrun::{InspectArgs, PlanArgs};
 pub use watch::{Pause, WatchArgs};
 
@@ -138,6 +140,8 @@ pub enum Sub {
     },
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
+    /// Write a checkpoint, as transformers saves it, as the same ONNX files; what it has that is not known is named and nothing is written
+    Import(ImportArgs),
     /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file
     Bundle(BundleArgs),
     /// Print the licences of edgebench and of everything it carries

@@ -12,7 +12,7 @@ pub mod onnx;
 mod part;
 mod proto;
 #[cfg(test)]
-mod quantized_tests;
+pub mod quantized_tests;
 mod references;
 mod spec;
 mod store;
@@ -28,9 +28,10 @@ pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
 pub use offload::OffloadPlan;
 pub use part::{Amount, Part, parts, weight_bytes};
-pub use spec::{ModelSpec, builtin, find};
-pub use store::{Entry, Preparing, Store, export};
+pub use spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position, RopeScaling, builtin, find};
+pub use store::{Entry, Prepared, Preparing, Store, export};
 #[cfg(test)]
 pub use traffic::Traffic;
 pub use traffic::{Work, work};
+pub use weights::{Seeded, Source, Values, Weight, weights};
 pub use yardstick::yardsticks;

@@ -66,7 +66,8 @@ fn make_exact(prepared: &Prepared) {
     fs::write(&prepared.graph, model.encode_to_vec()).unwrap();
 }
 
-fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
+/// A written model in an engine.
+pub fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
     let library = env!("EDGEBENCH_BUILD_ORT");
     assert!(
         !library.is_empty(),
@@ -106,7 +107,7 @@ fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
 
 /// Difference from a reference along its text: the largest, relative to the largest logit, and that of all, relative to all
 /// logits, by their squares.
-fn errors(engine: &mut dyn Engine, golden: &Golden) -> (f32, f32) {
+pub fn errors(engine: &mut dyn Engine, golden: &Golden) -> (f32, f32) {
     engine.reset().unwrap();
     let mut read = golden.prompt.clone();
     let (mut worst, mut wrong, mut all) = (0.0f32, 0.0f32, 0.0f32);

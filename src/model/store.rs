@@ -4,7 +4,7 @@
 use super::emit::{Variant, emit};
 use super::graph::WEIGHTS_FILE;
 use super::spec::ModelSpec;
-use super::weights::Layout;
+use super::weights::{Layout, Seeded, Source};
 use crate::error::{Error, Result};
 use crate::protocol::{DecoderIo, WeightTensor};
 use crate::shelf::{self, Staged};
@@ -43,6 +43,16 @@ pub struct Prepared {
     /// The largest tensor.
     pub largest_tensor: Bytes,
     _in_use: Option<File>,
+}
+
+impl Prepared {
+    /// The same files in another folder, where they have been moved.
+    pub fn moved_to(mut self, folder: &Path) -> Prepared {
+        for path in [&mut self.graph, &mut self.weight_file] {
+            *path = folder.join(path.file_name().unwrap_or_default());
+        }
+        self
+    }
 }
 
 /// Something to tell while a model is prepared.
@@ -191,7 +201,10 @@ impl Store {
             inner: BufWriter::with_capacity(1 << 20, file),
             hash: Xxh3::new(),
         };
-        layout.write(seed, &mut out, |done| tell(Preparing::Writing(done, total)))?;
+        let source = Seeded(seed);
+        layout.write(&source, &mut out, |done| {
+            tell(Preparing::Writing(done, total))
+        })?;
         let Hashing { mut inner, hash } = out;
         inner.flush()?;
         let manifest = Manifest {
@@ -302,27 +315,38 @@ pub fn export(
     spec: &ModelSpec,
     variant: Variant,
     numerics: Numerics,
-    seed: u64,
+    source: &dyn Source,
     folder: &Path,
     tell: &mut dyn FnMut(Preparing),
-) -> Result<PathBuf> {
+) -> Result<Prepared> {
     let layout = Layout::of(spec, numerics);
     let wrap = |source| Error::output(folder, source, " with -o");
     fs::create_dir_all(folder).map_err(wrap)?;
-    let bytes = emit(spec, &layout, variant).bytes;
+    let emitted = emit(spec, &layout, variant);
     let total = layout.file_bytes;
     let weights = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
     reserve(weights.as_file(), total).map_err(wrap)?;
     let mut out = BufWriter::with_capacity(1 << 20, weights.as_file());
     layout
-        .write(seed, &mut out, |done| tell(Preparing::Writing(done, total)))
+        .write(source, &mut out, |done| {
+            tell(Preparing::Writing(done, total))
+        })
         .map_err(wrap)?;
     out.flush().map_err(wrap)?;
     drop(out);
-    publish(weights, &folder.join(WEIGHTS_FILE)).map_err(wrap)?;
+    let weight_file = folder.join(WEIGHTS_FILE);
+    publish(weights, &weight_file).map_err(wrap)?;
     let graph = folder.join("model.onnx");
-    write_whole(&graph, &bytes).map_err(wrap)?;
-    Ok(graph)
+    write_whole(&graph, &emitted.bytes).map_err(wrap)?;
+    Ok(Prepared {
+        graph,
+        io: emitted.io,
+        weight_file,
+        tensors: emitted.weights,
+        weights: weight_sum(&layout),
+        largest_tensor: layout.largest(),
+        _in_use: None,
+    })
 }
 
 fn weight_sum(layout: &Layout) -> Bytes {
