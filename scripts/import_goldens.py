@@ -39,7 +39,7 @@ LLAMA3_ROPE = dict(
 FAMILIES = {
     "gpt2": (
         lambda: transformers.GPT2Config(
-            vocab_size=128, n_positions=64, n_embd=64, n_layer=2, n_head=4, bos_token_id=0, eos_token_id=1
+            vocab_size=128, n_positions=64, n_embd=64, n_layer=2, n_head=4, n_inner=128, bos_token_id=0, eos_token_id=1
         ),
         torch.float16,
         {},
@@ -114,7 +114,7 @@ def randomise(model, seed):
         for name, parameter in model.named_parameters():
             if parameter.ndim >= 2:
                 table = name.endswith(("wte.weight", "wpe.weight", "embed_tokens.weight", "lm_head.weight"))
-                gain = 1.0 if table else 1.5
+                gain = 1.0 if table else 0.9
                 inputs = parameter.shape[0] if "c_" in name.split(".")[-2] else parameter.shape[-1]
                 parameter.copy_(normal(parameter) * gain / math.sqrt(inputs))
             elif "bias" in name:
