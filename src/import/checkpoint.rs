@@ -53,6 +53,7 @@ pub struct Stored {
 /// All files of a checkpoint.
 pub struct Checkpoint {
     folder: PathBuf,
+    files: Vec<String>,
     shards: Vec<Mapped>,
     tensors: BTreeMap<String, Stored>,
     read: AtomicU64,
@@ -69,6 +70,7 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Checkpoint> {
         let mut checkpoint = Checkpoint {
             folder: folder.to_owned(),
+            files: Vec::new(),
             shards: Vec::new(),
             tensors: BTreeMap::new(),
             read: AtomicU64::new(0),
@@ -151,6 +153,7 @@ impl Checkpoint {
         }
         drop(read);
         self.tensors.extend(found);
+        self.files.push(file.to_owned());
         self.shards.push(map);
         Ok(())
     }
@@ -158,6 +161,11 @@ impl Checkpoint {
     /// The tensor of this name.
     pub fn get(&self, name: &str) -> Option<&Stored> {
         self.tensors.get(name)
+    }
+
+    /// Names of the files that tensors are in.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(String::as_str)
     }
 
     /// All names, in alphabetical order.
@@ -230,7 +238,8 @@ mod tests {
             |map: &str| format!("{{\"metadata\": {{}}, \"weight_map\": {map}}}").into_bytes();
         let mut long = good.clone();
         long.push(0);
-        let cases: &[(&[(&str, &[u8])], &[&str])] = &[
+        type Files<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: &[(Files, &[&str])] = &[
             (&[], &["model.safetensors", "No such file"]),
             (
                 &[(ONE_FILE, &good[..good.len() - 1])],

@@ -15,13 +15,19 @@ use self::config::Described;
 use self::options::Options;
 use self::recipe::Recipe;
 use crate::error::{Error, Result};
-use crate::model::{self, ModelSpec, Prepared, Preparing, Seeded, Source, Values, Variant, Weight};
+use crate::model::{
+    self, ModelSpec, Origin, Prepared, Preparing, Seeded, Source, Values, Variant, Weight,
+};
 use crate::trial::{Float, Form, Numerics};
 use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+/// Raised whenever the weights that are made of a checkpoint change, so that old cache entries are not used.
+const READER: u32 = 1;
 
 /// Values that a thread reads before the next are asked for.
 const PIECE: u64 = 1 << 17;
@@ -38,6 +44,7 @@ pub struct Imported {
     folder: PathBuf,
     checkpoint: Checkpoint,
     recipes: HashMap<String, Recipe>,
+    key: u64,
 }
 
 impl Imported {
@@ -49,11 +56,18 @@ impl Imported {
         let described = config::describe(Options::read(folder)?, &name)?;
         let checkpoint = Checkpoint::open(folder)?;
         let recipes = names::recipes(&described, &checkpoint, folder)?;
+        let key = key(folder, &checkpoint).map_err(|cause| {
+            Error::Model(format!(
+                "could not look at the files in {}: {cause}; try again when nothing changes them",
+                folder.display()
+            ))
+        })?;
         Ok(Imported {
             described,
             folder: folder.to_owned(),
             checkpoint,
             recipes,
+            key,
         })
     }
 
@@ -79,10 +93,9 @@ impl Imported {
         check_heads(spec, form)?;
         let wrap = |source| Error::output(output, source, " with -o");
         let staging = stage(output).map_err(wrap)?;
-        let weights = self.weights(numerics);
+        let weights = self.in_formats(numerics);
         let variant = Variant::portable(form, crate::trial::KvCache::Float, spec.max_positions);
         let written = model::export(spec, variant, numerics, &weights, staging.path(), tell)?;
-        weights.check()?;
         let tokenizer = self.folder.join(TOKENIZER);
         if tokenizer.is_file() {
             fs::copy(&tokenizer, staging.path().join(TOKENIZER)).map_err(wrap)?;
@@ -91,8 +104,7 @@ impl Imported {
         Ok(written.moved_to(output))
     }
 
-    /// Its weights, for graphs in these number formats.
-    pub fn weights(&self, numerics: Numerics) -> Weights<'_> {
+    fn in_formats(&self, numerics: Numerics) -> Weights<'_> {
         Weights {
             imported: self,
             largest: match (numerics.compute(), numerics.quantized_bits()) {
@@ -117,7 +129,7 @@ pub fn check_heads(spec: &ModelSpec, form: Form) -> Result<()> {
 }
 
 /// A checkpoint as the source of a weight file.
-pub struct Weights<'a> {
+struct Weights<'a> {
     imported: &'a Imported,
     /// The largest number that can be stored.
     largest: f32,
@@ -125,9 +137,8 @@ pub struct Weights<'a> {
     beyond: OnceLock<String>,
 }
 
-impl Weights<'_> {
-    /// Whether every value that was read can be stored; to be asked when all were.
-    pub fn check(&self) -> Result<()> {
+impl Source for Weights<'_> {
+    fn check(&self) -> Result<()> {
         let Some(weight) = self.beyond.get() else {
             return Ok(());
         };
@@ -137,9 +148,7 @@ impl Weights<'_> {
             self.largest
         )))
     }
-}
 
-impl Source for Weights<'_> {
     fn values<'a>(&'a self, weight: &'a Weight) -> Values<'a> {
         let Some(recipe) = self.imported.recipes.get(&weight.name) else {
             // A table, which no seed has a part in.
@@ -155,6 +164,31 @@ impl Source for Weights<'_> {
             }
         })
     }
+}
+
+impl Origin for Imported {
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    fn weights(&self, numerics: Numerics) -> Box<dyn Source + '_> {
+        Box::new(self.in_formats(numerics))
+    }
+}
+
+/// What changes whenever the files of a folder do: where they are, how long they are, and when they were last written or put
+/// there. What is in them would take as long to read as to import.
+fn key(folder: &Path, checkpoint: &Checkpoint) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut text = format!("{READER} {}", fs::canonicalize(folder)?.display());
+    for name in [options::FILE].into_iter().chain(checkpoint.files()) {
+        let about = fs::metadata(folder.join(name))?;
+        let written = (about.mtime(), about.mtime_nsec());
+        let placed = (about.ctime(), about.ctime_nsec());
+        text += &format!(" {name:?} {} {written:?} {placed:?}", about.len());
+    }
+    let config = fs::read(folder.join(options::FILE))?;
+    Ok(xxh3_64_with_seed(text.as_bytes(), xxh3_64(&config)))
 }
 
 /// A folder beside the one to be written, on the same file system.

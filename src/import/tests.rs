@@ -84,7 +84,7 @@ fn every_family_computes_what_transformers_computes() {
             assert!(worst > 0.0 && worst < 1e-4, "{family} {form}: {worst:e}");
             // By itself: each token from the one that it chose before.
             engine.reset().unwrap();
-            engine.append(&[golden.prompt.clone()]).unwrap();
+            engine.append(std::slice::from_ref(&golden.prompt)).unwrap();
             let mut ids = vec![engine.next_ids()[0]];
             while ids.len() < golden.ids.len() {
                 engine.step().unwrap();

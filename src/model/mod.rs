@@ -1,5 +1,6 @@
 //! Door of the model room: built-in specs, their counts, graphs and weights.
 
+mod adopted;
 mod census;
 mod decode_rule;
 mod emit;
@@ -20,6 +21,7 @@ mod traffic;
 mod weights;
 mod yardstick;
 
+pub use adopted::{Origin, adopt};
 pub use census::{census, kv_bytes_per_token};
 pub use decode_rule::decode_rule;
 pub use emit::{Variant, check_cache, check_device, check_form};

@@ -1,5 +1,6 @@
 //! Built-in model specs: data files from `models/`, compiled in. A new model is a new file there, not code.
 
+use super::adopted;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -226,9 +227,10 @@ pub fn builtin() -> &'static [ModelSpec] {
     &SPECS
 }
 
-/// The built-in model of this name.
+/// The built-in or adopted model of this name.
 pub fn find(name: &str) -> Option<&'static ModelSpec> {
-    builtin().iter().find(|spec| spec.name == name)
+    let found = builtin().iter().find(|spec| spec.name == name);
+    found.or_else(|| adopted::find(name))
 }
 
 #[cfg(test)]

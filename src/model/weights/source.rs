@@ -2,6 +2,7 @@
 
 use super::planner::Weight;
 use super::values;
+use crate::error::Result;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Fills a slice with values of one weight, as they lie in its dimensions: those at `start`, `start + step`, and so on, where
@@ -12,6 +13,11 @@ pub type Values<'a> = Box<dyn Fn(u64, u64, &mut [f32]) + 'a>;
 pub trait Source: Sync {
     /// Those of one.
     fn values<'a>(&'a self, weight: &'a Weight) -> Values<'a>;
+
+    /// Whether everything that was asked for could be given; to be asked when all was.
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Random values of this seed.
