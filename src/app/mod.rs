@@ -34,12 +34,18 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
     match command {
         Command::Worker => worker(),
         Command::Doctor(command) => print(&doctor::run(&command)?),
-        Command::Run(command) => run::run(&command, command_line),
+        Command::Run(mut command) => {
+            import::adopt(&mut command.request, command.quiet)?;
+            run::run(&command, command_line)
+        }
         Command::Models(format) => print(&lists::models(
             model::builtin(),
             format == ListFormat::Json,
         )?),
-        Command::Plan(command) => plan::run(&command),
+        Command::Plan(mut command) => {
+            import::adopt(&mut command.request, command.quiet)?;
+            plan::run(&command)
+        }
         Command::Inspect(command) => inspect::run(&command),
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),

@@ -30,3 +30,8 @@ impl From<ImportArgs> for ImportCommand {
         }
     }
 }
+
+/// Whether a model is meant by its folder: no name of a model has a slash in it, nor is one of these.
+pub fn is_folder(model: &str) -> bool {
+    model.contains('/') || [".", ".."].contains(&model)
+}

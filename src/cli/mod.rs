@@ -5,7 +5,7 @@ mod import;
 mod unrun;
 mod values;
 
-pub use import::ImportCommand;
+pub use import::{ImportCommand, is_folder};
 pub use unrun::{InspectCommand, PlanCommand};
 
 use crate::ceiling::Kind;

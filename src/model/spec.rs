@@ -1,4 +1,4 @@
-//! Built-in model specs: data files from `models/`, compiled in. A new model is a new file there, not code.
+//! Model specs; the built-in ones are data files from `models/`, compiled in. A new one is a new file there, not code.
 
 use super::adopted;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The cache of generated models: one folder for each spec, number formats and seed, holding the weight file, its manifest and
+//! The cache of generated models: one folder for each spec, number formats and seed or checkpoint, holding the weight file, its manifest and
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
 use super::adopted;
@@ -67,7 +67,7 @@ pub enum Preparing<'a> {
 /// One entry, for `edgebench cache`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// Folder name: model, layout digest, seed, number formats.
+    /// Folder name: model, layout digest, seed or checkpoint, number formats.
     pub name: String,
     /// Bytes on disk.
     pub bytes: Bytes,

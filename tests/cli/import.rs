@@ -1,6 +1,6 @@
 //! `import`: a checkpoint to ONNX files, or a sentence and nothing written.
 
-use crate::sandbox::{Sandbox, names};
+use crate::sandbox::{Ran, Sandbox, names, statuses};
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -233,4 +233,121 @@ fn memory_is_bounded_by_the_largest_tensor_and_not_by_the_checkpoint() {
     };
     assert!(status.success());
     assert!(peak > 10 << 20 && peak < bound, "{peak} of {bound}");
+}
+
+/// Runs a checkpoint on the CPU with JSON on stdout.
+fn run(sandbox: &Sandbox, folder: &str, more: &[&str]) -> Ran {
+    let args = [
+        "--model",
+        folder,
+        "--device",
+        "cpu",
+        "--vram-budget",
+        "2G",
+        "-r",
+        "1",
+        "--warmup",
+        "0",
+        "-p",
+        "16",
+        "-n",
+        "16",
+        "--format",
+        "json",
+    ];
+    sandbox.run(&[&args[..], more].concat())
+}
+
+#[test]
+fn a_checkpoint_runs_as_a_model_from_the_cache() {
+    let sandbox = Sandbox::new();
+    let folder = copy(&sandbox, "granitemoe", "use_cache", json!(true));
+    let ran = run(
+        &sandbox,
+        &folder,
+        &["--form", "plain,fused", "--precision", "fp32"],
+    )
+    .left_with(0);
+    let report = ran.json();
+    assert_eq!(statuses(&report), ["ok", "ok"], "{ran}");
+    let rows = report["trials"].as_array().unwrap();
+    // Granite's width, experts and layers, as in `a_checkpoint_becomes_files_that_inspect_reads`.
+    let layer = 64 * 128 + 64 * 64 + 4 * 3 * 64 * 32 + 64 * 4 + 2 * 64;
+    for row in rows {
+        assert_eq!(row["model"], "checkpoint", "{row}");
+        assert_eq!(row["params"]["total"], 128 * 64 + 2 * layer + 64, "{row}");
+        assert_eq!(row["first_ids"], rows[0]["first_ids"], "{row}");
+    }
+    // The weights that `import` writes.
+    sandbox.run(&["import", &folder, "-o", "out"]).left_with(0);
+    let cached = sandbox.cached();
+    assert_eq!(cached.len(), 1, "{cached:?}");
+    assert!(
+        cached[0].starts_with("checkpoint-") && cached[0].ends_with("-fp32"),
+        "{cached:?}"
+    );
+    let kept = sandbox.models().join(&cached[0]).join("weights.bin");
+    let written = sandbox.work().join("out/weights.bin");
+    assert_eq!(fs::read(&kept).unwrap(), fs::read(written).unwrap());
+    // Another run takes what is there; another checkpoint in its place is another model.
+    let modified = || fs::metadata(&kept).unwrap().modified().unwrap();
+    let before = modified();
+    run(&sandbox, &folder, &["--precision", "fp32"]).left_with(0);
+    assert_eq!((modified(), sandbox.cached().len()), (before, 1));
+    let config = Path::new(&folder).join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace("\"residual_multiplier\":0.3", "\"residual_multiplier\":0.4"),
+    )
+    .unwrap();
+    run(&sandbox, &folder, &["--precision", "fp32"]).left_with(0);
+    assert_eq!((modified(), sandbox.cached().len()), (before, 2));
+}
+
+#[test]
+fn a_checkpoint_is_planned_and_inspected_without_its_weights() {
+    let sandbox = Sandbox::new();
+    let folder = copy(&sandbox, "llama", "use_cache", json!(true));
+    let args = [
+        "--model",
+        &folder,
+        "--device",
+        "cpu",
+        "--vram-budget",
+        "1G",
+        "--format",
+        "json",
+    ];
+    let plan = sandbox
+        .run(&[&["plan"][..], &args].concat())
+        .left_with(0)
+        .json();
+    assert_eq!(
+        plan["trials"][0]["trial"]["model"], "checkpoint",
+        "{plan:#}"
+    );
+    let told = sandbox
+        .run(&["inspect", &folder, "--format", "json"])
+        .left_with(0)
+        .json();
+    let layer = 64 * 128 + 64 * 64 + 3 * 64 * 64 + 2 * 64;
+    assert_eq!(
+        told["params"]["total"],
+        2 * 128 * 64 + 2 * layer + 64,
+        "{told:#}"
+    );
+    assert!(sandbox.written().is_empty() && !sandbox.models().exists());
+}
+
+#[test]
+fn a_folder_that_cannot_be_run_is_told_before_anything_is() {
+    let sandbox = Sandbox::new();
+    run(&sandbox, "./nothing", &[]).refused(3, &["./nothing/config.json"]);
+    run(&sandbox, "nothing", &[]).refused(2, &["nothing", "--model"]);
+    let folder = copy(&sandbox, "llama", "head_dim", json!(16));
+    run(&sandbox, &folder, &["--kv-cache", "int8"]).refused(2, &["--kv-cache float", &folder]);
+    let folder = copy(&sandbox, "llama", "mlp_bias", json!(true));
+    run(&sandbox, &folder, &[]).refused(3, &["mlp_bias is true"]);
+    assert!(sandbox.written().is_empty() && sandbox.cached().is_empty());
 }

@@ -1,8 +1,11 @@
 //! Arguments of the command that reads checkpoints.
 
 use super::{ACTIVATIONS, FORMS, PRECISIONS, named};
+use crate::cli::import::is_folder;
 use crate::trial::{Float, Form, Precision};
-use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Args, Command};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 /// What to import.
@@ -23,4 +26,24 @@ pub struct ImportArgs {
     /// What a graph with int8 or int4 weights computes in: fp16 for CUDA, fp32 for the CPU [default: fp16]
     #[arg(long, value_name = "TYPE", value_parser = named(ACTIVATIONS))]
     pub activations: Option<Float>,
+}
+
+/// A built-in model's name, or the path of a checkpoint's folder: what has a slash in it, as `./my-model`.
+#[derive(Clone)]
+pub struct ModelOrFolder(pub PossibleValuesParser);
+
+impl TypedValueParser for ModelOrFolder {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        match value.to_str() {
+            Some(path) if is_folder(path) => Ok(path.to_owned()),
+            _ => self.0.parse_ref(command, argument, value),
+        }
+    }
 }
