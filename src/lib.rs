@@ -5,6 +5,7 @@
 //!                                   ├─ per Trial: supervisor ──stdin: one Request line──▶ worker → engine → ONNX Runtime
 //! model::prepare (graph + weights) ─┘             ◀──stdout: JSON lines────────────────┘
 //!    TrialResult (raw facts) → stats → report::Report → export::{table, json, jsonl, csv, markdown} → file or stdout
+//!    checkpoint → import::Imported (spec + source of weights) → model::export → ONNX files
 //!    saved results → report::compare → Comparison → export::compare::{table, json, csv, markdown} → stdout
 //!    saved results + their Comparison → export::html → one page
 //! ```
@@ -12,7 +13,7 @@
 //! A stage takes the previous value by reference and returns a new one; nothing downstream measures again or looks at argv.
 //! A room (folder or file) imports only rooms to its left:
 //! `error, units, carried, elf, shelf` → `trial` → `protocol` → `model, device, payload, engine, stats, failures` →
-//! `plan, ceiling, tuning, worker, supervisor` → `report, doctor` → `baseline` → `export, progress` → `cli` → `app` → `lib`.
+//! `plan, import, ceiling, tuning, worker, supervisor` → `report, doctor` → `baseline` → `export, progress` → `cli` → `app` → `lib`.
 
 #![cfg_attr(
     test,
@@ -36,6 +37,7 @@ mod engine;
 mod error;
 mod export;
 mod failures;
+mod import;
 mod model;
 mod payload;
 mod plan;

@@ -17,7 +17,14 @@ const RANKS: &[&[&str]] = &[
     &[
         "model", "device", "payload", "engine", "stats", "text", "failures",
     ],
-    &["plan", "ceiling", "tuning", "worker", "supervisor"],
+    &[
+        "plan",
+        "import",
+        "ceiling",
+        "tuning",
+        "worker",
+        "supervisor",
+    ],
     &["report", "doctor"],
     &["baseline"],
     &["export", "progress"],

@@ -1,6 +1,7 @@
 //! What a model is, without running it: a built-in one by its spec and graphs, or an ONNX file.
 
-use super::print;
+use super::import::adopted;
+use super::{print, progress};
 use crate::cli::{InspectCommand, ListFormat};
 use crate::error::{Error, Result};
 use crate::export::inspect::{self, Builtin, FileSheet, Graph};
@@ -15,7 +16,14 @@ use std::path::Path;
 pub fn run(command: &InspectCommand) -> Result<u8> {
     let as_json = command.format == ListFormat::Json;
     let path = Path::new(&command.target);
-    match model::find(&command.target) {
+    // A folder as `export` and `import` write it.
+    let graph = path.join("model.onnx");
+    let path = if graph.is_file() { &graph } else { path };
+    let spec = match model::find(&command.target) {
+        None if path.join("config.json").is_file() => Some(adopted(path, &progress(false))?),
+        found => found,
+    };
+    match spec {
         Some(spec) => print(&inspect::builtin(&builtin(spec, command)?, as_json)?),
         None if path.exists()
             || path.components().count() > 1

@@ -5,6 +5,7 @@ mod ceilings;
 mod compare;
 mod doctor;
 mod facts;
+mod import;
 mod inspect;
 mod limits;
 mod offload;
@@ -26,7 +27,7 @@ use crate::model::{self, Preparing, Store};
 use crate::payload;
 use crate::progress::{Event, Progress};
 use crate::report;
-use crate::trial::Float;
+use crate::trial::{Float, Precision};
 use crate::units::Bytes;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -36,18 +37,25 @@ pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
     match command {
         Command::Worker => worker(),
         Command::Doctor(command) => print(&doctor::run(&command)?),
-        Command::Run(command) => run::run(&command, command_line),
+        Command::Run(mut command) => {
+            import::adopt(&mut command.request, command.quiet)?;
+            run::run(&command, command_line)
+        }
         Command::Models(format) => print(&lists::models(
             model::builtin(),
             format == ListFormat::Json,
         )?),
-        Command::Plan(command) => plan::run(&command),
+        Command::Plan(mut command) => {
+            import::adopt(&mut command.request, command.quiet)?;
+            plan::run(&command)
+        }
         Command::Inspect(command) => inspect::run(&command),
         Command::Show(file, format) => show(&file, format),
         Command::Compare(command) => compare::run(&command),
         Command::Baseline(action) => baseline::run(&action),
         Command::Report(command) => report_page::run(&command),
         Command::Export(command) => export_model(&command),
+        Command::Import(command) => import::run(&command),
         Command::Bundle(request, format) => pack::bundle(&request, format == ListFormat::Json),
         Command::Licenses => pack::licences(),
         Command::Cache(action, format) => cache(action, format == ListFormat::Json),
@@ -140,23 +148,29 @@ fn export_model(command: &ExportCommand) -> Result<u8> {
     let (form, precision) = (command.form, command.precision);
     model::check_form(form, precision)?;
     model::check_cache(form, command.kv_cache)?;
-    if command.activations.is_some() && precision.quantized_bits().is_none() {
-        return Err(Error::Usage(format!(
-            "--activations says what is computed in beside int8 or int4 weights, and a graph in {precision} computes in {precision}; leave it out"
-        )));
-    }
+    check_activations(precision, command.activations)?;
     let progress = progress(false);
     let mut tell = |event: Preparing| show_preparing(&progress, &command.model, event);
-    let graph = model::export(
+    let written = model::export(
         spec,
         model::Variant::portable(form, command.kv_cache, spec.max_positions),
         precision.with(command.activations.unwrap_or(Float::Fp16)),
-        command.seed,
+        &model::Seeded(command.seed),
         &command.output,
         &mut tell,
     )?;
     progress.finish();
-    print(&format!("{}\n", graph.display()))
+    print(&format!("{}\n", written.graph.display()))
+}
+
+/// Refuses a type to compute in that the weights leave no choice of.
+fn check_activations(precision: Precision, activations: Option<Float>) -> Result<()> {
+    match (activations, precision.quantized_bits()) {
+        (Some(_), None) => Err(Error::Usage(format!(
+            "--activations says what is computed in beside int8 or int4 weights, and a graph in {precision} computes in {precision}; leave it out"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn cache(action: CacheAction, json: bool) -> Result<u8> {

@@ -2,12 +2,14 @@
 
 mod again;
 mod baseline;
+mod import;
 mod report;
 mod unrun;
 mod watch;
 
 pub use again::{AgainArgs, StudyArgs};
 pub use baseline::BaselineSub;
+pub use import::{ImportArgs, ModelOrFolder};
 pub use report::ReportArgs;
 pub use unrun::{InspectArgs, PlanArgs};
 pub use watch::{Pause, WatchArgs};
@@ -148,6 +150,8 @@ pub enum Sub {
     Report(ReportArgs),
     /// Write a built-in model as ONNX files that other tools load
     Export(ExportArgs),
+    /// Write a checkpoint, as transformers saves it, as the same ONNX files; what it has that is not known is named and nothing is written
+    Import(ImportArgs),
     /// Pack this program, an ONNX Runtime and, if wanted, CUDA's libraries into one file
     Bundle(BundleArgs),
     /// Print the licences of edgebench and of everything it carries
@@ -291,8 +295,8 @@ pub struct SelectionArgs {
     /// Memory each trial may use: 4G, 4.5GiB, 4096M (G and GB mean GiB, all units are binary); several as a list (2G,4G,6G), a range (1G..8G in steps of 1G) or one with a step or a factor (1G..8G+512M, 1G..8G*2): then every trial runs in each [default: all of the device's memory]
     #[arg(long, value_name = "SIZES", allow_hyphen_values = true, value_parser = values::budgets)]
     pub vram_budget: Option<values::Budgets>,
-    /// Models to run, separated by commas; `edgebench models` lists them [default: those of --suite]
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = models(), hide_possible_values = true)]
+    /// Models to run, separated by commas: built-in ones, which `edgebench models` lists, or folders of checkpoints that `edgebench import` takes, such as ./my-model [default: those of --suite]
+    #[arg(long, value_name = "NAME|FOLDER", value_delimiter = ',', value_parser = ModelOrFolder(models()))]
     pub model: Vec<String>,
     /// Group of models to run [default: quick; of the command study: study]
     #[arg(long, value_name = "NAME", conflicts_with = "model", value_parser = PossibleValuesParser::new(SUITES))]

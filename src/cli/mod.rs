@@ -1,9 +1,11 @@
 //! Door of the command line: arguments in, a [`Command`] out. clap does not leave this folder.
 
 mod args;
+mod import;
 mod unrun;
 mod values;
 
+pub use import::{ImportCommand, is_folder};
 pub use unrun::{InspectCommand, PlanCommand};
 
 use crate::ceiling::Kind;
@@ -31,6 +33,8 @@ pub enum Command {
     Models(ListFormat),
     /// Write a model to a folder.
     Export(ExportCommand),
+    /// Write a checkpoint as a model to a folder.
+    Import(ImportCommand),
     /// Predict trials and run none.
     Plan(Box<PlanCommand>),
     /// Say what a model is.
@@ -330,6 +334,7 @@ pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Command, CliExi
             script: args.runtime.engine,
             root: args.root,
         }),
+        Some(args::Sub::Import(args)) => Command::Import(args.into()),
         Some(args::Sub::Export(args)) => Command::Export(ExportCommand {
             model: args.model,
             form: args.form,

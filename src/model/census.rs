@@ -1,6 +1,6 @@
 //! Parameter counts of a spec, from its dimensions; pure.
 
-use super::spec::{Ffn, ModelSpec, NormKind, Position};
+use super::spec::{Ffn, ModelSpec, NormKind, NormSpan, Position};
 use crate::trial::{Float, KvCache};
 use crate::units::Bytes;
 
@@ -57,10 +57,10 @@ fn attention(spec: &ModelSpec) -> u64 {
     let d = u64::from(spec.d_model);
     let (qkv, q) = (u64::from(spec.qkv_width()), u64::from(spec.q_width()));
     let bias = if spec.bias { qkv + d } else { 0 };
-    let qk_norm = if spec.qk_norm {
-        2 * u64::from(spec.head_dim)
-    } else {
-        0
+    let qk_norm = match spec.qk_norm_over {
+        _ if !spec.qk_norm => 0,
+        NormSpan::Head => 2 * u64::from(spec.head_dim),
+        NormSpan::AllHeads => u64::from(spec.q_width() + spec.kv_width()),
     };
     d * qkv + q * d + bias + qk_norm
 }

@@ -1,5 +1,6 @@
 //! Door of the model room: built-in specs, their counts, graphs and weights.
 
+mod adopted;
 mod census;
 mod decode_rule;
 mod emit;
@@ -12,7 +13,7 @@ pub mod onnx;
 mod part;
 mod proto;
 #[cfg(test)]
-mod quantized_tests;
+pub mod quantized_tests;
 mod references;
 mod spec;
 mod store;
@@ -20,6 +21,7 @@ mod traffic;
 mod weights;
 mod yardstick;
 
+pub use adopted::{Origin, adopt};
 pub use census::{census, kv_bytes_per_token};
 pub use decode_rule::decode_rule;
 pub use emit::{Variant, check_cache, check_device, check_form};
@@ -28,9 +30,10 @@ pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
 pub use offload::{MappedWeight, OffloadPlan};
 pub use part::{Amount, Part, parts, weight_bytes};
-pub use spec::{ModelSpec, builtin, find};
-pub use store::{Entry, Preparing, Store, export};
+pub use spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position, RopeScaling, builtin, find};
+pub use store::{Entry, Prepared, Preparing, Store, export};
 #[cfg(test)]
 pub use traffic::Traffic;
 pub use traffic::{Work, work};
+pub use weights::{Seeded, Source, Values, Weight, weights};
 pub use yardstick::yardsticks;

@@ -66,7 +66,8 @@ fn make_exact(prepared: &Prepared) {
     fs::write(&prepared.graph, model.encode_to_vec()).unwrap();
 }
 
-fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
+/// A written model in an engine.
+pub fn load(prepared: &Prepared, trial: Trial) -> Box<dyn Engine> {
     let request = request(prepared, trial);
     let mut engine = engine::open(&request).unwrap();
     engine.load(&|| None).unwrap();
@@ -111,7 +112,7 @@ fn request(prepared: &Prepared, trial: Trial) -> TrialRequest {
 
 /// Difference from a reference along its text: the largest, relative to the largest logit, and that of all, relative to all
 /// logits, by their squares.
-fn errors(engine: &mut dyn Engine, golden: &Golden) -> (f32, f32) {
+pub fn errors(engine: &mut dyn Engine, golden: &Golden) -> (f32, f32) {
     engine.reset().unwrap();
     let mut read = golden.prompt.clone();
     let (mut worst, mut wrong, mut all) = (0.0f32, 0.0f32, 0.0f32);

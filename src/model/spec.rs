@@ -1,5 +1,6 @@
-//! Built-in model specs: data files from `models/`, compiled in. A new model is a new file there, not code.
+//! Model specs; the built-in ones are data files from `models/`, compiled in. A new one is a new file there, not code.
 
+use super::adopted;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -35,8 +36,17 @@ pub struct ModelSpec {
     pub position: Position,
     /// Biases on the attention's and a GELU FFN's linear layers.
     pub bias: bool,
-    /// RMSNorm on each query and key head, before the rotation.
+    /// RMSNorm on queries and keys, before the rotation.
     pub qk_norm: bool,
+    /// What that normalisation runs over.
+    #[serde(default)]
+    pub qk_norm_over: NormSpan,
+    /// What the embedding of a token is multiplied with, where it is.
+    #[serde(default)]
+    pub embedding_multiplier: Option<f32>,
+    /// What the products of queries and keys are multiplied with, where it is not the inverse root of `head_dim`.
+    #[serde(default)]
+    pub attention_scale: Option<f32>,
     /// Feed-forward part of each layer.
     pub ffn: Ffn,
     /// The output head is the embedding.
@@ -76,7 +86,36 @@ pub enum Position {
     Rotary {
         /// Base of the frequencies.
         theta: f64,
+        /// How low frequencies are lowered further, for longer sequences than the model was first trained with.
+        #[serde(default)]
+        scaling: Option<RopeScaling>,
     },
+}
+
+/// Llama 3's scaling of rotary frequencies: those whose wave is longer than `original_positions / low_freq_factor` are divided by
+/// `factor`, those whose wave is shorter than `original_positions / high_freq_factor` stay, and those between are blended.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RopeScaling {
+    /// What low frequencies are divided by.
+    pub factor: f64,
+    /// See above; less than `high_freq_factor`.
+    pub low_freq_factor: f64,
+    /// See above.
+    pub high_freq_factor: f64,
+    /// Longest sequence of the first training.
+    pub original_positions: u32,
+}
+
+/// What the normalisation of queries and keys runs over.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormSpan {
+    /// Each head by itself, all with the same weights.
+    #[default]
+    Head,
+    /// All heads together.
+    AllHeads,
 }
 
 /// Feed-forward part of a layer.
@@ -137,6 +176,11 @@ impl ModelSpec {
         (self.n_heads + 2 * self.n_kv_heads) * self.head_dim
     }
 
+    /// Width of all key heads, and of all value heads.
+    pub fn kv_width(&self) -> u32 {
+        self.n_kv_heads * self.head_dim
+    }
+
     /// Width of all query heads.
     pub fn q_width(&self) -> u32 {
         self.n_heads * self.head_dim
@@ -190,9 +234,10 @@ pub fn builtin() -> &'static [ModelSpec] {
     &SPECS
 }
 
-/// The built-in model of this name.
+/// The built-in or adopted model of this name.
 pub fn find(name: &str) -> Option<&'static ModelSpec> {
-    builtin().iter().find(|spec| spec.name == name)
+    let found = builtin().iter().find(|spec| spec.name == name);
+    found.or_else(|| adopted::find(name))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
-//! The cache of generated models: one folder for each spec, number formats and seed, holding the weight file, its manifest and
+//! The cache of generated models: one folder for each spec, number formats and seed or checkpoint, holding the weight file, its manifest and
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
+use super::adopted;
 use super::emit::{Variant, emit, emit_with_copies};
 use super::graph::WEIGHTS_FILE;
 use super::spec::ModelSpec;
-use super::weights::Layout;
+use super::weights::{Layout, Seeded, Source};
 use crate::error::{Error, Result};
 use crate::protocol::{DecoderIo, WeightTensor};
 use crate::shelf::{self, Staged};
@@ -45,6 +46,16 @@ pub struct Prepared {
     _in_use: Option<File>,
 }
 
+impl Prepared {
+    /// The same files in another folder, where they have been moved.
+    pub fn moved_to(mut self, folder: &Path) -> Prepared {
+        for path in [&mut self.graph, &mut self.weight_file] {
+            *path = folder.join(path.file_name().unwrap_or_default());
+        }
+        self
+    }
+}
+
 /// Something to tell while a model is prepared.
 pub enum Preparing<'a> {
     /// Weights are being written: bytes done, of so many.
@@ -56,7 +67,7 @@ pub enum Preparing<'a> {
 /// One entry, for `edgebench cache`.
 #[derive(Debug, Clone, Serialize)]
 pub struct Entry {
-    /// Folder name: model, layout digest, seed, number formats.
+    /// Folder name: model, layout digest, seed or checkpoint, number formats.
     pub name: String,
     /// Bytes on disk.
     pub bytes: Bytes,
@@ -99,13 +110,17 @@ impl Store {
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<Prepared> {
         let layout = Layout::of(spec, numerics);
+        let (origin, source): (_, Box<dyn Source>) = match adopted::origin(spec) {
+            Some(origin) => (format!("c{:016x}", origin.key()), origin.weights(numerics)),
+            None => (format!("s{seed}"), Box::new(Seeded(seed))),
+        };
         let folder = self.root.join(format!(
-            "{}-{:016x}-s{seed}-{numerics}",
+            "{}-{:016x}-{origin}-{numerics}",
             spec.name,
             layout.digest()
         ));
         shelf::sweep(&self.root);
-        let in_use = self.weights(&folder, &layout, seed, tell)?;
+        let in_use = self.weights(&folder, &layout, &*source, tell)?;
         let emitted = emit(spec, &layout, variant);
         let graph = folder.join(graph_name(variant));
         write_whole(&graph, &emitted.bytes)
@@ -148,7 +163,7 @@ impl Store {
         &mut self,
         folder: &Path,
         layout: &Layout,
-        seed: u64,
+        source: &dyn Source,
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<File> {
         let wrap = |source| Error::output(folder, source, HINT);
@@ -185,7 +200,7 @@ impl Store {
                 }
                 other => other.map_err(wrap)?,
             }
-            if let Some(lock) = self.generate(folder, layout, seed, tell).map_err(wrap)? {
+            if let Some(lock) = self.generate(folder, layout, source, tell)? {
                 return Ok(lock);
             }
         }
@@ -197,42 +212,33 @@ impl Store {
         &mut self,
         folder: &Path,
         layout: &Layout,
-        seed: u64,
+        source: &dyn Source,
         tell: &mut dyn FnMut(Preparing),
-    ) -> io::Result<Option<File>> {
+    ) -> Result<Option<File>> {
+        let wrap = |cause| Error::output(folder, cause, HINT);
         let Staged {
             folder: staging,
             lock,
-        } = shelf::stage(&self.root, 0o777)?;
-        let total = layout.file_bytes;
-        let file = File::create(staging.path().join(WEIGHTS_FILE))?;
-        // Reserving the space first turns a full disk into an error now, not after gigabytes.
-        reserve(&file, total)?;
-        let mut out = Hashing {
-            inner: BufWriter::with_capacity(1 << 20, file),
-            hash: Xxh3::new(),
-        };
-        layout.write(seed, &mut out, |done| tell(Preparing::Writing(done, total)))?;
-        let Hashing { mut inner, hash } = out;
-        inner.flush()?;
-        let manifest = Manifest {
-            bytes: total,
-            xxh3: format!("{:016x}", hash.digest()),
-        };
-        write_whole(
-            &staging.path().join(MANIFEST),
-            &serde_json::to_vec(&manifest)?,
-        )?;
+        } = shelf::stage(&self.root, 0o777).map_err(wrap)?;
+        fill(staging.path(), layout, source, tell).map_err(wrap)?;
+        source.check()?;
+        self.publish(staging, folder)
+            .map_err(wrap)
+            .map(|ours| ours.then_some(lock))
+    }
+
+    /// Gives a staged entry its name; false where another run was first.
+    fn publish(&mut self, staging: tempfile::TempDir, folder: &Path) -> io::Result<bool> {
         let _turn = shelf::turn(&self.root)?;
         match fs::rename(staging.path(), folder) {
             Ok(()) => {
                 // Renamed away: there is nothing left for the temporary folder's guard to remove.
                 let _ = staging.keep();
                 self.checked.insert(folder.to_owned());
-                Ok(Some(lock))
+                Ok(true)
             }
             // Another run was first: its entry is as good.
-            Err(_) if folder.join(MANIFEST).exists() => Ok(None),
+            Err(_) if folder.join(MANIFEST).exists() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -303,6 +309,33 @@ impl Store {
     }
 }
 
+/// Writes the files of an entry, the manifest last.
+fn fill(
+    folder: &Path,
+    layout: &Layout,
+    source: &dyn Source,
+    tell: &mut dyn FnMut(Preparing),
+) -> io::Result<()> {
+    let total = layout.file_bytes;
+    let file = File::create(folder.join(WEIGHTS_FILE))?;
+    // Reserving the space first turns a full disk into an error now, not after gigabytes.
+    reserve(&file, total)?;
+    let mut out = Hashing {
+        inner: BufWriter::with_capacity(1 << 20, file),
+        hash: Xxh3::new(),
+    };
+    layout.write(source, &mut out, |done| {
+        tell(Preparing::Writing(done, total))
+    })?;
+    let Hashing { mut inner, hash } = out;
+    inner.flush()?;
+    let manifest = Manifest {
+        bytes: total,
+        xxh3: format!("{:016x}", hash.digest()),
+    };
+    write_whole(&folder.join(MANIFEST), &serde_json::to_vec(&manifest)?)
+}
+
 /// Name of a graph beside its weights.
 fn graph_name(variant: Variant) -> String {
     let mut name = variant.form.to_string();
@@ -323,27 +356,39 @@ pub fn export(
     spec: &ModelSpec,
     variant: Variant,
     numerics: Numerics,
-    seed: u64,
+    source: &dyn Source,
     folder: &Path,
     tell: &mut dyn FnMut(Preparing),
-) -> Result<PathBuf> {
+) -> Result<Prepared> {
     let layout = Layout::of(spec, numerics);
     let wrap = |source| Error::output(folder, source, " with -o");
     fs::create_dir_all(folder).map_err(wrap)?;
-    let bytes = emit(spec, &layout, variant).bytes;
+    let emitted = emit(spec, &layout, variant);
     let total = layout.file_bytes;
     let weights = tempfile::NamedTempFile::new_in(folder).map_err(wrap)?;
     reserve(weights.as_file(), total).map_err(wrap)?;
     let mut out = BufWriter::with_capacity(1 << 20, weights.as_file());
     layout
-        .write(seed, &mut out, |done| tell(Preparing::Writing(done, total)))
+        .write(source, &mut out, |done| {
+            tell(Preparing::Writing(done, total))
+        })
         .map_err(wrap)?;
     out.flush().map_err(wrap)?;
     drop(out);
-    publish(weights, &folder.join(WEIGHTS_FILE)).map_err(wrap)?;
+    source.check()?;
+    let weight_file = folder.join(WEIGHTS_FILE);
+    publish(weights, &weight_file).map_err(wrap)?;
     let graph = folder.join("model.onnx");
-    write_whole(&graph, &bytes).map_err(wrap)?;
-    Ok(graph)
+    write_whole(&graph, &emitted.bytes).map_err(wrap)?;
+    Ok(Prepared {
+        graph,
+        io: emitted.io,
+        weight_file,
+        tensors: emitted.weights,
+        weights: weight_sum(&layout),
+        largest_tensor: layout.largest(),
+        _in_use: None,
+    })
 }
 
 fn weight_sum(layout: &Layout) -> Bytes {

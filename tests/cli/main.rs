@@ -17,6 +17,7 @@ mod doctor;
 mod energy;
 mod enforce;
 mod formats;
+mod import;
 mod inspect;
 mod ladder;
 mod outcomes;

@@ -23,7 +23,7 @@ pub struct PlanArgs {
 /// What to look into.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// Built-in model (`edgebench models` lists them) or ONNX file, whose weights are not read
+    /// Built-in model (`edgebench models` lists them), ONNX file or folder of a checkpoint, such as ./my-model; weights are not read
     #[arg(value_name = "MODEL|FILE")]
     pub target: String,
     /// Memory that should do, one size or several as in a run's --vram-budget [default: none, and nothing is said of what fits]

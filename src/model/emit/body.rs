@@ -65,7 +65,12 @@ impl Emitter<'_> {
     }
 
     fn embed(&mut self, shared: &Shared, prefix: &str) -> Stream {
-        let tokens = self.lookup(&format!("{prefix}wte"), &shared.input_ids);
+        let mut tokens = self.lookup(&format!("{prefix}wte"), &shared.input_ids);
+        if let Some(multiplier) = self.spec.embedding_multiplier {
+            // Not a part of the weights: a tied head reads them too.
+            let multiplier = self.g.float(multiplier);
+            tokens = self.g.op("Mul", &[&tokens, &multiplier], &[]);
+        }
         let norm = format!("{prefix}l0.attn_norm");
         match (self.spec.position, &shared.positions) {
             (Position::Learned, Some(positions)) => {

@@ -2,7 +2,7 @@
 
 use super::super::graph::{Attr, CONTRIB, Dim};
 use super::super::proto::DataType;
-use super::super::spec::Position;
+use super::super::spec::{NormSpan, Position};
 use super::{Emitter, Shared};
 use crate::trial::KvCache;
 
@@ -26,7 +26,8 @@ impl Emitter<'_> {
         cache: u32,
     ) -> String {
         let spec = self.spec;
-        let norms_inside = spec.qk_norm && self.for_cuda;
+        let per_head = spec.qk_norm_over == NormSpan::Head;
+        let norms_inside = spec.qk_norm && per_head && self.for_cuda;
         let (q, k, v) = if spec.qk_norm && !norms_inside {
             self.normed_heads(qkv, layer)
         } else {
@@ -43,6 +44,9 @@ impl Emitter<'_> {
             ("num_heads", Attr::Int(i64::from(spec.n_heads))),
             ("kv_num_heads", Attr::Int(i64::from(spec.n_kv_heads))),
         ];
+        if let Some(scale) = spec.attention_scale {
+            attributes.push(("scale", Attr::Float(scale)));
+        }
         let (cos, sin) = match spec.position {
             Position::Rotary { .. } => {
                 attributes.push(("do_rotary", Attr::Int(1)));
@@ -98,8 +102,8 @@ impl Emitter<'_> {
         }
     }
 
-    /// Queries, keys and values apart, the first two normalised per head. GroupQueryAttention can do this itself on CUDA
-    /// only, so the portable graph does it outside.
+    /// Queries, keys and values apart, the first two normalised. GroupQueryAttention can do this itself on CUDA and per head
+    /// only, so the other graphs do it outside.
     fn normed_heads(&mut self, qkv: &str, layer: &str) -> (String, String, String) {
         let spec = self.spec;
         let (q_width, kv_width) = (
@@ -111,6 +115,10 @@ impl Emitter<'_> {
             .g
             .node("", "Split", &[qkv, &sizes], 3, &[("axis", Attr::Int(-1))]);
         let mut normed = |x: &str, heads: u32, name: &str| {
+            if spec.qk_norm_over == NormSpan::AllHeads {
+                let gamma = self.weight(&format!("{layer}{name}.weight"));
+                return self.rms_norm(x, &gamma);
+            }
             let shape = self
                 .g
                 .ints(&[0, 0, i64::from(heads), i64::from(spec.head_dim)]);

@@ -2,7 +2,7 @@
 
 use super::super::graph::{Attr, Dim};
 use super::super::proto::DataType;
-use super::super::spec::Position;
+use super::super::spec::{NormSpan, Position};
 use super::{Emitter, Shared};
 
 impl Emitter<'_> {
@@ -89,7 +89,9 @@ impl Emitter<'_> {
             &[("perm", Attr::Ints(vec![0, 1, 3, 2]))],
         );
         let scores = self.g.op("MatMul", &[&q, &k], &[]);
-        let scale = self.g.float(1.0 / (spec.head_dim as f32).sqrt());
+        let scale = spec.attention_scale;
+        let scale = scale.unwrap_or_else(|| 1.0 / (spec.head_dim as f32).sqrt());
+        let scale = self.g.float(scale);
         let scores = self.g.op("Mul", &[&scores, &scale], &[]);
         let mask = shared.mask.as_deref().unwrap_or_default();
         let scores = self.g.op("Add", &[&scores, mask], &[]);
@@ -104,21 +106,30 @@ impl Emitter<'_> {
         self.g.op("Reshape", &[&mixed, &shape], &[])
     }
 
-    /// `[B, S, heads * h]` to `[B, heads, S, h]`, with the per-head normalisation where the model has it.
+    /// `[B, S, heads * h]` to `[B, heads, S, h]`, with the normalisation where the model has it.
     fn heads(&mut self, x: &str, heads: u32, norm: Option<&str>) -> String {
-        let shape = self
-            .g
-            .ints(&[0, 0, i64::from(heads), i64::from(self.spec.head_dim)]);
-        let mut x = self.g.op("Reshape", &[x, &shape], &[]);
-        if let (true, Some(norm)) = (self.spec.qk_norm, norm) {
-            let gamma = self.weight(norm);
-            x = self.rms_norm(&x, &gamma);
-        }
+        let spec = self.spec;
+        let norm = norm.filter(|_| spec.qk_norm);
+        let (wide, narrow) = match spec.qk_norm_over {
+            NormSpan::AllHeads => (norm, None),
+            NormSpan::Head => (None, norm),
+        };
+        let x = self.rms_norm_if(x.to_owned(), wide);
+        let dims = [0, 0, i64::from(heads), i64::from(spec.head_dim)];
+        let shape = self.g.ints(&dims);
+        let x = self.g.op("Reshape", &[&x, &shape], &[]);
+        let x = self.rms_norm_if(x, narrow);
         self.g.op(
             "Transpose",
             &[&x],
             &[("perm", Attr::Ints(vec![0, 2, 1, 3]))],
         )
+    }
+
+    fn rms_norm_if(&mut self, x: String, weight: Option<&str>) -> String {
+        let Some(weight) = weight else { return x };
+        let gamma = self.weight(weight);
+        self.rms_norm(&x, &gamma)
     }
 
     /// Rotates the two halves of each head against each other.

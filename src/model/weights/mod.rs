@@ -1,13 +1,17 @@
-//! Weight tensors of a spec: their layout in the external-data file, and the seeded values that fill it.
-//! The same spec, number formats and seed give the same bytes on every machine.
+//! Weight tensors of a spec: their layout in the external-data file, and the values that fill it.
+//! The same spec, number formats and source of values, such as a seed, give the same bytes on every machine.
 
 mod piece;
 mod planner;
 mod quantize;
+mod source;
 mod values;
 mod write;
 
-use self::planner::{Kind, Weight};
+pub use self::planner::{Weight, weights};
+pub use self::source::{Seeded, Source, Values};
+
+use self::planner::Kind;
 use self::quantize::BLOCK;
 use super::spec::ModelSpec;
 use crate::protocol::Element;
@@ -130,7 +134,7 @@ impl Layout {
         packed.map(Tensor::units).sum()
     }
 
-    /// Identifies the bytes that will be generated, but for the seed.
+    /// Identifies the bytes that will be generated, but for the source of values.
     pub fn digest(&self) -> u64 {
         xxh3_64_with_seed(format!("{self:?}").as_bytes(), u64::from(GENERATOR))
     }
@@ -138,11 +142,11 @@ impl Layout {
     /// Writes the file. `progress` is told the bytes done after each piece.
     pub fn write(
         &self,
-        seed: u64,
+        source: &dyn Source,
         out: &mut impl Write,
         progress: impl FnMut(Bytes),
     ) -> io::Result<()> {
-        write::write(self, seed, out, progress)
+        write::write(self, source, out, progress)
     }
 }
 
@@ -354,7 +358,7 @@ mod tests {
     fn bytes(name: &str, numerics: Numerics, seed: u64) -> (Layout, Vec<u8>) {
         let layout = Layout::of(find(name).unwrap(), numerics);
         let mut bytes = Vec::new();
-        layout.write(seed, &mut bytes, |_| ()).unwrap();
+        layout.write(&Seeded(seed), &mut bytes, |_| ()).unwrap();
         assert_eq!(bytes.len() as u64, layout.file_bytes.0);
         (layout, bytes)
     }

@@ -1,6 +1,6 @@
 //! What weights a spec has, in the order of its layers, before anything is said of how they are stored.
 
-use super::super::spec::{Ffn, ModelSpec, NormKind, Position};
+use super::super::spec::{Ffn, ModelSpec, NormKind, NormSpan, Position};
 use super::values::Init;
 
 /// What a weight is read by, which decides whether and how it is quantised.
@@ -32,6 +32,13 @@ pub struct Weight {
     pub init: Init,
     /// What reads it.
     pub kind: Kind,
+}
+
+impl Weight {
+    /// Whether its values follow from its dimensions: a table, and no part of what was learned.
+    pub fn is_table(&self) -> bool {
+        self.init.is_table()
+    }
 }
 
 /// The weights of `spec`.
@@ -99,14 +106,18 @@ impl Planner<'_> {
 
     fn model(&mut self) {
         let spec = self.spec;
-        if let Position::Rotary { theta } = spec.position {
+        if let Position::Rotary { theta, scaling } = spec.position {
             for (name, sine) in [("rope.cos", false), ("rope.sin", true)] {
-                self.add(
-                    name.into(),
-                    &[spec.max_positions, spec.head_dim / 2],
-                    Init::Rope { theta, sine },
-                    Kind::Float,
-                );
+                let init = match scaling {
+                    None => Init::Rope { theta, sine },
+                    Some(scaling) => Init::ScaledRope {
+                        theta,
+                        sine,
+                        scaling,
+                    },
+                };
+                let dims = [spec.max_positions, spec.head_dim / 2];
+                self.add(name.into(), &dims, init, Kind::Float);
             }
         }
         if let Some(specialists) = spec.specialists {
@@ -182,8 +193,12 @@ impl Planner<'_> {
             self.bias(format!("{prefix}qkv.bias"), spec.qkv_width());
         }
         if spec.qk_norm {
-            for name in ["q_norm", "k_norm"] {
-                self.gamma(format!("{prefix}{name}.weight"), spec.head_dim);
+            let widths = match spec.qk_norm_over {
+                NormSpan::Head => [spec.head_dim; 2],
+                NormSpan::AllHeads => [spec.q_width(), spec.kv_width()],
+            };
+            for (name, width) in ["q_norm", "k_norm"].into_iter().zip(widths) {
+                self.gamma(format!("{prefix}{name}.weight"), width);
             }
         }
         self.linear(format!("{prefix}o.weight"), spec.q_width(), d, branch);

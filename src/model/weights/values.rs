@@ -1,5 +1,6 @@
 //! The seeded values of weights. Integer hashing and single IEEE operations only: the same on every machine.
 
+use super::super::spec::RopeScaling;
 use crate::trial::Float;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -26,6 +27,22 @@ pub enum Init {
         /// Sine instead of cosine.
         sine: bool,
     },
+    /// As `Rope`, with scaled frequencies. A variant of its own: what built-in models have is a part of their digests.
+    ScaledRope {
+        /// Base of the frequencies.
+        theta: f64,
+        /// Sine instead of cosine.
+        sine: bool,
+        /// How they are scaled.
+        scaling: RopeScaling,
+    },
+}
+
+impl Init {
+    /// Whether the values follow from the dimensions: a table, and no weights.
+    pub fn is_table(self) -> bool {
+        matches!(self, Init::Rope { .. } | Init::ScaledRope { .. })
+    }
 }
 
 /// SplitMix64's output function (Steele, Lea, Flood 2014): a bijection that scatters a counter.
@@ -75,17 +92,51 @@ pub fn fill(init: Init, key: u64, row: u64, start: u64, step: u64, out: &mut [f3
         }),
         Init::Rope { theta, sine } => {
             let speed = |pair| libm::pow(theta, -(pair as f64) / row as f64);
-            let speeds: Vec<f64> = (0..row).map(speed).collect();
-            each_place(row, start, step, out, |position, pair| {
-                let angle = position as f64 * speeds[pair as usize];
-                (if sine {
-                    libm::sin(angle)
-                } else {
-                    libm::cos(angle)
-                }) as f32
-            });
+            rotations(row, start, step, out, sine, speed);
+        }
+        Init::ScaledRope {
+            theta,
+            sine,
+            scaling,
+        } => {
+            let speed = |pair| scaled(libm::pow(theta, -(pair as f64) / row as f64), scaling);
+            rotations(row, start, step, out, sine, speed);
         }
     }
+}
+
+/// Cosines or sines of positions times the speed of each pair.
+fn rotations(
+    row: u64,
+    start: u64,
+    step: u64,
+    out: &mut [f32],
+    sine: bool,
+    speed: impl Fn(u64) -> f64,
+) {
+    let speeds: Vec<f64> = (0..row).map(speed).collect();
+    each_place(row, start, step, out, |position, pair| {
+        let angle = position as f64 * speeds[pair as usize];
+        (if sine {
+            libm::sin(angle)
+        } else {
+            libm::cos(angle)
+        }) as f32
+    });
+}
+
+/// A frequency as Llama 3 scales it.
+fn scaled(speed: f64, scaling: RopeScaling) -> f64 {
+    let RopeScaling {
+        factor,
+        low_freq_factor: low,
+        high_freq_factor: high,
+        original_positions,
+    } = scaling;
+    let waves = f64::from(original_positions) * speed / std::f64::consts::TAU;
+    // No wave of the first training's length, some, or many: all of it is scaled, a share, or nothing.
+    let kept = ((waves - low) / (high - low)).clamp(0.0, 1.0);
+    (1.0 - kept) * speed / factor + kept * speed
 }
 
 /// As [`fill`], from the row and the column of each value.

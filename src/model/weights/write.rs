@@ -2,13 +2,12 @@
 //! many cores there are.
 
 use super::piece::Buffer;
-use super::{Content, Layout};
+use super::{Content, Layout, Source};
 use crate::units::Bytes;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{self, Builder, Scope};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// More threads than this wait for the one that writes.
 const MOST_THREADS: usize = 16;
@@ -28,7 +27,7 @@ struct Generator {
 /// Writes the file of `layout`. `progress` is told the bytes done after each piece.
 pub fn write(
     layout: &Layout,
-    seed: u64,
+    source: &dyn Source,
     out: &mut impl Write,
     progress: impl FnMut(Bytes),
 ) -> io::Result<()> {
@@ -40,7 +39,7 @@ pub fn write(
     let threads = cores.min(MOST_THREADS).min(pieces.len().max(1));
     thread::scope(|scope| {
         let generators: io::Result<Vec<Generator>> = (0..threads)
-            .map(|first| generator(scope, layout, seed, &pieces, (first, threads)))
+            .map(|first| generator(scope, layout, source, &pieces, (first, threads)))
             .collect();
         in_order(layout, &pieces, &generators?, out, progress)
     })
@@ -50,7 +49,7 @@ pub fn write(
 fn generator<'scope>(
     scope: &'scope Scope<'scope, '_>,
     layout: &'scope Layout,
-    seed: u64,
+    source: &'scope dyn Source,
     pieces: &'scope [Piece],
     (first, step): (usize, usize),
 ) -> io::Result<Generator> {
@@ -59,9 +58,14 @@ fn generator<'scope>(
     Builder::new().spawn_scoped(scope, move || {
         for (place, part) in pieces.iter().skip(first).step_by(step) {
             let tensor = &layout.tensors[*place];
-            let key = xxh3_64_with_seed(tensor.weight.name.as_bytes(), seed);
+            let values = source.values(&tensor.weight);
             let mut buffer = to_fill.try_recv().unwrap_or_default();
-            tensor.fill(key, part.clone(), layout.numerics.compute(), &mut buffer);
+            tensor.fill(
+                &values,
+                part.clone(),
+                layout.numerics.compute(),
+                &mut buffer,
+            );
             if filled.send(buffer).is_err() {
                 return;
             }
