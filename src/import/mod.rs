@@ -6,6 +6,7 @@ mod config;
 mod mapped;
 mod names;
 mod options;
+mod positions;
 mod recipe;
 #[cfg(test)]
 mod tests;

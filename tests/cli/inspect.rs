@@ -117,6 +117,10 @@ fn what_is_no_onnx_file_is_one_sentence() {
         .run(&["export", "tiny-llama", "-o", "out"])
         .left_with(0);
     let graph = fs::read(sandbox.work().join("out/model.onnx")).unwrap();
+    // A folder that this program has written is no mistake.
+    let other = sandbox.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("network.onnx"), &graph).unwrap();
     let write = |name: &str, bytes: &[u8]| sandbox.file(name, bytes);
     let table = [
         (
@@ -128,8 +132,8 @@ fn what_is_no_onnx_file_is_one_sentence() {
         (write("llama.onnx", b"GGUF\x03\0\0\0"), "a GGUF file"),
         (write("own.onnx", b"\x20\0\0\0ORTMxx"), ".ort"),
         (
-            sandbox.work().join("out").to_str().unwrap().to_owned(),
-            "a folder with model.onnx in it",
+            other.to_str().unwrap().to_owned(),
+            "a folder with network.onnx in it",
         ),
         ("/nonexistent/model.onnx".to_owned(), "No such file"),
         ("absent.onnx".to_owned(), "No such file"),
