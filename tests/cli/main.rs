@@ -20,6 +20,7 @@ mod formats;
 mod inspect;
 mod ladder;
 mod outcomes;
+mod published;
 mod real;
 mod report;
 mod result_file;
