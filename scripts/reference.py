@@ -12,6 +12,7 @@
     edgebench export dense-120m --precision fp32 -o out/dense-120m
     python scripts/reference.py logits out/dense-120m -o models/logits
     python scripts/reference.py stats out/tiny-gpt2
+    python scripts/reference.py gradients out/tiny-moe-gpt2 out/tiny-moe-llama out/tiny-specialists
 
 Only the weights are taken from the export, by name; of quantised ones, what they stand for. The arithmetic is that of transformers' own classes, built from
 models/<name>.json: GPT-2, Llama, Qwen3, Mixtral; for Mixture-of-Experts layers on a GPT-2 trunk, GPT-2 with Mixtral's
@@ -690,6 +691,64 @@ def stats(args):
         print(f"  greedy: {len(set(generated))} distinct of {len(generated)} ids, {len(set(generated[-32:]))} in the last 32")
 
 
+# ------------------------------------------------------------------------------------------------ gradients
+
+
+def flow(parameters):
+    """The largest gradient, 0 where there is none."""
+    return max(0.0 if value.grad is None else value.grad.abs().max().item() for value in parameters)
+
+
+def moe_flow(model, routers):
+    """What is wrong with the gradients of experts and routers: those that were chosen have some, the others none at all."""
+    blocks = [module for module in model.modules() if isinstance(module, MixtralSparseMoeBlock)]
+    for layer, (block, seen) in enumerate(zip(blocks, routers.logits, strict=True)):
+        router, experts = block.gate, block.experts
+        chosen = set(torch.cat(seen).topk(router.top_k, dim=-1).indices.flatten().tolist())
+        if flow([router.weight]) == 0.0:
+            yield f"layer {layer}: the router has no gradient"
+        for name in ("gate_up_proj", "down_proj"):
+            largest = getattr(experts, name).grad.flatten(1).abs().max(dim=1).values.tolist()
+            for expert, value in enumerate(largest):
+                if (value > 0.0) != (expert in chosen):
+                    yield f"layer {layer}: expert {expert}, {'chosen' if expert in chosen else 'not chosen'}, {name} has a gradient of {value:.1e}"
+        print(f"  layer {layer}: {len(chosen)} of {router.num_experts} experts chosen, router {flow([router.weight]):.1e}")
+
+
+def mixture_flow(model, ids):
+    """The same of a mixture of specialists: the router and every specialist that keeps a share of some token."""
+    kept = model.shares(ids)[0].amax(dim=0) > 0
+    for name in ("inner", "outer"):
+        if flow(getattr(model, name).parameters()) == 0.0:
+            yield f"the router's {name} layer has no gradient"
+    for index, specialist in enumerate(model.specialists):
+        if (flow(specialist.parameters()) > 0.0) != bool(kept[index]):
+            yield f"specialist {index}: share {'kept' if kept[index] else 'none'}, gradient {flow(specialist.parameters()):.1e}"
+    print(f"  {int(kept.sum())} of {len(kept)} specialists keep a share, router {flow(model.inner.parameters()):.1e}")
+
+
+def gradients(args):
+    """Do the router and every expert that was chosen get a gradient, and the others none?"""
+    wrong = []
+    for folder in args.folders:
+        export = Export(folder)
+        model = build(export).requires_grad_(True)
+        ids = torch.tensor([text_ids(export.spec["vocab"], min(args.tokens, export.context))])
+        print(f"{export.name}: {ids.shape[1]} tokens")
+        with torch.enable_grad(), RouterLogits(model) as routers:
+            logits = model(ids)[0]
+            functional.cross_entropy(logits[:-1], ids[0, 1:]).backward()
+        if isinstance(model, Mixture):
+            found = list(mixture_flow(model, ids))
+        elif routers.routers:
+            found = list(moe_flow(model, routers))
+        else:
+            found = ["there is no router in it; name a Mixture of Experts"]
+        wrong += [f"{export.name}: {fault}" for fault in found]
+    print("\n".join(wrong) or "gradients flow through every router and chosen expert, and through no other")
+    return 1 if wrong else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -711,6 +770,10 @@ def main():
     command.add_argument("--tokens", type=int, default=256)
     command.add_argument("--decode", type=int, default=128)
     command.set_defaults(run=stats)
+    command = commands.add_parser("gradients", help="whether routers and chosen experts get gradients, and others none; exit code 1 if not")
+    command.add_argument("folders", nargs="+", metavar="DIR")
+    command.add_argument("--tokens", type=int, default=24)
+    command.set_defaults(run=gradients)
     for command in commands.choices.values():
         command.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

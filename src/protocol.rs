@@ -225,6 +225,9 @@ pub struct TrialRequest {
     /// Logits in fp32 to compare with after that; `None` to compare nothing.
     #[serde(default)]
     pub fp32_text: Option<TextLogits>,
+    /// Run the whole sequence again for each token, as the published study does, instead of decoding with the KV cache.
+    #[serde(default)]
+    pub whole_sequence: bool,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Nanos>,
     /// Whether the trial's GPU takes its memory from the CPU's.

@@ -11,6 +11,7 @@ mod limits;
 mod offload;
 mod pack;
 mod plan;
+mod published;
 mod report_page;
 mod resume;
 mod run;

@@ -4,7 +4,8 @@ use super::resume::{self, Resumed};
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
-    ceilings, compare, facts, limits, offload, plan, print, progress, render, show_preparing,
+    ceilings, compare, facts, limits, offload, plan, print, progress, published, render,
+    show_preparing,
 };
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -15,7 +16,9 @@ use crate::model::{self, MappedWeight, Store};
 use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
-use crate::report::{self, Ceiling, Environment, Params, Repeatability, ReportHead, Row};
+use crate::report::{
+    self, Ceiling, Environment, Params, Repeatability, ReportHead, Reproduced, Row,
+};
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
 use crate::trial::{Device, DeviceLimits, Offload, Outcome, TrialResult};
@@ -86,6 +89,7 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
         progress: &progress,
     };
     let mut code = suite.run(&mut store, &mut rows)?;
+    code = code.max(suite.as_published(&mut store, &mut rows)?);
     let crank = ceilings::Crank {
         command,
         bench: &bench,
@@ -206,6 +210,8 @@ pub(super) struct Rows {
     pub limits: Option<DeviceLimits>,
     /// In the order of their searches.
     pub ceilings: Vec<Ceiling>,
+    /// The models that are measured the published study's way, where that was asked for.
+    pub as_published: Vec<Reproduced>,
     /// What several runs measured; `None` where the suite runs once.
     pub repeated: Option<Repeatability>,
     output: PathBuf,
@@ -230,6 +236,7 @@ impl Rows {
             head,
             limits,
             ceilings: ceilings.iter().map(|task| task.pending.clone()).collect(),
+            as_published: published::pending(command, &bench.plan, &rows),
             repeated: (command.repeat > 1).then(|| Repeatability::new(command.repeat, &rows)),
             rows,
             output,
@@ -254,6 +261,10 @@ impl Rows {
             rows: report.trials.clone(),
             limits: report::device_limits(&report.environment),
             ceilings: report.ceilings.clone(),
+            as_published: match &report.study {
+                Some(study) if !study.as_published.is_empty() => study.as_published.clone(),
+                _ => published::pending(command, &bench.plan, &report.trials),
+            },
             repeated: (command.repeat > 1).then(|| repeated.unwrap_or_else(anew)),
             output: command.output.clone().unwrap_or_default(),
         })
@@ -262,6 +273,7 @@ impl Rows {
     fn report(&self) -> report::Report {
         let rows = self.rows.clone();
         let report = report::build(&self.head, rows, self.repeated.as_ref());
+        let report = report::with_as_published(report, &self.as_published);
         report::with_ceilings(report, &self.ceilings)
     }
 
@@ -285,6 +297,8 @@ pub(super) enum Purpose {
     Ceiling,
     /// One of the short trials that tell which tunings to keep: the timed one, which is run with them, is checked.
     Tuning,
+    /// The published study's way of measuring: the whole sequence again for each token. Logits have been checked in the row.
+    AsPublished,
 }
 
 /// Prepares the model and runs one trial in a worker. Where the driver refuses what a plan for the weights was thought to leave,
@@ -359,6 +373,7 @@ fn attempt(
         trial.seed,
         &mut tell,
     )?;
+    let is_checked = purpose != Purpose::AsPublished;
     let copied = offload::copied(mapped);
     let copies_graph = match copied.is_empty() {
         true => None,
@@ -381,17 +396,22 @@ fn attempt(
         weight_file: prepared.weight_file.clone(),
         tensors: offload::mark(&prepared.tensors, mapped),
         prompts,
-        golden: model::golden(&spec.name, trial.seed, trial.precision, trial.kv_cache),
-        unquantized: model::unquantized_golden(trial),
+        golden: is_checked
+            .then(|| model::golden(&spec.name, trial.seed, trial.precision, trial.kv_cache))
+            .flatten(),
+        unquantized: is_checked
+            .then(|| model::unquantized_golden(trial))
+            .flatten(),
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
             Purpose::Row => Some(model::decode_rule(spec, trial)),
-            Purpose::Ceiling | Purpose::Tuning => None,
+            Purpose::Ceiling | Purpose::Tuning | Purpose::AsPublished => None,
         },
         fp32_text: match purpose {
             Purpose::Row => model::text_logits(&spec.name, trial.seed),
-            Purpose::Ceiling | Purpose::Tuning => None,
+            Purpose::Ceiling | Purpose::Tuning | Purpose::AsPublished => None,
         },
+        whole_sequence: purpose == Purpose::AsPublished,
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
         enforce_note: bench.firmness.note.clone(),

@@ -34,7 +34,7 @@ impl Suite<'_> {
         let trials = &self.bench.plan.trials;
         let mut tuner = Tuner::new(self.command, self.bench, self.progress);
         self.progress.event(&Event::PlanReady {
-            trials: trials.len() * self.command.repeat as usize,
+            trials: trials.len() * self.command.repeat as usize + rows.as_published.len(),
         });
         rows.save()?;
         let (mut code, mut place) = (exit::OK, 0);
@@ -118,7 +118,7 @@ impl Suite<'_> {
 }
 
 /// The exit code that a row asks for.
-fn code_of(status: &str) -> u8 {
+pub(super) fn code_of(status: &str) -> u8 {
     match status {
         "ok" | "does_not_fit" => exit::OK,
         _ => exit::TRIALS,

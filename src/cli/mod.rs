@@ -82,6 +82,8 @@ pub struct RunCommand {
     pub resume: Option<PathBuf>,
     /// Formulas to price tokens by, where the study was asked for.
     pub formulas: Option<Vec<Formula>>,
+    /// Whether the published study's way of measuring is shown beside ours.
+    pub as_published: bool,
     /// Tunings of the runtime.
     pub tune: Choice,
     /// Print the plan and stop.
@@ -355,6 +357,7 @@ fn study(args: args::StudyArgs) -> RunCommand {
     };
     RunCommand {
         formulas: Some(formulas),
+        as_published: args.as_published,
         ..run(args.run, STUDY_SUITE)
     }
 }
@@ -372,6 +375,7 @@ fn run(args: args::RunArgs, suite: &str) -> RunCommand {
         tune: machine.tune.clone(),
         request: request(args.sweep, &text, &machine, suite),
         formulas: None,
+        as_published: false,
         repeat: args.again.repeat,
         resume: args.again.resume,
         tokenizer: text.tokenizer,

@@ -23,6 +23,7 @@ mod notes;
 mod offload;
 pub mod packed;
 mod plan;
+mod published;
 mod repeat;
 mod study;
 mod table;

@@ -5,7 +5,7 @@ use super::columns::{Unit, Value};
 use super::compare::sheet::{self, Line};
 use super::human::{self, Cells, Detail};
 use super::table::{self, Prepared};
-use super::{markdown, notes};
+use super::{markdown, notes, published};
 use crate::error::{Error, Result};
 use crate::report::compare::{Judgement, Verdict};
 use crate::report::{Basis, Priced, Ratio, Report, Side, Study, StudyPair};
@@ -25,6 +25,7 @@ pub fn blocks(report: &Report, width: usize) -> Vec<String> {
         return Vec::new();
     };
     let mut blocks = vec![pairs(study, notes::currency(&report.trials), width)];
+    blocks.extend(published::blocks(study, width));
     let prices = table::fit(prices(study), width);
     if let Some(first) = prices.first() {
         let laid = table::layout(&prices, first.cells.texts.len());
@@ -49,6 +50,7 @@ pub fn markdown(report: &Report) -> Vec<String> {
             markdown::grid(Some(&markdown::escape(&name(pair))), &columns)
         })
         .collect();
+    blocks.extend(published::markdown(study));
     blocks.push(markdown::grid(Some(PRICES), &prices(study)));
     let remarks = remarks(study);
     let items = remarks
@@ -69,6 +71,9 @@ fn pairs(study: &Study, currency: &str, width: usize) -> String {
     let columns = table::fit(columns(&all), width);
     let mut laid = table::layout(&columns, all.len()).into_iter();
     // Header and rule.
+    if study.pairs.is_empty() {
+        return String::new();
+    }
     let mut text: Vec<String> = laid.by_ref().take(2).collect();
     for (pair, block) in study.pairs.iter().zip(&blocks) {
         if text.len() > 2 {
@@ -219,7 +224,9 @@ fn remarks(study: &Study) -> Vec<String> {
                 .map(|price| human::one_line(&format!("{}: {}.", price.formula.name(), price.how))),
         );
     }
-    remarks.push(human::one_line(&format!("Pairs: {}", study.method)));
+    if !study.pairs.is_empty() {
+        remarks.push(human::one_line(&format!("Pairs: {}", study.method)));
+    }
     remarks
 }
 

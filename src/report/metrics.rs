@@ -53,6 +53,30 @@ pub fn ttft_ms(repetitions: &[Repetition]) -> Option<Metric> {
     metric(&samples, Detail::Samples)
 }
 
+/// Time of one repetition, the first token's included.
+fn all_time(timing: &Repetition) -> Nanos {
+    Nanos(timing.ttft.0 + decode_time(timing).0)
+}
+
+/// Time of all generated tokens in milliseconds, the first included: one sample for each repetition.
+pub fn all_tokens_ms(repetitions: &[Repetition]) -> Option<Metric> {
+    let samples: Vec<f64> = repetitions
+        .iter()
+        .map(|timing| all_time(timing).as_millis_f64())
+        .collect();
+    metric(&samples, Detail::Samples)
+}
+
+/// Tokens of all sequences per second over the same time.
+pub fn all_tokens_tok_s(trial: &Trial, repetitions: &[Repetition]) -> Option<Metric> {
+    let tokens = f64::from(trial.batch) * f64::from(trial.gen_tokens);
+    let samples: Vec<f64> = repetitions
+        .iter()
+        .map(|timing| tokens / all_time(timing).as_secs_f64())
+        .collect();
+    metric(&samples, Detail::Samples)
+}
+
 /// Prompt tokens of all sequences per second of prefill, one sample for each repetition.
 pub fn prefill_tok_s(trial: &Trial, repetitions: &[Repetition]) -> Option<Metric> {
     let tokens = f64::from(trial.batch) * f64::from(trial.prompt_tokens);

@@ -35,7 +35,10 @@ pub use offload::{predicted_step, with_link};
 pub use repeat::{Repeatability, RepeatedTrial, RunFigures, Spread};
 pub use row::{pending_row, row, variant};
 pub use schema::*;
-pub use study::{Basis, Formula, Priced, Ratio, Side, Study, StudyPair};
+pub use study::{
+    Basis, Beside, Formula, PUBLISHED, Priced, PublishedMetric, Ratio, Reproduced, Side, Study,
+    StudyPair, reproduced, to_reproduce,
+};
 #[cfg(test)]
 pub use tuning::LeftAloneTuning;
 pub use tuning::{TriedTuning, Tuning, tuning_name, with_tuning};
@@ -105,6 +108,13 @@ pub fn with_ceilings(mut report: Report, ceilings: &[Ceiling]) -> Report {
         verdict.push_str(&sentence);
     }
     report.ceilings = ceilings.to_vec();
+    report
+}
+
+/// The report with what was measured by the published study's method. It is finished when all of that has run.
+pub fn with_as_published(mut report: Report, models: &[Reproduced]) -> Report {
+    report.finished &= models.iter().all(|model| model.status != "pending");
+    report.study = study::as_published(report.study.take(), models);
     report
 }
 

@@ -53,6 +53,7 @@ pub(super) fn request() -> TrialRequest {
         tolerance: 1e-4,
         decode_rule: None,
         fp32_text: None,
+        whole_sequence: false,
         sample_interval: Some(Nanos(1_000_000)),
         enforce: Enforce::Hard,
         enforce_note: None,

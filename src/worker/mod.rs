@@ -10,6 +10,7 @@ mod selfcheck;
 mod shared;
 mod speaker;
 mod warmth;
+mod whole;
 
 use crate::device;
 use crate::engine::{self, EngineError};

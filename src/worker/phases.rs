@@ -7,6 +7,7 @@ use super::reference;
 use super::selfcheck::{self, Transcript};
 use super::speaker::Speaker;
 use super::warmth::Warmth;
+use super::whole;
 use crate::engine::{self, Engine, EngineError};
 use crate::protocol::{Message, TrialRequest};
 use crate::trial::{Phase, Repetition};
@@ -135,6 +136,14 @@ fn repeat(
     transcript: &mut Transcript,
     between: impl FnOnce(Seen) -> Result<(), Stop>,
 ) -> Result<Repetition, Stop> {
+    if request.whole_sequence {
+        return Ok(whole::repeat(
+            engine,
+            &request.prompts,
+            request.trial.gen_tokens,
+            transcript,
+        )?);
+    }
     engine.reset()?;
     let steps = (request.trial.gen_tokens as usize).saturating_sub(1);
     let mut itl = Vec::with_capacity(steps);

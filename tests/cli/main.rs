@@ -21,6 +21,7 @@ mod import;
 mod inspect;
 mod ladder;
 mod outcomes;
+mod published;
 mod real;
 mod report;
 mod result_file;

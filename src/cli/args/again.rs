@@ -38,4 +38,7 @@ pub struct StudyArgs {
         value_parser = named(FORMULAS)
     )]
     pub cost_formula: Vec<Formula>,
+    /// Measure the study's two models its way as well (no KV cache, the time of ten tokens as that of the first, live tensors as memory), to show what each flaw does to the figures; where neither is among the models, all that are
+    #[arg(long, help_heading = "The published study")]
+    pub as_published: bool,
 }

@@ -4,9 +4,12 @@
 mod judged;
 mod pairs;
 mod prices;
+mod published;
 mod words;
 
+pub use pairs::PUBLISHED;
 pub use prices::{Formula, Priced};
+pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduced, to_reproduce};
 
 use super::compare::{Parts, Quantity};
 use super::repeat::Repeatability;
@@ -26,6 +29,9 @@ pub struct Study {
     /// What each model's tokens cost by formulas that are compared with each other; only where the study was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Priced>,
+    /// The models measured by the published study's method, each figure beside the repaired one; only where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub as_published: Vec<Reproduced>,
     /// How the comparison is made.
     pub method: String,
 }
@@ -151,6 +157,7 @@ pub fn study(
         .to_owned(),
         prices: prices::of(rows, &pairs, formulas.unwrap_or_default()),
         pairs,
+        as_published: Vec::new(),
         method: judged::method(runs),
     })
 }

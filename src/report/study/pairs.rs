@@ -12,7 +12,7 @@ const NEAR: f64 = 1.5;
 /// A model that is not built in is a Mixture of Experts when less than this share of its parameters takes part for one token.
 const MOE_SHARE: f64 = 0.95;
 /// The two models that the published study compared.
-const PUBLISHED: (&str, &str) = ("dense-120m", "alchemist-16m");
+pub const PUBLISHED: (&str, &str) = ("dense-120m", "alchemist-16m");
 
 /// Two rows that belong together.
 pub struct Found<'a> {

@@ -62,6 +62,15 @@ impl Formula {
         }
     }
 
+    /// What the study's two call the price at a speed, which is all that they go by.
+    pub(super) fn of_speed(self, tok_s: f64) -> Option<f64> {
+        match self {
+            Formula::Repaired => None,
+            Formula::StudyJson => Some(tok_s / 1000.0 * PER_THOUSAND * SECONDS),
+            Formula::StudyHourly => Some(HOURLY / (tok_s * 3600.0) * 1e6),
+        }
+    }
+
     /// The price at a decode speed.
     fn price(self, row: &Row, decode_tok_s: f64) -> FormulaPrice {
         let (price, how) = match self {
@@ -71,13 +80,13 @@ impl Formula {
                 (cost.map(|cost| cost.per_million_tokens), how.to_owned())
             }
             Formula::StudyJson => (
-                Some(decode_tok_s / 1000.0 * PER_THOUSAND * SECONDS),
+                self.of_speed(decode_tok_s),
                 format!(
                     "tokens per second / 1000 * {PER_THOUSAND} * {SECONDS}, as published: it rises with speed"
                 ),
             ),
             Formula::StudyHourly => (
-                Some(HOURLY / (decode_tok_s * 3600.0) * 1e6),
+                self.of_speed(decode_tok_s),
                 format!("{HOURLY} an hour / (tokens per second * 3600) * 1,000,000, as published"),
             ),
         };
