@@ -12,8 +12,8 @@ const PAIRS: [&str; 2] = ["--model", "dense-16m,moe-16m-a10m,moe-41m-a16m"];
 
 fn faster() -> Value {
     json!({
-        "default": {"step_ms": [4.0]},
-        "models": {"moe-16m-a10m": {"step_ms": [2.0]}},
+        "default": {"step_ms": [16.0]},
+        "models": {"moe-16m-a10m": {"step_ms": [4.0]}},
     })
 }
 
