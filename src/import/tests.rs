@@ -3,8 +3,7 @@
 use super::Imported;
 use super::config::{self, Described};
 use super::options::Options;
-use crate::model::quantized_tests::{errors, load};
-use crate::model::{self, Ffn, NormSpan, Position, Prepared, census};
+use crate::model::{self, Ffn, NormSpan, Position, Prepared, census, errors, load};
 use crate::protocol::Golden;
 use crate::trial::{Float, Form, Precision, Trial};
 use crate::units::Bytes;

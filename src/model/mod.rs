@@ -13,7 +13,7 @@ pub mod onnx;
 mod part;
 mod proto;
 #[cfg(test)]
-pub mod quantized_tests;
+mod quantized_tests;
 mod references;
 mod spec;
 mod store;
@@ -30,6 +30,8 @@ pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
 pub use offload::{MappedWeight, OffloadPlan};
 pub use part::{Amount, Part, parts, weight_bytes};
+#[cfg(test)]
+pub use quantized_tests::{errors, load};
 pub use spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position, RopeScaling, builtin, find};
 pub use store::{Entry, Prepared, Preparing, Store, export};
 #[cfg(test)]
