@@ -155,7 +155,7 @@ fn conditions_are_held_against_the_first_file_of_a_baseline_and_against_nothing_
         sandbox.run(&args)
     };
     run("desktop", "decode_tok_s<0.1").left_with(0);
-    let slower = run("desktop", "decode_tok_s<1.5").left_with(7);
+    let slower = run("desktop", "decode_tok_s<0.99").left_with(7);
     assert!(
         slower.stderr.starts_with("error: regression found: ") && !slower.stderr.contains(" in C"),
         "{slower}"
