@@ -40,8 +40,10 @@ impl Log {
         };
         builder
             .with_config_entry(STATISTICS, "1")
-            .and_then(|builder| builder.with_log_level(LogLevel::Info))
-            .and_then(|builder| builder.with_logger(Arc::new(keep)))
+            .map_err(|error| library::refused(&error.into()))?
+            .with_log_level(LogLevel::Info)
+            .map_err(|error| library::refused(&error.into()))?
+            .with_logger(Arc::new(keep))
             .map_err(|error| library::refused(&error.into()))
     }
 

@@ -6,7 +6,7 @@ use crate::trial::{RoutedLayer, TrialResult};
 use serde::{Deserialize, Serialize};
 
 /// How it is told.
-const METHOD: &str = "a prompt is read token by token, untimed, and each router tells whom it chose; entropy is that of the choices over the largest there can be (1 is an even spread), imbalance the choices of the fullest expert over an even share. The weights are random: a trained router spreads otherwise";
+const METHOD: &str = "a prompt is read token by token, untimed, and each router tells whom it chose; entropy is that of the choices over the largest there can be (an even spread is 1, or 100 %), imbalance the choices of the fullest expert over an even share (likewise). The weights are random: a trained router spreads otherwise";
 
 /// A model's routers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
