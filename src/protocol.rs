@@ -9,7 +9,7 @@ pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
     EnergySource, Enforce, Float, KvCache, LoadFacts, MemoryReading, Phase, PowerMark, Repetition,
-    Trial, WarmthFacts,
+    RoutedLayer, Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -228,6 +228,9 @@ pub struct TrialRequest {
     /// Run the whole sequence again for each token, as the published study does, instead of decoding with the KV cache.
     #[serde(default)]
     pub whole_sequence: bool,
+    /// Only tell where the routers send the tokens of the first prompt; nothing is timed.
+    #[serde(default)]
+    pub routing: bool,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Nanos>,
     /// Whether the trial's GPU takes its memory from the CPU's.
@@ -446,6 +449,11 @@ pub enum Message {
     Fp32Compared {
         /// What was found.
         facts: Told<DifferenceFacts>,
+    },
+    /// Where the routers sent the tokens of a prompt.
+    Routed {
+        /// Each router; none where nothing was told.
+        layers: Vec<RoutedLayer>,
     },
     /// Everything was sent; the worker leaves with exit code 0.
     Done,

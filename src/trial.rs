@@ -8,6 +8,7 @@ mod numerics;
 mod offload;
 mod pool;
 mod power;
+mod routing;
 mod tuning;
 
 pub use checks::{CheckFacts, DecodeFacts, DecodeRule, DifferenceFacts, Reading};
@@ -20,6 +21,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
+pub use routing::{Choice, RoutedLayer};
 pub use tuning::{TUNINGS, TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
@@ -426,6 +428,9 @@ pub struct TrialResult {
     /// Where its weights were put, where some were to stay in main memory.
     #[serde(default)]
     pub offload: Option<OffloadFacts>,
+    /// Where its routers sent the tokens of a text, where that was what the trial was for.
+    #[serde(default)]
+    pub routing: Vec<RoutedLayer>,
     /// First generated ids of row 0, to tell equal runs from different ones.
     pub first_ids: Vec<i64>,
     /// Wall time of the whole trial, process start to exit; `None` for one that was not started.

@@ -14,6 +14,7 @@ mod plan;
 mod published;
 mod report_page;
 mod resume;
+mod routers;
 mod run;
 mod start;
 mod suite;

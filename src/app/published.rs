@@ -26,10 +26,24 @@ pub fn pending(command: &RunCommand, plan: &Plan, rows: &[Row]) -> Vec<Reproduce
     let is_its =
         |planned: &PlannedTrial| [PUBLISHED.0, PUBLISHED.1].contains(&planned.trial.model.as_str());
     let some = plan.trials.iter().any(is_its);
+    let chosen = one_of_each(plan, &|planned| !some || is_its(planned));
+    let row = |planned: &&PlannedTrial| rows.iter().find(|row| row.id == planned.trial.id);
+    chosen
+        .iter()
+        .filter_map(row)
+        .map(report::to_reproduce)
+        .collect()
+}
+
+/// A trial of each model that is wanted: of the largest budget, and there of the smallest batch.
+pub fn one_of_each<'a>(
+    plan: &'a Plan,
+    wanted: &dyn Fn(&PlannedTrial) -> bool,
+) -> Vec<&'a PlannedTrial> {
     let mut chosen: Vec<&PlannedTrial> = Vec::new();
     let budget = plan.largest_budget();
     let largest = plan.trials.iter().filter(|one| one.trial.budget == budget);
-    for planned in largest.filter(|planned| !some || is_its(planned)) {
+    for planned in largest.filter(|planned| wanted(planned)) {
         let known = chosen
             .iter_mut()
             .find(|other| other.trial.model == planned.trial.model);
@@ -39,12 +53,7 @@ pub fn pending(command: &RunCommand, plan: &Plan, rows: &[Row]) -> Vec<Reproduce
             None => chosen.push(planned),
         }
     }
-    let row = |planned: &&PlannedTrial| rows.iter().find(|row| row.id == planned.trial.id);
     chosen
-        .iter()
-        .filter_map(row)
-        .map(report::to_reproduce)
-        .collect()
 }
 
 impl Suite<'_> {
@@ -85,7 +94,12 @@ impl Suite<'_> {
             id: id.clone(),
         });
         let began = run::utc(SystemTime::now());
-        let result = self.measure(&planned, self.prompts[index].clone(), store);
+        let result = self.beside(
+            &planned,
+            self.prompts[index].clone(),
+            Purpose::AsPublished,
+            store,
+        );
         let own = report::row(
             &result,
             run::params(&planned),
@@ -99,10 +113,12 @@ impl Suite<'_> {
         report::reproduced(&result, &own, &rows.rows[index], published)
     }
 
-    fn measure(
+    /// A trial beside those of the suite.
+    pub(super) fn beside(
         &self,
         planned: &PlannedTrial,
         prompts: Vec<Vec<i64>>,
+        purpose: Purpose,
         store: &mut Store,
     ) -> TrialResult {
         if let Some(reason) = planned.refusal(self.command.try_all) {
@@ -110,7 +126,6 @@ impl Suite<'_> {
             return not_run(planned, Outcome::DoesNotFit { reason });
         }
         let (command, bench): (&RunCommand, &Bench) = (self.command, self.bench);
-        let purpose = Purpose::AsPublished;
         run::trial(
             command,
             bench,

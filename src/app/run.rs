@@ -1,6 +1,7 @@
 //! The main job: probe, plan, the suite, the ceilings, the result.
 
 use super::resume::{self, Resumed};
+use super::routers;
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
@@ -17,7 +18,7 @@ use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{
-    self, Ceiling, Environment, Params, Repeatability, ReportHead, Reproduced, Row,
+    self, Ceiling, Environment, Params, Repeatability, ReportHead, Reproduced, RouterFacts, Row,
 };
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
@@ -90,6 +91,7 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
     };
     let mut code = suite.run(&mut store, &mut rows)?;
     code = code.max(suite.as_published(&mut store, &mut rows)?);
+    code = code.max(suite.routers(&mut store, &mut rows)?);
     let crank = ceilings::Crank {
         command,
         bench: &bench,
@@ -212,6 +214,8 @@ pub(super) struct Rows {
     pub ceilings: Vec<Ceiling>,
     /// The models that are measured the published study's way, where that was asked for.
     pub as_published: Vec<Reproduced>,
+    /// The models whose routers are looked at, where that was asked for.
+    pub routers: Vec<RouterFacts>,
     /// What several runs measured; `None` where the suite runs once.
     pub repeated: Option<Repeatability>,
     output: PathBuf,
@@ -237,6 +241,7 @@ impl Rows {
             limits,
             ceilings: ceilings.iter().map(|task| task.pending.clone()).collect(),
             as_published: published::pending(command, &bench.plan, &rows),
+            routers: routers::pending(command, &bench.plan, &rows),
             repeated: (command.repeat > 1).then(|| Repeatability::new(command.repeat, &rows)),
             rows,
             output,
@@ -261,6 +266,10 @@ impl Rows {
             rows: report.trials.clone(),
             limits: report::device_limits(&report.environment),
             ceilings: report.ceilings.clone(),
+            routers: match &report.study {
+                Some(study) if !study.routers.is_empty() => study.routers.clone(),
+                _ => routers::pending(command, &bench.plan, &report.trials),
+            },
             as_published: match &report.study {
                 Some(study) if !study.as_published.is_empty() => study.as_published.clone(),
                 _ => published::pending(command, &bench.plan, &report.trials),
@@ -274,6 +283,7 @@ impl Rows {
         let rows = self.rows.clone();
         let report = report::build(&self.head, rows, self.repeated.as_ref());
         let report = report::with_as_published(report, &self.as_published);
+        let report = report::with_routers(report, &self.routers);
         report::with_ceilings(report, &self.ceilings)
     }
 
@@ -299,6 +309,8 @@ pub(super) enum Purpose {
     Tuning,
     /// The published study's way of measuring: the whole sequence again for each token. Logits have been checked in the row.
     AsPublished,
+    /// Where the routers send tokens.
+    Routing,
 }
 
 /// Prepares the model and runs one trial in a worker. Where the driver refuses what a plan for the weights was thought to leave,
@@ -373,7 +385,7 @@ fn attempt(
         trial.seed,
         &mut tell,
     )?;
-    let is_checked = purpose != Purpose::AsPublished;
+    let is_checked = !matches!(purpose, Purpose::AsPublished | Purpose::Routing);
     let copied = offload::copied(mapped);
     let copies_graph = match copied.is_empty() {
         true => None,
@@ -405,13 +417,14 @@ fn attempt(
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
             Purpose::Row => Some(model::decode_rule(spec, trial)),
-            Purpose::Ceiling | Purpose::Tuning | Purpose::AsPublished => None,
+            _ => None,
         },
         fp32_text: match purpose {
             Purpose::Row => model::text_logits(&spec.name, trial.seed),
-            Purpose::Ceiling | Purpose::Tuning | Purpose::AsPublished => None,
+            _ => None,
         },
         whole_sequence: purpose == Purpose::AsPublished,
+        routing: purpose == Purpose::Routing,
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
         enforce_note: bench.firmness.note.clone(),

@@ -34,7 +34,9 @@ impl Suite<'_> {
         let trials = &self.bench.plan.trials;
         let mut tuner = Tuner::new(self.command, self.bench, self.progress);
         self.progress.event(&Event::PlanReady {
-            trials: trials.len() * self.command.repeat as usize + rows.as_published.len(),
+            trials: trials.len() * self.command.repeat as usize
+                + rows.as_published.len()
+                + rows.routers.len(),
         });
         rows.save()?;
         let (mut code, mut place) = (exit::OK, 0);
@@ -162,6 +164,7 @@ pub(super) fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         others: None,
         power: PowerLog::default(),
         offload: None,
+        routing: Vec::new(),
         first_ids: Vec::new(),
         wall: None,
     }

@@ -84,6 +84,8 @@ pub struct RunCommand {
     pub formulas: Option<Vec<Formula>>,
     /// Whether the published study's way of measuring is shown beside ours.
     pub as_published: bool,
+    /// Whether it is told where routers send tokens.
+    pub router: bool,
     /// Tunings of the runtime.
     pub tune: Choice,
     /// Print the plan and stop.
@@ -358,6 +360,7 @@ fn study(args: args::StudyArgs) -> RunCommand {
     RunCommand {
         formulas: Some(formulas),
         as_published: args.as_published,
+        router: args.router,
         ..run(args.run, STUDY_SUITE)
     }
 }
@@ -376,6 +379,7 @@ fn run(args: args::RunArgs, suite: &str) -> RunCommand {
         request: request(args.sweep, &text, &machine, suite),
         formulas: None,
         as_published: false,
+        router: false,
         repeat: args.again.repeat,
         resume: args.again.resume,
         tokenizer: text.tokenizer,

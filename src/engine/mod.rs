@@ -10,7 +10,7 @@ pub use scripted::{ScriptedDriver, ScriptedPower};
 use crate::protocol::{
     EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, TrialRequest, Yardsticks,
 };
-use crate::trial::{Arena, Device, DeviceChoice, DeviceLimits, LoadFacts};
+use crate::trial::{Arena, Choice, Device, DeviceChoice, DeviceLimits, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use std::path::Path;
 
@@ -65,6 +65,10 @@ pub trait Engine {
     fn logits(&mut self) -> Result<Vec<f32>, EngineError>;
     /// Device memory used by everybody now (total - free), where the device tells.
     fn device_used(&self) -> Option<Bytes>;
+    /// What its routers decided since this was last asked; nothing where they do not tell, which is so unless the request asks.
+    fn choices(&mut self) -> Result<Vec<Choice>, EngineError> {
+        Ok(Vec::new())
+    }
     /// What the runtime's allocator on the device says of itself, where it does.
     fn arena(&self) -> Option<Arena>;
 }

@@ -99,6 +99,7 @@ fn request(prepared: &Prepared, trial: Trial) -> TrialRequest {
         decode_rule: None,
         fp32_text: None,
         whole_sequence: false,
+        routing: false,
         sample_interval: None,
         enforce: crate::trial::Enforce::Soft,
         enforce_note: None,

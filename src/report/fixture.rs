@@ -107,6 +107,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         others: None,
         power: PowerLog::default(),
         offload: None,
+        routing: Vec::new(),
         first_ids: vec![17, 4, 99],
         wall: Some(Nanos(9_876_543_210)),
         trial,
@@ -168,6 +169,7 @@ fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
         first_run: None,
         warmth: None,
         memory: Vec::new(),
+        routing: Vec::new(),
         first_ids: Vec::new(),
         wall: Some(Nanos(1_234_000_000)),
         ..timed(trial, 10, 1)

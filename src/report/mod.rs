@@ -39,6 +39,7 @@ pub use study::{
     Basis, Beside, Formula, PUBLISHED, Priced, PublishedMetric, Ratio, Reproduced, Side, Study,
     StudyPair, reproduced, to_reproduce,
 };
+pub use study::{RouterFacts, RouterLayer, routed, to_route};
 #[cfg(test)]
 pub use tuning::LeftAloneTuning;
 pub use tuning::{TriedTuning, Tuning, tuning_name, with_tuning};
@@ -115,6 +116,13 @@ pub fn with_ceilings(mut report: Report, ceilings: &[Ceiling]) -> Report {
 pub fn with_as_published(mut report: Report, models: &[Reproduced]) -> Report {
     report.finished &= models.iter().all(|model| model.status != "pending");
     report.study = study::as_published(report.study.take(), models);
+    report
+}
+
+/// The report with what the routers did. It is finished when all of that has run.
+pub fn with_routers(mut report: Report, routers: &[RouterFacts]) -> Report {
+    report.finished &= routers.iter().all(|one| one.status != "pending");
+    report.study = study::with_routers(report.study.take(), routers);
     report
 }
 

@@ -3,8 +3,8 @@
 use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
-    MemoryReading, Outcome, Phase, PoolSource, PowerLog, Repetition, Trial, TrialResult,
-    WarmthFacts,
+    MemoryReading, Outcome, Phase, PoolSource, PowerLog, Repetition, RoutedLayer, Trial,
+    TrialResult, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ pub struct Notes {
     warmth: Option<WarmthFacts>,
     repetitions: Vec<Repetition>,
     first_ids: Vec<i64>,
+    routing: Vec<RoutedLayer>,
     memory: Vec<MemoryReading>,
     power: PowerLog,
     others: Option<Told<Vec<GpuProcess>>>,
@@ -93,6 +94,7 @@ impl Notes {
                 self.repetitions.push(timing);
                 self.first_ids = first_ids;
             }
+            Message::Routed { layers } => self.routing = layers,
             Message::Memory(reading) => self.memory.push(reading),
             Message::Others { processes } => self.saw(processes),
             Message::EnergySource { source } => self.power.source = Some(source),
@@ -130,6 +132,7 @@ impl Notes {
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,
             power: self.power,
+            routing: self.routing,
             first_ids: self.first_ids,
             wall: Some(wall),
         }

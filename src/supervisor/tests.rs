@@ -54,6 +54,7 @@ pub(super) fn request() -> TrialRequest {
         decode_rule: None,
         fp32_text: None,
         whole_sequence: false,
+        routing: false,
         sample_interval: Some(Nanos(1_000_000)),
         enforce: Enforce::Hard,
         enforce_note: None,

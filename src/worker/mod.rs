@@ -6,6 +6,7 @@ mod meter;
 mod phases;
 mod power;
 mod reference;
+mod routing;
 mod selfcheck;
 mod shared;
 mod speaker;

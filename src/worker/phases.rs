@@ -4,6 +4,7 @@ use super::Stop;
 use super::fixed_text;
 use super::meter::{Meter, Seen};
 use super::reference;
+use super::routing;
 use super::selfcheck::{self, Transcript};
 use super::speaker::Speaker;
 use super::warmth::Warmth;
@@ -45,6 +46,11 @@ fn measure(
     meter.enter(Phase::Load, Seen::by(engine))?;
     let facts = engine.load(&meter.holds())?;
     speaker.say(&Message::Loaded(facts))?;
+    if request.routing {
+        meter.enter(Phase::Warmup, Seen::by(engine))?;
+        let layers = routing::trace(engine, &request.prompts)?;
+        return speaker.say(&Message::Routed { layers });
+    }
     if let Some(golden) = reference::of(request) {
         meter.enter(Phase::Check, Seen::by(engine))?;
         let mut facts = reference::check(engine, golden, request.tolerance)?;

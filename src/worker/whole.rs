@@ -69,7 +69,13 @@ mod tests {
             ..Trial::example()
         };
         let mut transcript = Transcript::of(&trial);
-        let timing = repeat(&mut engine, &[prompt.clone()], 4, &mut transcript).unwrap();
+        let timing = repeat(
+            &mut engine,
+            std::slice::from_ref(&prompt),
+            4,
+            &mut transcript,
+        )
+        .unwrap();
         assert_eq!(timing.itl.len(), 3);
         // New tokens of each pass: the row has grown, and nothing of it was kept.
         let lengths: Vec<usize> = engine.appends.iter().map(|(_, tokens)| *tokens).collect();

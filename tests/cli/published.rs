@@ -102,3 +102,37 @@ fn a_model_on_the_runtime_of_the_build_is_measured_both_ways() {
         assert!(speed["effect"].as_str().unwrap().contains("KV cache"));
     }
 }
+
+#[test]
+fn routers_of_experts_and_of_specialists_tell_where_they_send_tokens() {
+    let sandbox = Sandbox::new();
+    let models = ["--model", "tiny-gpt2,tiny-moe-llama,tiny-specialists"];
+    let args = ["study", "--router", "--device", "cpu", "-r", "1"];
+    let ran = sandbox
+        .run(&[&args[..], &models, &["-o", "r.json"]].concat())
+        .left_with(0);
+    assert!(
+        ran.stdout.contains("Where the routers send tokens"),
+        "{ran}"
+    );
+    let file = report(&sandbox.work().join("r.json"));
+    let routers = file["study"]["routers"].as_array().unwrap();
+    assert_eq!(routers.len(), 2, "a dense model has none");
+    let prompt = file["trials"][0]["prompt_tokens"].as_u64().unwrap();
+    let layers = routers[0]["layers"].as_array().unwrap();
+    assert_eq!(layers.len(), 2);
+    for layer in layers {
+        assert_eq!(layer["tokens"].as_u64(), Some(prompt), "{layer}");
+        let chosen = layer["chosen"].as_array().unwrap();
+        assert_eq!(chosen.len(), 8);
+        // Every token goes to exactly two.
+        let all: u64 = chosen.iter().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(all, 2 * prompt, "{layer}");
+        let entropy = layer["entropy"].as_f64().unwrap();
+        assert!(entropy > 0.0 && entropy <= 1.0, "{layer}");
+    }
+    let specialists = &routers[1]["layers"][0];
+    assert_eq!(specialists["tokens"].as_u64(), Some(prompt));
+    let each = specialists["experts_per_token"].as_f64().unwrap();
+    assert!((1.0..=3.0).contains(&each), "{specialists}");
+}

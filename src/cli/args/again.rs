@@ -41,4 +41,7 @@ pub struct StudyArgs {
     /// Measure the study's two models its way as well (no KV cache, the time of ten tokens as that of the first, live tensors as memory), to show what each flaw does to the figures; where neither is among the models, all that are
     #[arg(long, help_heading = "The published study")]
     pub as_published: bool,
+    /// Tell where the routers of each Mixture of Experts send the tokens of a prompt: tokens per expert, entropy, imbalance
+    #[arg(long, help_heading = "Routers")]
+    pub router: bool,
 }

@@ -101,6 +101,9 @@ impl OnnxEngine {
             .map_err(|error| refused(error.into()))?
             .with_config_entry(placement::RECORD, "1")
             .map_err(|error| refused(error.into()))?;
+        if self.request.routing {
+            builder = self.log.listen(builder)?;
+        }
         if let Space::Gpu(_, index) = self.space {
             // The runtime notes where each value of a run lay and allocates the next run of that shape in one block, while it
             // keeps the patchwork of the first: twice the activations (on an H100 3,448 against 3,174 MiB for llama-1b at 4,000

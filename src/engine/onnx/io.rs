@@ -131,6 +131,13 @@ impl Io {
         })
     }
 
+    /// Router weights of a mixture of specialists, a row for each token: those of the last run, where `swapped` says which buffer is
+    /// the past of the next.
+    pub(super) fn router_rows(&self, swapped: bool) -> Option<&Buffer> {
+        let buffers = &self.router.as_ref()?.buffers;
+        buffers.get(usize::from(swapped))
+    }
+
     fn parts(&self) -> impl Iterator<Item = &Buffer> {
         self.caches
             .iter()

@@ -6,6 +6,7 @@
 
 mod arena;
 mod buckets;
+mod choices;
 mod courier;
 mod create;
 mod fetch;
@@ -21,10 +22,11 @@ mod yardsticks;
 use super::cuda::Stream;
 use super::{Ballast, Engine, EngineError};
 use crate::protocol::{DecoderIo, EngineKind, Held, TrialRequest};
-use crate::trial::{Arena, Device, Float, LinkWay, LinkWays, LoadFacts};
+use crate::trial::{Arena, Choice, Device, Float, LinkWay, LinkWays, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
 use buckets::Graphs;
+use choices::Log;
 use fetch::Operators;
 use io::{Io, Shape};
 use ort::environment::Environment;
@@ -72,6 +74,7 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
         loaded: None,
         stream,
         next: Vec::new(),
+        log: Log::default(),
     }))
 }
 
@@ -112,6 +115,8 @@ struct OnnxEngine {
     loaded: Option<Loaded>,
     /// What the session on a GPU runs on; it outlives the session.
     stream: Option<Rc<Stream>>,
+    /// What the runtime tells of its experts.
+    log: Log,
     /// Host copy of the greedy next ids.
     next: Vec<i64>,
 }
@@ -192,6 +197,10 @@ impl Engine for OnnxEngine {
                 .ok()
                 .map(|(free, total)| total.saturating_sub(free)),
         }
+    }
+
+    fn choices(&mut self) -> Result<Vec<Choice>, EngineError> {
+        self.decided()
     }
 
     fn arena(&self) -> Option<Arena> {

@@ -5,11 +5,14 @@ mod judged;
 mod pairs;
 mod prices;
 mod published;
+mod router;
 mod words;
 
 pub use pairs::PUBLISHED;
 pub use prices::{Formula, Priced};
 pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduced, to_reproduce};
+
+pub use router::{RouterFacts, RouterLayer, routed, to_route, with_routers};
 
 use super::compare::{Parts, Quantity};
 use super::repeat::Repeatability;
@@ -32,6 +35,9 @@ pub struct Study {
     /// The models measured by the published study's method, each figure beside the repaired one; only where that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub as_published: Vec<Reproduced>,
+    /// Where the routers of each mixture send tokens; only where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<RouterFacts>,
     /// How the comparison is made.
     pub method: String,
 }
@@ -158,6 +164,7 @@ pub fn study(
         prices: prices::of(rows, &pairs, formulas.unwrap_or_default()),
         pairs,
         as_published: Vec::new(),
+        routers: Vec::new(),
         method: judged::method(runs),
     })
 }

@@ -117,16 +117,22 @@ pub fn as_published(study: Option<Study>, models: &[Reproduced]) -> Option<Study
     if models.is_empty() {
         return study;
     }
-    let mut study = study.unwrap_or_else(|| Study {
+    let mut study = study.unwrap_or_else(of_no_pairs);
+    study.as_published = models.to_vec();
+    Some(study)
+}
+
+/// A study that was asked for and has no pairs.
+pub(super) fn of_no_pairs() -> Study {
+    Study {
         asked: true,
         intervals_of: "repetitions".to_owned(),
         pairs: Vec::new(),
         prices: Vec::new(),
         as_published: Vec::new(),
+        routers: Vec::new(),
         method: judged::method(None),
-    });
-    study.as_published = models.to_vec();
-    Some(study)
+    }
 }
 
 /// What was measured the study's way, `own` being the row of that trial, beside `proper` and the study's published figures.
