@@ -43,8 +43,8 @@ struct Fetch {
 /// The operators of a session. Must outlive it.
 pub(super) struct Operators {
     domain: *mut sys::OrtCustomOpDomain,
-    // Boxed, because ONNX Runtime keeps their addresses.
-    _fetches: Vec<Box<Fetch>>,
+    // ONNX Runtime keeps their addresses.
+    fetches: Vec<Fetch>,
 }
 
 impl Operators {
@@ -53,24 +53,23 @@ impl Operators {
         let mut domain = ptr::null_mut();
         // SAFETY: the name is terminated; one pointer is written.
         check(unsafe { (ort::api().CreateCustomOpDomain)(DOMAIN.as_ptr(), &mut domain) })?;
-        let mut operators = Operators {
-            domain,
-            _fetches: Vec::new(),
+        let make = |(name, weight)| Fetch {
+            table: table(),
+            name,
+            weight,
+            float,
+            cuda: match space {
+                Space::Gpu(cuda, _) => Some(Arc::clone(cuda)),
+                Space::Host => None,
+            },
         };
-        for (name, weight) in NAMES {
-            let fetch = Box::new(Fetch {
-                table: table(),
-                name,
-                weight,
-                float,
-                cuda: match space {
-                    Space::Gpu(cuda, _) => Some(Arc::clone(cuda)),
-                    Space::Host => None,
-                },
-            });
-            // SAFETY: the domain is alive, and the operator stays where it is for as long.
+        let operators = Operators {
+            domain,
+            fetches: NAMES.into_iter().map(make).collect(),
+        };
+        for fetch in &operators.fetches {
+            // SAFETY: the domain is alive, and the operator stays where it is for as long: the list is not changed any more.
             check(unsafe { (ort::api().CustomOpDomain_Add)(domain, &fetch.table) })?;
-            operators._fetches.push(fetch);
         }
         Ok(operators)
     }
