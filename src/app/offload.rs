@@ -99,10 +99,18 @@ fn too_much(
     bench: &Bench,
     model: &str,
 ) -> Option<String> {
+    if wanted == Bytes(0) {
+        return None;
+    }
     let (limit, which) = match host_budget {
         Some(limit) => (limit, "--host-budget is"),
         None => {
-            let available = bench.memory_available?;
+            let Some(available) = bench.memory_available else {
+                return Some(format!(
+                    "{model} would keep {} of its weights in pinned main memory, and how much of it is available is not known; say how much may be pinned with --host-budget",
+                    at_least(wanted)
+                ));
+            };
             let left = available.saturating_sub(Bytes(available.0 / LEFT_TO_OTHERS));
             (
                 left,

@@ -43,7 +43,7 @@ impl Suite<'_> {
         for run in 1..=self.command.repeat {
             for index in 0..trials.len() {
                 if rows.has(index, run) {
-                    code = code.max(code_of(&rows.rows[index].status));
+                    code = code.max(code_of(rows.status(index, run)));
                 } else {
                     let at = (run, index, place);
                     code = code.max(self.one(at, &mut tuner, store, rows)?);
@@ -134,6 +134,13 @@ impl Rows {
             Some(repeated) => repeated.has(index, run),
             None => self.rows[index].status != "pending",
         }
+    }
+
+    /// How that run of that trial ended.
+    fn status(&self, index: usize, run: u32) -> &str {
+        let repeated = self.repeated.as_ref();
+        let told = repeated.and_then(|repeated| repeated.status(index, run));
+        told.unwrap_or(&self.rows[index].status)
     }
 
     /// Keeps what a run measured of a trial. The rows are those of the first.

@@ -85,6 +85,14 @@ pub fn remarks(report: &Report) -> Vec<String> {
         )))
     };
     remarks.extend(report.trials.iter().filter_map(refused));
+    let in_place = |row: &Row| {
+        let note = row.offload.as_ref()?.ways.as_ref()?.note.as_ref()?;
+        Some(human::one_line(&format!(
+            "{}: all was read in place, since {note}.",
+            row.id
+        )))
+    };
+    remarks.extend(report.trials.iter().filter_map(in_place));
     remarks
 }
 

@@ -80,7 +80,8 @@ pub fn with_link(mut row: Row, layers: u32, work: &Work, limits: &DeviceLimits) 
         return row;
     };
     let bytes = (offload.link_bytes_per_step, offload.mapped_bytes);
-    let step = predicted_step(bytes, layers, work, limits);
+    // With all on the GPU kernels and not bytes decide.
+    let step = predicted_step(bytes, layers, work, limits).filter(|_| bytes.1 > 0);
     offload.predicted_decode_tok_s = step.map(|step| f64::from(row.batch) / step);
     if let Ok(link) = limits.to_device_bytes_s {
         let share = |bytes: u64, ms: Option<f64>| {

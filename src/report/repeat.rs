@@ -139,6 +139,13 @@ impl Repeatability {
         trial.is_some_and(|trial| trial.runs.iter().any(|known| known.run == run))
     }
 
+    /// How that run of that trial ended, where it has.
+    pub fn status(&self, place: usize, run: u32) -> Option<&str> {
+        let runs = self.trials.get(place)?.runs.iter();
+        let mut runs = runs.filter(|known| known.run == run);
+        runs.next().map(|known| known.status.as_str())
+    }
+
     /// Whether every run of every trial has ended.
     pub fn is_complete(&self) -> bool {
         let all = |place| (1..=self.runs).all(|run| self.has(place, run));
@@ -287,7 +294,7 @@ fn figures(run: u32, row: &Row) -> RunFigures {
         (
             "peak_bytes",
             "memory.peak_bytes",
-            row.memory.peak_bytes.is_none(),
+            row.memory.comparable_peak().is_none(),
         ),
         ("energy_per_token_j", "energy", energy.is_none()),
         ("cost_per_million_tokens", "cost", row.cost.is_none()),
@@ -315,7 +322,7 @@ fn figures(run: u32, row: &Row) -> RunFigures {
         reason: row.reason.clone(),
         decode_tok_s: row.decode_tok_s.as_ref().map(|speed| speed.mean),
         ttft_ms: row.ttft_ms.as_ref().map(|first| first.mean),
-        peak_bytes: row.memory.peak_bytes,
+        peak_bytes: row.memory.comparable_peak(),
         energy_per_token_j: energy.map(|energy| energy.per_token_j),
         cost_per_million_tokens: row.cost.as_ref().map(|cost| cost.per_million_tokens),
         device_state: row.device_state.clone(),

@@ -397,6 +397,17 @@ pub struct MemoryRow {
     pub readings: Vec<MemoryReading>,
 }
 
+impl MemoryRow {
+    /// The peak to compare with others. A CUDA context takes more in the moment in which it is made than a small model later, and a
+    /// reading meets that moment in some runs and misses it in others: where that was the peak, the one with a model in memory counts.
+    pub fn comparable_peak(&self) -> Option<u64> {
+        match self.peak_phase.as_deref() {
+            Some("runtime") => self.loaded_peak_bytes.or(self.peak_bytes),
+            _ => self.peak_bytes,
+        }
+    }
+}
+
 /// What the device can do at most, measured once before the trials.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Limits {

@@ -76,14 +76,19 @@ impl OnnxEngine {
         &self,
         weights: Option<&Weights>,
         arena_limit: Option<Bytes>,
-    ) -> Result<(Option<Session>, Option<Operators>), EngineError> {
+    ) -> Result<(Option<Operators>, Option<Session>), EngineError> {
         let Some(graph) = &self.request.copies_graph else {
             return Ok((None, None));
         };
         let float = element(self.request.trial.numerics().compute().into());
         let operators = Operators::new(&self.space, float)?;
-        let session = self.session(graph, weights, arena_limit, Some(&operators))?;
-        Ok((Some(session), Some(operators)))
+        let session = self.session(graph, weights, arena_limit, Some(&operators));
+        match session.map_err(|error| self.starved(error)) {
+            Ok(session) => Ok((Some(operators), Some(session))),
+            // Reading in place needs no memory for copies.
+            Err(EngineError::OutOfMemory(_)) => Ok((None, None)),
+            Err(other) => Err(other),
+        }
     }
 
     pub(super) fn session(

@@ -68,8 +68,10 @@ impl Operators {
             fetches: NAMES.into_iter().map(make).collect(),
         };
         for fetch in &operators.fetches {
+            // All of the operator is handed over, of which ONNX Runtime reads the table in front.
+            let operator = ptr::from_ref(fetch).cast::<sys::OrtCustomOp>();
             // SAFETY: the domain is alive, and the operator stays where it is for as long: the list is not changed any more.
-            check(unsafe { (ort::api().CustomOpDomain_Add)(domain, &fetch.table) })?;
+            check(unsafe { (ort::api().CustomOpDomain_Add)(domain, operator) })?;
         }
         Ok(operators)
     }

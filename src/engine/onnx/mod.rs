@@ -262,7 +262,8 @@ impl OnnxEngine {
         // Asked before weights and buffers are given back.
         let session = self.session(&self.request.graph, weights.as_ref(), arena_limit, None);
         let session = session.map_err(|error| self.starved(error))?;
-        let (copies, operators) = self.copying(weights.as_ref(), arena_limit)?;
+        // Named in this order, so that an error below drops the session before the operators that it knows.
+        let (operators, copies) = self.copying(weights.as_ref(), arena_limit)?;
         let session_time = Nanos::from(weights_time + started.elapsed());
         let placement = self.placement(&session)?;
         let mut allocators = Vec::from_iter(self.allocator(&session)?);

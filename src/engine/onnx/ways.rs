@@ -19,7 +19,8 @@ impl OnnxEngine {
             return Ok(None);
         }
         let (in_place, expected) = self.time_way(LinkWay::InPlace)?;
-        let copied = match self.time_way(LinkWay::Copied) {
+        let copied = self.time_way(LinkWay::Copied);
+        let copied = match copied.map_err(|error| self.starved(error)) {
             Ok((times, logits)) => {
                 let names = self.request.tensors.iter().map(|tensor| &tensor.name);
                 let allowed = match names.into_iter().any(|name| name.contains("experts")) {

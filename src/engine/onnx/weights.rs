@@ -150,10 +150,18 @@ impl Weights {
             let end = end.filter(|end| *end <= whole);
             let end = end.ok_or_else(|| outside(source.path, tensor))?;
             match pieces.last() {
-                Some(piece) if end <= piece.end => places.push(piece.at + (start - piece.start)),
+                Some(piece) if end <= piece.end => {
+                    places.push((piece.mapped, piece.at + (start - piece.start)));
+                }
+                Some(piece) if start < piece.end => {
+                    return Err(unreadable(
+                        source.path,
+                        &format!("{} overlaps another tensor", tensor.name),
+                    ));
+                }
                 _ => {
                     let size = &mut sizes[usize::from(tensor.mapped)];
-                    places.push(*size);
+                    places.push((tensor.mapped, *size));
                     pieces.push(Piece {
                         start,
                         end,
@@ -174,8 +182,8 @@ impl Weights {
             source.copy(piece.start, piece.end - piece.start, buffer, piece.at)?;
         }
         let place = Place::of(space)?;
-        let lay_down = |(tensor, at): (&WeightTensor, usize)| {
-            let buffer = if tensor.mapped { &mapped } else { &block };
+        let lay_down = |(tensor, (in_main, at)): (&WeightTensor, (bool, usize))| {
+            let buffer = if in_main { &mapped } else { &block };
             let value = lay(tensor, buffer, at, &place, source.path)?;
             Ok((tensor.name.clone(), value))
         };

@@ -149,7 +149,7 @@ pub fn figure(row: &Row, quantity: Quantity) -> Figure {
                 None => missing(row, &["itl_ms.quantiles.p90", "itl_ms"]),
             }
         }
-        Quantity::PeakBytes => match row.memory.peak_bytes {
+        Quantity::PeakBytes => match row.memory.comparable_peak() {
             Some(peak) => bare(peak as f64, "peak memory is one reading for each trial"),
             None => missing(row, &["memory.peak_bytes", "memory"]),
         },

@@ -234,7 +234,16 @@ fn choice(pair: &StudyPair) -> String {
     let (Some(speed), Some(memory)) = (speed, memory) else {
         return String::new();
     };
+    let waits = pair
+        .ratio(Quantity::TtftMs)
+        .map_or("", |ratio| ratio.verdict.as_str());
     let choice = match (speed, memory) {
+        ("faster", "alike" | "less") if waits == "slower" => {
+            "the MoE buys speed with time to the first token"
+        }
+        ("slower", "alike" | "more") if waits == "faster" => {
+            "the dense model buys speed with time to the first token"
+        }
         ("faster", "alike" | "less") | ("no_difference", "less") => "the MoE is the better choice",
         ("slower", "alike" | "more") | ("no_difference", "more") => {
             "the dense model is the better choice"
