@@ -113,8 +113,10 @@ fn equal_speeds_are_no_difference() {
 
 #[test]
 fn the_choice_follows_from_speed_and_memory() {
-    let choice = |speed: f64, peak: u64| {
+    let choice_with = |speed: f64, peak: u64, ttft: f64| {
         let found = after(|rows| {
+            rows[0].ttft_ms = exact(10.0);
+            rows[1].ttft_ms = exact(ttft);
             rows[0].decode_tok_s = exact(100.0);
             rows[0].memory.peak_bytes = Some(1000 << 20);
             rows[1].decode_tok_s = exact(speed);
@@ -123,11 +125,18 @@ fn the_choice_follows_from_speed_and_memory() {
         let text = found.pairs[0].verdict.clone();
         text.rsplit("here ").next().unwrap().to_owned()
     };
+    let choice = |speed, peak| choice_with(speed, peak, 10.0);
     assert_eq!(choice(150.0, 1005), "the MoE is the better choice.");
     assert_eq!(choice(150.0, 2000), "the MoE buys speed with memory.");
     assert_eq!(choice(100.5, 1000), "neither is the better choice.");
     assert_eq!(choice(50.0, 500), "the MoE buys memory with speed.");
     assert_eq!(choice(50.0, 1000), "the dense model is the better choice.");
+    let waits = "buys speed with time to the first token.";
+    assert_eq!(choice_with(150.0, 1000, 20.0), format!("the MoE {waits}"));
+    assert_eq!(
+        choice_with(50.0, 1000, 5.0),
+        format!("the dense model {waits}")
+    );
 }
 
 #[test]
