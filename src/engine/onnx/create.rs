@@ -37,6 +37,9 @@ fn attention() -> ep::cuda::AttentionBackend {
     Backend::FLASH_ATTENTION | Backend::EFFICIENT_ATTENTION | Backend::MATH
 }
 
+/// Operators and session of a graph that copies weights, in the order in which they must not be dropped; or why copies were refused.
+pub(super) type Copying = (Option<Operators>, Option<Session>, Option<String>);
+
 impl OnnxEngine {
     /// The weights on the GPU, in a block of our own; on the CPU the runtime maps the file itself.
     pub(super) fn weights(&self) -> Result<Option<Weights>, EngineError> {
@@ -71,22 +74,23 @@ impl OnnxEngine {
         remaining(self.request.trial.budget, held + loaded, repacked).map(Some)
     }
 
-    /// The session that copies weights from main memory before it uses them, with the operators that do; nothing where none are there.
+    /// The session that copies weights from main memory before it uses them, with the operators that do; nothing where none are
+    /// there, and what was refused where copies have no room.
     pub(super) fn copying(
         &self,
         weights: Option<&Weights>,
         arena_limit: Option<Bytes>,
-    ) -> Result<(Option<Operators>, Option<Session>), EngineError> {
+    ) -> Result<Copying, EngineError> {
         let Some(graph) = &self.request.copies_graph else {
-            return Ok((None, None));
+            return Ok((None, None, None));
         };
         let float = element(self.request.trial.numerics().compute().into());
         let operators = Operators::new(&self.space, float)?;
         let session = self.session(graph, weights, arena_limit, Some(&operators));
         match session.map_err(|error| self.starved(error)) {
-            Ok(session) => Ok((Some(operators), Some(session))),
+            Ok(session) => Ok((Some(operators), Some(session), None)),
             // Reading in place needs no memory for copies.
-            Err(EngineError::OutOfMemory(_)) => Ok((None, None)),
+            Err(EngineError::OutOfMemory(cause)) => Ok((None, None, Some(cause))),
             Err(other) => Err(other),
         }
     }

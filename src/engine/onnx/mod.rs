@@ -263,7 +263,7 @@ impl OnnxEngine {
         let session = self.session(&self.request.graph, weights.as_ref(), arena_limit, None);
         let session = session.map_err(|error| self.starved(error))?;
         // Named in this order, so that an error below drops the session before the operators that it knows.
-        let (operators, copies) = self.copying(weights.as_ref(), arena_limit)?;
+        let (operators, copies, refused) = self.copying(weights.as_ref(), arena_limit)?;
         let session_time = Nanos::from(weights_time + started.elapsed());
         let placement = self.placement(&session)?;
         let mut allocators = Vec::from_iter(self.allocator(&session)?);
@@ -292,7 +292,7 @@ impl OnnxEngine {
             swapped: false,
             priming: false,
         });
-        let link_ways = self.choose_ways()?;
+        let link_ways = self.choose_ways()?.or_else(|| refused.map(ways::refused));
         self.prime()?;
         Ok(LoadFacts {
             session: session_time,

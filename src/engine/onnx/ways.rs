@@ -41,7 +41,7 @@ impl OnnxEngine {
             loaded.copies = None;
         }
         loaded.ways = ways.clone();
-        self.reset_length()?;
+        self.reset()?;
         Ok(Some(ways))
     }
 
@@ -63,7 +63,7 @@ impl OnnxEngine {
         let rows = vec![row; loaded.io.batch];
         let mut prompt_time = Nanos(0);
         for _ in 0..2 {
-            self.reset_length()?;
+            self.reset()?;
             prompt_time = self.prompt(&rows)?;
         }
         let logits = self.logits()?;
@@ -73,12 +73,6 @@ impl OnnxEngine {
         }
         let step = steps.into_iter().skip(1).min().map(milliseconds);
         Ok(((milliseconds(prompt_time), step), logits))
-    }
-
-    fn reset_length(&mut self) -> Result<(), EngineError> {
-        let loaded = self.loaded()?;
-        (loaded.length, loaded.swapped) = (0, false);
-        Ok(())
     }
 }
 
@@ -108,6 +102,14 @@ fn difference(expected: &[f32], found: &[f32], allowed: f32) -> Result<f32, Engi
     }
 }
 
+/// All is read in place, because of this.
+pub(super) fn refused(cause: String) -> LinkWays {
+    LinkWays {
+        note: Some(format!("copies were refused: {cause}")),
+        ..LinkWays::default()
+    }
+}
+
 /// The quicker way of each phase.
 fn choice(in_place: Times, copied: Result<(Times, f32), String>) -> LinkWays {
     let quicker = |here: f64, there: f64| match there < here {
@@ -129,8 +131,7 @@ fn choice(in_place: Times, copied: Result<(Times, f32), String>) -> LinkWays {
         Err(cause) => LinkWays {
             prompt_ms: [Some(in_place.0), None],
             step_ms: [in_place.1, None],
-            note: Some(format!("copies were refused: {cause}")),
-            ..LinkWays::default()
+            ..refused(cause)
         },
     }
 }
