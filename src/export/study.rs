@@ -156,6 +156,7 @@ fn name(pair: &StudyPair) -> String {
         (Basis::Active, true) => "equal active parameters",
         (Basis::Total, false) => "about the same total parameters, not matched",
         (Basis::Active, false) => "about the same active parameters, not matched",
+        (Basis::OneExpert, _) => "the same FFN as the only expert of a router",
         (Basis::AsPublished, _) => "as published, not matched",
     };
     let precision = if pair.dense.precision == pair.moe.precision {
@@ -292,6 +293,7 @@ fn work(pair: &StudyPair) -> Vec<String> {
     let basis = match pair.basis {
         Basis::Total => "total",
         Basis::Active => "active",
+        Basis::OneExpert => "one_expert",
         Basis::AsPublished => "as_published",
     };
     vec![

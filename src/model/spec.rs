@@ -205,6 +205,8 @@ const SOURCES: &[&str] = builtin![
     "dense-350m",
     "moe-350m-a210m",
     "moe-946m-a350m",
+    "swiglu-124m",
+    "one-expert-124m",
     "qwen3-0.6b",
     "qwen3-4b",
     "granite-1b-a400m",

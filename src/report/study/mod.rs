@@ -50,6 +50,8 @@ pub enum Basis {
     Total,
     /// The parameters that take part for one token.
     Active,
+    /// One is the other with its FFN behind a router, as the only expert: what router and gather cost by themselves.
+    OneExpert,
     /// The published study compared them.
     AsPublished,
 }

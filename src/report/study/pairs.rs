@@ -13,6 +13,9 @@ const NEAR: f64 = 1.5;
 const MOE_SHARE: f64 = 0.95;
 /// The two models that the published study compared.
 pub const PUBLISHED: (&str, &str) = ("dense-120m", "alchemist-16m");
+/// The dense model and the one whose FFN is that model's, behind a router that has no choice: what a mixture costs by its machinery
+/// alone. They are a pair with each other only.
+const ONE_EXPERT: (&str, &str) = ("swiglu-124m", "one-expert-124m");
 
 /// Two rows that belong together.
 pub struct Found<'a> {
@@ -56,8 +59,13 @@ pub fn vocabulary(row: &Row) -> Option<u32> {
 pub fn size(row: &Row, basis: Basis) -> u64 {
     match basis {
         Basis::Active => row.params.active,
-        Basis::Total | Basis::AsPublished => row.params.total,
+        Basis::Total | Basis::OneExpert | Basis::AsPublished => row.params.total,
     }
+}
+
+/// Whether a model is there for the sake of its one partner.
+fn is_of_one_expert(row: &Row) -> bool {
+    [ONE_EXPERT.0, ONE_EXPERT.1].contains(&row.model.as_str())
 }
 
 /// By what factor two rows differ, in whichever direction.
@@ -104,7 +112,7 @@ fn models<'a>(rows: &[&'a Row]) -> Vec<(Basis, &'a Row, &'a Row)> {
         firsts
             .iter()
             .copied()
-            .filter(move |row| kind(row) == wanted)
+            .filter(move |row| kind(row) == wanted && !is_of_one_expert(row))
     };
     let mut pairs = Vec::new();
     for basis in [Basis::Total, Basis::Active] {
@@ -128,8 +136,13 @@ fn models<'a>(rows: &[&'a Row]) -> Vec<(Basis, &'a Row, &'a Row)> {
         }
     }
     let named = |name: &str| firsts.iter().copied().find(|row| row.model == name);
-    let published = named(PUBLISHED.0).zip(named(PUBLISHED.1));
-    pairs.extend(published.map(|(dense, moe)| (Basis::AsPublished, dense, moe)));
+    for (basis, (dense, moe)) in [
+        (Basis::OneExpert, ONE_EXPERT),
+        (Basis::AsPublished, PUBLISHED),
+    ] {
+        let both = named(dense).zip(named(moe));
+        pairs.extend(both.map(|(dense, moe)| (basis, dense, moe)));
+    }
     pairs
 }
 

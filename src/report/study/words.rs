@@ -73,7 +73,7 @@ fn head(pair: &StudyPair) -> String {
         let params = &side.params;
         millions(match pair.basis {
             Basis::Active => params.active,
-            Basis::Total | Basis::AsPublished => params.total,
+            Basis::Total | Basis::OneExpert | Basis::AsPublished => params.total,
         })
     };
     let [moe, dense] =
@@ -88,6 +88,12 @@ fn head(pair: &StudyPair) -> String {
         }
         (Basis::Active, Some(why)) => {
             format!("at about the same active parameters, not matched ({who}, {why})")
+        }
+        (Basis::OneExpert, None) => {
+            format!("with the dense model's FFN as the only expert of a router ({who})")
+        }
+        (Basis::OneExpert, Some(why)) => {
+            format!("with one expert behind a router, not matched ({who}, {why})")
         }
         (Basis::AsPublished, why) => format!(
             "not matched, as the published study has it ({who}: {})",
@@ -217,6 +223,10 @@ const MATERIAL: f64 = 0.05;
 fn choice(pair: &StudyPair) -> String {
     if pair.basis == Basis::AsPublished {
         return ": this tells models of unlike size apart, and not dense from MoE".to_owned();
+    }
+    if pair.basis == Basis::OneExpert {
+        return ": this is what the router and its gather cost, with no choice of experts to pay for it"
+            .to_owned();
     }
     if !pair.matched || pair.dense.precision != pair.moe.precision {
         return String::new();
