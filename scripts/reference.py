@@ -367,7 +367,8 @@ def routing_gap(model, ids):
     gaps = []
     for router, logits in zip(seen.routers, seen.logits):
         ranked = torch.cat(logits).sort(dim=-1, descending=True).values
-        gaps.append((ranked[:, router.top_k - 1] - ranked[:, router.top_k]).min().item())
+        if router.top_k < ranked.shape[1]:  # one that takes every expert has no next one
+            gaps.append((ranked[:, router.top_k - 1] - ranked[:, router.top_k]).min().item())
     return min(gaps, default=None)
 
 

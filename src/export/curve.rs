@@ -3,11 +3,94 @@
 use super::columns::{Unit, Value};
 use super::human::{self, Cells, Detail};
 use super::table::Prepared;
-use crate::report::{Report, Row, Step, steps};
+use crate::report::{Report, Row, Step, budgets, is_same_work, steps, variant};
 use std::collections::BTreeSet;
 
 /// What stands over it.
 pub const TITLE: &str = "What each budget buys";
+
+/// What stands over the speeds.
+pub const SPEEDS: &str = "Decode speed in each budget, tokens/s";
+
+/// Budgets beside each other at most in one table for people; more would leave no room for the models' names.
+const MOST_BUDGETS: usize = 12;
+
+/// One line for each model, one column for each budget; none where there is one budget or a line would be of one budget only.
+pub fn speeds(report: &Report) -> Vec<Prepared<'static>> {
+    let budgets = budgets(&report.trials);
+    if !(2..=MOST_BUDGETS).contains(&budgets.len()) {
+        return Vec::new();
+    }
+    let mut works: Vec<&Row> = Vec::new();
+    for row in &report.trials {
+        if !works.iter().any(|first| is_same_work(first, row)) {
+            works.push(row);
+        }
+    }
+    let text = |texts, numeric, importance, title| Prepared {
+        importance,
+        title,
+        cells: Cells {
+            unit: String::new(),
+            texts,
+            numeric,
+        },
+    };
+    let named = |row: &&Row| human::one_line(&format!("{} {}", row.model, variant(row)));
+    let names = works.iter().map(named).collect();
+    let mut columns = vec![text(names, false, 0, "")];
+    for (place, budget) in budgets.iter().enumerate() {
+        let cell = |first: &&Row| {
+            let rows = report.trials.iter();
+            let mut rows = rows.filter(|row| row.memory.budget_bytes == *budget);
+            in_budget(rows.find(|row| is_same_work(first, row)))
+        };
+        let mut column = text(works.iter().map(cell).collect(), true, place as u8 + 1, "");
+        column.cells.unit = human::bytes(*budget);
+        columns.push(column);
+    }
+    columns
+}
+
+/// A row's decode speed, starred where weights were in main memory; else in a word what became of it.
+fn in_budget(row: Option<&Row>) -> String {
+    let Some(row) = row else {
+        return missing();
+    };
+    let mapped = row
+        .offload
+        .as_ref()
+        .map_or(0, |offload| offload.mapped_bytes);
+    match (&row.decode_tok_s, row.status.as_str()) {
+        (Some(speed), "ok") if mapped > 0 => format!("{}*", human::short(speed.mean)),
+        (Some(speed), "ok") => human::short(speed.mean),
+        (_, "does_not_fit" | "out_of_memory") => "no".to_owned(),
+        (_, status) => status.replace('_', " "),
+    }
+}
+
+/// What the speeds' marks mean, and what each pair of models shows over the budgets.
+pub fn remarks(report: &Report) -> Vec<String> {
+    if speeds(report).is_empty() {
+        return Vec::new();
+    }
+    let rows = report.trials.iter();
+    let is_mapped = |row: &Row| row.offload.as_ref().is_some_and(|one| one.mapped_bytes > 0);
+    let mut marks = Vec::new();
+    if rows.clone().any(is_mapped) {
+        marks.push("*: with weights in main memory");
+    }
+    if rows.clone().any(|row| in_budget(Some(row)) == "no") {
+        marks.push("no: it does not run inside that budget");
+    }
+    let mut remarks = match marks.as_slice() {
+        [] => Vec::new(),
+        marks => vec![format!("{}.", marks.join("; "))],
+    };
+    let curves = report.study.iter().flat_map(|study| &study.curves);
+    remarks.extend(curves.map(|curve| human::one_line(&curve.verdict)));
+    remarks
+}
 
 /// Letters of the longest bar.
 const BAR: usize = 16;

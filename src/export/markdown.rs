@@ -15,6 +15,8 @@ pub fn render(report: &Report) -> String {
         .collect();
     blocks.extend(tables(report));
     blocks.extend(curve::columns(report).map(|columns| grid(Some(curve::TITLE), &columns)));
+    blocks.push(grid(Some(curve::SPEEDS), &curve::speeds(report)));
+    blocks.push(list(&curve::remarks(report)));
     blocks.extend(ladder::columns(report).map(|columns| grid(Some(ladder::TITLE), &columns)));
     blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
     blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));

@@ -46,6 +46,12 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         let rows = columns.first().map_or(0, |column| column.cells.texts.len());
         format!("{}\n{}", curve::TITLE, layout(&columns, rows).join("\n"))
     }));
+    let bought = fit(curve::speeds(report), width);
+    if let Some(first) = bought.first() {
+        let laid = layout(&bought, first.cells.texts.len());
+        let remarks = lines(&curve::remarks(report), width, 2);
+        blocks.push(format!("{}\n{}\n{remarks}", curve::SPEEDS, laid.join("\n")));
+    }
     if let Some(columns) = ladder::columns(report) {
         let columns = fit(columns, width);
         let rows = columns.first().map_or(0, |column| column.cells.texts.len());

@@ -177,9 +177,7 @@ mod tests {
             assert_eq!(parts.contains_key(&Part::Head), !spec.tied_head);
             assert_eq!(
                 parts.contains_key(&Part::Experts),
-                spec.name.starts_with("moe")
-                    || spec.name.starts_with("granite")
-                    || spec.name.starts_with("tiny-moe"),
+                spec.has_experts(),
                 "{}",
                 spec.name
             );

@@ -705,6 +705,8 @@ mod tests {
                 "dense-350m",
                 "moe-350m-a210m",
                 "moe-946m-a350m",
+                "swiglu-124m",
+                "one-expert-124m",
                 "llama-1b",
                 "moe-1b-a632m",
                 "moe-2.8b-a1b",

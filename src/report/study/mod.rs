@@ -6,11 +6,14 @@ mod pairs;
 mod prices;
 mod published;
 mod router;
+mod turns;
 mod words;
 
 pub use pairs::PUBLISHED;
 pub use prices::{Formula, Priced};
 pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduced, to_reproduce};
+
+pub use turns::{CurvePoint, CurveSide, PairCurve};
 
 pub use router::{RouterFacts, RouterLayer, routed, to_route, with_routers};
 
@@ -29,6 +32,9 @@ pub struct Study {
     pub intervals_of: String,
     /// Each pair in each of its settings.
     pub pairs: Vec<StudyPair>,
+    /// Each pair over the budgets of the run, where there are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<PairCurve>,
     /// What each model's tokens cost by formulas that are compared with each other; only where the study was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Priced>,
@@ -164,6 +170,7 @@ pub fn study(
         }
         .to_owned(),
         prices: prices::of(rows, &pairs, formulas.unwrap_or_default()),
+        curves: turns::of(&pairs, rows),
         pairs,
         as_published: Vec::new(),
         routers: Vec::new(),

@@ -128,6 +128,7 @@ pub(super) fn of_no_pairs() -> Study {
         asked: true,
         intervals_of: "repetitions".to_owned(),
         pairs: Vec::new(),
+        curves: Vec::new(),
         prices: Vec::new(),
         as_published: Vec::new(),
         routers: Vec::new(),

@@ -87,6 +87,7 @@ fn the_suite_study_is_four_sizes_of_both_pairs_and_the_published_one() {
             "Active dense-16m moe-41m-a16m true",
             "Active dense-350m moe-946m-a350m true",
             "Active llama-1b moe-2.8b-a1b true",
+            "OneExpert swiglu-124m one-expert-124m true",
             "AsPublished dense-120m alchemist-16m false",
         ]
     );
