@@ -144,6 +144,14 @@ mod tests {
         assert_eq!(counts("llama-1b").0, 1_235_814_400);
         assert_eq!(counts("qwen3-0.6b").0, 596_049_920);
         assert_eq!(counts("granite-1b-a400m").0, 1_334_628_352);
+        assert_eq!(
+            counts("olmoe-1b-7b"),
+            (6_919_161_856, 1_282_017_280, 1_178_994_688)
+        );
+        assert_eq!(
+            counts("qwen3-30b-a3b"),
+            (30_532_122_624, 3_353_032_704, 3_041_867_776)
+        );
     }
 
     #[test]

@@ -213,6 +213,8 @@ const SOURCES: &[&str] = builtin![
     "llama-1b",
     "moe-1b-a632m",
     "moe-2.8b-a1b",
+    "olmoe-1b-7b",
+    "qwen3-30b-a3b",
     "tiny-gpt2",
     "tiny-llama",
     "tiny-qwen3",

@@ -36,8 +36,8 @@ pub use repeat::{Repeatability, RepeatedTrial, RunFigures, Spread};
 pub use row::{pending_row, row, variant};
 pub use schema::*;
 pub use study::{
-    Basis, Beside, CurvePoint, CurveSide, Formula, PUBLISHED, PairCurve, Priced, PublishedMetric,
-    Ratio, Reproduced, Side, Study, StudyPair, reproduced, to_reproduce,
+    Basis, Beside, Formula, PUBLISHED, Priced, PublishedMetric, Ratio, Reproduced, Side, Study,
+    StudyPair, reproduced, to_reproduce,
 };
 pub use study::{RouterFacts, RouterLayer, routed, to_route};
 #[cfg(test)]
