@@ -115,6 +115,9 @@ pub struct WeightTensor {
     /// It stays in main memory, where the GPU reads it.
     #[serde(default)]
     pub mapped: bool,
+    /// Bits of its codes where the engine moves them, when it loads them, to where the CUDA provider's kernels read them.
+    #[serde(default)]
+    pub packed: Option<u32>,
 }
 
 /// A committed reference to hold a model to.

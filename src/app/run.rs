@@ -378,24 +378,16 @@ fn attempt(
 ) -> Result<TrialResult> {
     let (spec, trial) = (planned.spec, &planned.trial);
     let mut tell = |event: model::Preparing| show_preparing(progress, &spec.name, event);
-    let prepared = store.prepare(
-        spec,
-        model::Variant::of(trial),
-        trial.numerics(),
-        trial.seed,
-        &mut tell,
-    )?;
+    let variant = model::Variant {
+        packed_experts: offload::packs_experts(mapped),
+        ..model::Variant::of(trial)
+    };
+    let prepared = store.prepare(spec, variant, trial.numerics(), trial.seed, &mut tell)?;
     let is_checked = !matches!(purpose, Purpose::AsPublished | Purpose::Routing);
     let copied = offload::copied(mapped);
     let copies_graph = match copied.is_empty() {
         true => None,
-        false => Some(store.with_copies(
-            &prepared,
-            spec,
-            model::Variant::of(trial),
-            trial.numerics(),
-            &copied,
-        )?),
+        false => Some(store.with_copies(&prepared, spec, variant, trial.numerics(), &copied)?),
     };
     let request = TrialRequest {
         trial: trial.clone(),

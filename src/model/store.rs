@@ -348,6 +348,9 @@ fn graph_name(variant: Variant) -> String {
     if variant.for_cuda {
         name += "-cuda";
     }
+    if variant.packed_experts {
+        name += "-packed";
+    }
     format!("{name}-{}.onnx", variant.context)
 }
 
@@ -608,8 +611,12 @@ mod tests {
             for_cuda: true,
             ..FUSED
         };
-        let names: HashSet<String> = [FUSED, int8, copied, cuda].map(graph_name).into();
-        assert_eq!(names.len(), 4);
+        let packed = Variant {
+            packed_experts: true,
+            ..cuda
+        };
+        let names: HashSet<String> = [FUSED, int8, copied, cuda, packed].map(graph_name).into();
+        assert_eq!(names.len(), 5);
     }
 
     /// Prepares in a store of its own, as another process would, and looks at what it was given.

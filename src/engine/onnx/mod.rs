@@ -12,6 +12,7 @@ mod create;
 mod fetch;
 mod io;
 mod library;
+mod packing;
 mod placement;
 mod probe;
 mod tensors;

@@ -8,6 +8,7 @@
 )]
 
 use super::super::EngineError;
+use super::packing::Packing;
 use super::tensors::{Buffer, Place, Space, Tensor, check, element, terminated};
 use crate::protocol::WeightTensor;
 use ort::AsPointer;
@@ -48,22 +49,33 @@ impl Source<'_> {
         Ok(facts.map_err(|cause| unreadable(self.path, &cause))?.len() as usize)
     }
 
-    /// Copies bytes of the file into a buffer, a piece at a time.
+    /// Copies bytes of the file into a buffer, a piece at a time, packed where that is asked for.
     fn copy(
         &self,
         from: usize,
         length: usize,
-        buffer: &mut Buffer,
-        to: usize,
+        (buffer, to): (&mut Buffer, usize),
+        packing: Option<Packing>,
     ) -> Result<(), EngineError> {
-        let mut piece = vec![0; BLOCK.min(length)];
+        let together = packing.map_or(1, Packing::turn);
+        let block = (BLOCK / together).max(1) * together;
+        let mut piece = vec![0; block.min(length)];
+        let mut packed = vec![0; packing.map_or(0, |_| piece.len())];
         let mut done = 0;
         while done < length {
-            let part = &mut piece[..BLOCK.min(length - done)];
+            let part = &mut piece[..block.min(length - done)];
             self.file
                 .read_exact_at(part, (from + done) as u64)
                 .map_err(|cause| unreadable(self.path, &cause))?;
-            buffer.write_bytes(to + done, part)?;
+            let written = match packing {
+                Some(packing) => {
+                    let packed = &mut packed[..part.len()];
+                    packing.pack(part, packed);
+                    &*packed
+                }
+                None => &*part,
+            };
+            buffer.write_bytes(to + done, written)?;
             done += part.len();
         }
         Ok(())
@@ -83,6 +95,7 @@ struct Piece {
     end: usize,
     at: usize,
     mapped: bool,
+    packing: Option<Packing>,
 }
 
 /// Length of a tensor in bytes; `None` where it cannot be.
@@ -91,6 +104,30 @@ fn length(tensor: &WeightTensor) -> Option<usize> {
         product.checked_mul(usize::try_from(*size).ok()?)
     })?;
     elements.checked_mul(tensor.element.bytes() as usize)
+}
+
+/// How a tensor's bytes are packed, if at all.
+fn packing(tensor: &WeightTensor, path: &Path) -> Result<Option<Packing>, EngineError> {
+    let Some(bits) = tensor.packed else {
+        return Ok(None);
+    };
+    let row = tensor
+        .dims
+        .last()
+        .and_then(|row| usize::try_from(*row).ok());
+    let packing = row.and_then(|row| Packing::new(bits, row));
+    let whole = |packing: &Packing| {
+        length(tensor).is_some_and(|length| length.is_multiple_of(packing.turn()))
+    };
+    packing.filter(whole).map(Some).ok_or_else(|| {
+        unreadable(
+            path,
+            &format!(
+                "{} of {:?} bytes has no packed form for CUDA",
+                tensor.name, tensor.dims
+            ),
+        )
+    })
 }
 
 impl Weights {
@@ -102,7 +139,8 @@ impl Weights {
         space: &Space,
     ) -> Result<Weights, EngineError> {
         let source = Source::open(file)?;
-        if tensors.iter().any(|tensor| tensor.mapped) {
+        let apart = |tensor: &WeightTensor| tensor.mapped || tensor.packed.is_some();
+        if tensors.iter().any(apart) {
             return Weights::apart(&source, tensors, space);
         }
         let whole = source.length()?;
@@ -111,7 +149,7 @@ impl Weights {
             .map(|tensor| tensor.offset as usize)
             .fold(whole, usize::min);
         let mut block = Buffer::new(space, length)?;
-        source.copy(0, length, &mut block, 0)?;
+        source.copy(0, length, (&mut block, 0), None)?;
         let place = Place::of(space)?;
         let over = |tensor: &WeightTensor| {
             let at = tensor.offset as usize;
@@ -167,6 +205,7 @@ impl Weights {
                         end,
                         at: *size,
                         mapped: tensor.mapped,
+                        packing: packing(tensor, source.path)?,
                     });
                     *size += (end - start).next_multiple_of(ALIGN);
                 }
@@ -179,7 +218,8 @@ impl Weights {
                 true => &mut mapped,
                 false => &mut block,
             };
-            source.copy(piece.start, piece.end - piece.start, buffer, piece.at)?;
+            let length = piece.end - piece.start;
+            source.copy(piece.start, length, (buffer, piece.at), piece.packing)?;
         }
         let place = Place::of(space)?;
         let lay_down = |(tensor, (in_main, at)): (&WeightTensor, (bool, usize))| {
@@ -257,6 +297,7 @@ mod tests {
             offset,
             repacked,
             mapped: false,
+            packed: None,
         }
     }
 

@@ -104,12 +104,16 @@ impl Emitter<'_> {
         attributes.extend([
             ("expert_weight_bits", Attr::Int(self.bits())),
             BLOCK_SIZE,
-            // As they are in the file: the one layout that both the CPU and the CUDA kernel take.
-            ("weights_prepacked", Attr::Int(0)),
+            // As they are in the file, the one layout that both the CPU and the CUDA kernel take, or packed by the engine for CUDA.
+            (
+                "weights_prepacked",
+                Attr::Int(i64::from(self.packed_experts)),
+            ),
             ACCURACY_LEVEL,
         ]);
         let mut both = |weight: &str| {
-            let packed = self.weight(&format!("{weight}.q"));
+            let packed = self.operand(&format!("{weight}.q"), x);
+            // The operator turns scales round when it is loaded, which it does to constants only.
             (packed, self.weight(&format!("{weight}.scales")))
         };
         let ((fc1, fc1_scales), (fc2, fc2_scales)) = (both(fc1), both(fc2));
