@@ -389,11 +389,16 @@ fn attempt(
         true => None,
         false => Some(store.with_copies(&prepared, spec, variant, trial.numerics(), &copied)?),
     };
+    let packing_check = match variant.packed_experts {
+        true => store.with_packing_check(&prepared, spec, trial.numerics())?,
+        false => None,
+    };
     let request = TrialRequest {
         trial: trial.clone(),
         engine: bench.start.engine.clone(),
         graph: prepared.graph.clone(),
         copies_graph,
+        packing_check,
         io: prepared.io.clone(),
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,

@@ -13,6 +13,7 @@ mod fetch;
 mod io;
 mod library;
 mod packing;
+mod packing_check;
 mod placement;
 mod probe;
 mod tensors;
@@ -246,6 +247,7 @@ impl OnnxEngine {
         let (held, before) = (holds(), taken(self));
         let started = Instant::now();
         let weights = self.weights()?;
+        self.check_packing(weights.as_ref())?;
         let weights_time = started.elapsed();
         let with_weights = taken(self);
         // Before the session: what is left of the budget after both is what its arena may take.

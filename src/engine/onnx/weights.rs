@@ -250,9 +250,13 @@ impl Weights {
         self.repacked
     }
 
-    /// Hands the tensors to a session that is about to be made.
-    pub fn hand_over(&self, builder: &SessionBuilder) -> Result<(), EngineError> {
-        for (name, tensor) in &self.tensors {
+    /// Hands the tensors that are `wanted` by their names to a session that is about to be made.
+    pub fn hand_over(
+        &self,
+        builder: &SessionBuilder,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), EngineError> {
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| wanted(name)) {
             let name = terminated(name)?;
             // SAFETY: options and value are alive; the session reads the value where it lies, and `self` outlives it.
             check(unsafe {
@@ -371,5 +375,49 @@ mod tests {
         assert_eq!(found, bytes[16..28]);
         let beyond = mapped(tensor("e", Element::Fp16, 90, false));
         assert!(Weights::load(&file, &[beyond], &Space::Host).is_err());
+    }
+
+    #[test]
+    fn codes_of_experts_are_packed_wherever_they_go() {
+        let library = env!("EDGEBENCH_BUILD_ORT");
+        let _environment = library::load(Path::new(library)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights.bin");
+        let bytes: Vec<u8> = (0..1024u32).map(|at| (at * at >> 3) as u8).collect();
+        std::fs::write(&file, &bytes).unwrap();
+        // Two experts of four outputs of 64 inputs, 4 bits each.
+        let codes = |name: &str, offset, mapped, row| WeightTensor {
+            dims: vec![2, 4, row],
+            packed: Some(4),
+            mapped,
+            ..tensor(name, Element::Uint8, offset, false)
+        };
+        let tensors = [
+            codes("a", 256, false, 32),
+            codes("b", 512, true, 32),
+            tensor("c", Element::Uint8, 0, false),
+        ];
+        let weights = Weights::load(&file, &tensors, &Space::Host).unwrap();
+        assert_eq!(weights.bytes(), (2 * ALIGN, ALIGN));
+        let packed = |from: usize| {
+            let mut packed = vec![0; 256];
+            let packing = Packing::new(4, 32).unwrap();
+            packing.pack(&bytes[from..][..256], &mut packed);
+            packed
+        };
+        let mut found = [0u8; 2 * ALIGN];
+        weights.block.read_bytes(&mut found).unwrap();
+        assert_eq!(
+            (&found[..6], &found[ALIGN..]),
+            (&bytes[..6], &packed(256)[..])
+        );
+        let mut found = [0u8; ALIGN];
+        let mapped = weights.mapped.as_ref().unwrap();
+        mapped.read_bytes(&mut found).unwrap();
+        assert_eq!(found[..], packed(512));
+        // Not of whole tiles.
+        let error = Weights::load(&file, &[codes("d", 0, true, 16)], &Space::Host);
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("no packed form"), "{error}");
     }
 }

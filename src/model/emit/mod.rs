@@ -19,9 +19,12 @@
 mod body;
 mod experts;
 mod fused;
+mod packing;
 mod plain;
 mod quantized;
 mod specialists;
+
+pub use packing::{FEW, packing_check};
 
 use super::graph::{Dim, GraphBuilder};
 use super::proto::DataType;
