@@ -247,7 +247,6 @@ impl OnnxEngine {
         let (held, before) = (holds(), taken(self));
         let started = Instant::now();
         let weights = self.weights()?;
-        self.check_packing(weights.as_ref())?;
         let weights_time = started.elapsed();
         let with_weights = taken(self);
         // Before the session: what is left of the budget after both is what its arena may take.
@@ -260,6 +259,8 @@ impl OnnxEngine {
         let grown = |from: Option<Bytes>, to: Option<Bytes>| Some(to?.saturating_sub(from?));
         let repacked = weights.as_ref().map_or(0, Weights::repacked);
         let mapped = weights.as_ref().map_or(0, |weights| weights.bytes().1);
+        // What it takes on the GPU is none of what was read above, and mostly given back.
+        self.check_packing(weights.as_ref())?;
         let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
         let started = Instant::now();
         // Asked before weights and buffers are given back.

@@ -383,7 +383,7 @@ mod tests {
         let _environment = library::load(Path::new(library)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("weights.bin");
-        let bytes: Vec<u8> = (0..1024u32).map(|at| (at * at >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1024u32).map(|at| ((at * at) >> 3) as u8).collect();
         std::fs::write(&file, &bytes).unwrap();
         // Two experts of four outputs of 64 inputs, 4 bits each.
         let codes = |name: &str, offset, mapped, row| WeightTensor {
