@@ -7,6 +7,7 @@ use super::weights::Weights;
 use super::{OnnxEngine, library};
 use crate::protocol::PackingCheck;
 use half::f16;
+use ort::environment::Environment;
 use ort::ep;
 use ort::session::{RunOptions, Session};
 
@@ -22,55 +23,62 @@ const NEVER: f32 = -30.0;
 impl OnnxEngine {
     /// Refuses experts that the engine packed where those that the library packed itself have other results.
     pub(super) fn check_packing(&self, weights: Option<&Weights>) -> Result<(), EngineError> {
-        let (Some(check), Some(weights), Space::Gpu(..)) =
-            (&self.request.packing_check, weights, &self.space)
-        else {
-            return Ok(());
-        };
-        let session = self.packing_session(check, weights);
-        let mut session = session.map_err(|error| self.starved(error))?;
+        match (&self.request.packing_check, weights) {
+            (Some(check), Some(weights)) => Comparison {
+                environment: &self.environment,
+                space: &self.space,
+                check,
+            }
+            .run(weights)
+            .map_err(|error| self.starved(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A few experts, run both ways.
+struct Comparison<'a> {
+    environment: &'a Environment,
+    space: &'a Space,
+    check: &'a PackingCheck,
+}
+
+impl Comparison<'_> {
+    fn run(&self, weights: &Weights) -> Result<(), EngineError> {
+        let mut session = self.session(weights)?;
         for tokens in TOKENS {
-            let [raw, packed] = self.both(check, &mut session, tokens)?;
+            let [raw, packed] = self.both(&mut session, tokens)?;
             judge(&raw, &packed)?;
         }
         Ok(())
     }
 
-    fn packing_session(
-        &self,
-        check: &PackingCheck,
-        weights: &Weights,
-    ) -> Result<Session, EngineError> {
+    fn session(&self, weights: &Weights) -> Result<Session, EngineError> {
         let refused = |error: ort::Error| library::refused(&error);
-        let Space::Gpu(_, index) = self.space else {
-            return Err(EngineError::Other("packed experts are for GPUs".into()));
-        };
-        let provider = ep::CUDA::default()
-            .with_device_id(index as i32)
-            .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
-            .build()
-            .error_on_failure();
-        let mut builder = Session::builder(&self.environment).map_err(refused)?;
-        for (key, value) in REPACKING {
+        let mut builder = Session::builder(self.environment).map_err(refused)?;
+        if let Space::Gpu(_, index) = self.space {
+            let provider = ep::CUDA::default()
+                .with_device_id(*index as i32)
+                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
+                .build()
+                .error_on_failure();
+            for (key, value) in REPACKING {
+                builder = builder
+                    .with_config_entry(key, value)
+                    .map_err(|error| refused(error.into()))?;
+            }
             builder = builder
-                .with_config_entry(key, value)
+                .with_execution_providers([provider])
                 .map_err(|error| refused(error.into()))?;
         }
-        let mut builder = builder
-            .with_execution_providers([provider])
-            .map_err(|error| refused(error.into()))?;
-        weights.hand_over(&builder, |name| check.packed.iter().any(|one| one == name))?;
-        builder.commit_from_file(&check.graph).map_err(refused)
+        let packed = &self.check.packed;
+        weights.hand_over(&builder, |name| packed.iter().any(|one| one == name))?;
+        builder.commit_from_file(&self.check.graph).map_err(refused)
     }
 
     /// Results with codes that the library packed, and with those that the engine did.
-    fn both(
-        &self,
-        check: &PackingCheck,
-        session: &mut Session,
-        tokens: usize,
-    ) -> Result<[Vec<f32>; 2], EngineError> {
-        let place = Place::of(&self.space)?;
+    fn both(&self, session: &mut Session, tokens: usize) -> Result<[Vec<f32>; 2], EngineError> {
+        let (place, check) = (Place::of(self.space)?, self.check);
         let (width, few) = (check.width as usize, check.few as usize);
         let all = check.experts as usize;
         let x: Vec<f32> = (0..tokens * width).map(value).collect();
@@ -80,7 +88,7 @@ impl OnnxEngine {
             row[..few].copy_from_slice(chosen);
         }
         let half = |values: &[f32], columns: usize| {
-            let mut buffer = Buffer::new(&self.space, values.len() * 2)?;
+            let mut buffer = Buffer::new(self.space, values.len() * 2)?;
             let halves: Vec<f16> = values.iter().copied().map(f16::from_f32).collect();
             buffer.write(&halves)?;
             let shape = [tokens as i64, columns as i64];
@@ -105,7 +113,7 @@ impl OnnxEngine {
             binding.output(name, tensor)?;
             outputs.push(buffer);
         }
-        if let Space::Gpu(cuda, _) = &self.space {
+        if let Space::Gpu(cuda, _) = self.space {
             // Written on the default stream, which the session's does not wait for.
             cuda.wait()?;
         }
@@ -146,6 +154,51 @@ fn judge(raw: &[f32], packed: &[f32]) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Store, Variant, find};
+    use crate::protocol::WeightTensor;
+    use crate::trial::{Device, Form, KvCache, Precision};
+    use crate::units::Bytes;
+    use std::path::Path;
+
+    /// The CPU provider takes codes as they are in the file whatever the graph says of them: to it those that are packed for CUDA
+    /// are the ones that lie elsewhere.
+    #[test]
+    fn codes_that_lie_elsewhere_are_noticed() {
+        let environment = library::load(Path::new(env!("EDGEBENCH_BUILD_ORT"))).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::new(folder.path(), Bytes(1 << 30));
+        store.ensure().unwrap();
+        let spec = find("tiny-moe-q").unwrap();
+        for precision in [Precision::Int4, Precision::Int8] {
+            let numerics = precision.on(Device::Cuda(0));
+            let variant = Variant {
+                packed_experts: true,
+                ..Variant::portable(Form::Fused, KvCache::Float, 64)
+            };
+            let prepared = store
+                .prepare(spec, variant, numerics, 1, &mut |_| {})
+                .unwrap();
+            let check = store.with_packing_check(&prepared, spec, numerics);
+            let comparison = Comparison {
+                environment: &environment,
+                space: &Space::Host,
+                check: &check.unwrap().unwrap(),
+            };
+            let run = |tensors: &[WeightTensor]| {
+                let weights = Weights::load(&prepared.weight_file, tensors, &Space::Host);
+                comparison.run(&weights.unwrap())
+            };
+            let mut tensors = prepared.tensors.clone();
+            assert!(tensors.iter().any(|tensor| tensor.packed.is_some()));
+            let error = run(&tensors).unwrap_err().to_string();
+            assert!(error.contains("looks elsewhere"), "{precision}: {error}");
+            for tensor in &mut tensors {
+                tensor.packed = None;
+                tensor.mapped = true;
+            }
+            run(&tensors).unwrap();
+        }
+    }
 
     #[test]
     fn other_results_and_none_are_refused() {
