@@ -115,6 +115,24 @@ pub struct WeightTensor {
     /// It stays in main memory, where the GPU reads it.
     #[serde(default)]
     pub mapped: bool,
+    /// Bits of its codes where the engine moves them, when it loads them, to where the CUDA provider's kernels read them.
+    #[serde(default)]
+    pub packed: Option<u32>,
+}
+
+/// A graph that runs a few experts with codes that ONNX Runtime packs and with those that the engine packed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackingCheck {
+    /// The ONNX file.
+    pub graph: PathBuf,
+    /// Names of the weights in it that the engine packed.
+    pub packed: Vec<String>,
+    /// Width of its input and its outputs.
+    pub width: u32,
+    /// Experts of the layer.
+    pub experts: u32,
+    /// Those that run, the first ones.
+    pub few: u32,
 }
 
 /// A committed reference to hold a model to.
@@ -200,6 +218,9 @@ pub struct TrialRequest {
     /// The same graph with weights that are copied from main memory before they are used; `None` where none are there.
     #[serde(default)]
     pub copies_graph: Option<PathBuf>,
+    /// What shows that experts which the engine packs are what they were; `None` where it packs none.
+    #[serde(default)]
+    pub packing_check: Option<PackingCheck>,
     /// Its inputs and outputs.
     pub io: DecoderIo,
     /// Bytes of weights the graph refers to.

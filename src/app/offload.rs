@@ -136,6 +136,11 @@ pub(super) fn mark(tensors: &[WeightTensor], mapped: &[MappedWeight]) -> Vec<Wei
     tensors
 }
 
+/// Whether the engine packs quantised experts.
+pub(super) fn packs_experts(mapped: &[MappedWeight]) -> bool {
+    mapped.iter().any(|one| one.packed)
+}
+
 /// Names of those that may be copied before they are used.
 pub(super) fn copied(mapped: &[MappedWeight]) -> Vec<String> {
     let copied = mapped.iter().filter(|one| one.copied);

@@ -378,30 +378,27 @@ fn attempt(
 ) -> Result<TrialResult> {
     let (spec, trial) = (planned.spec, &planned.trial);
     let mut tell = |event: model::Preparing| show_preparing(progress, &spec.name, event);
-    let prepared = store.prepare(
-        spec,
-        model::Variant::of(trial),
-        trial.numerics(),
-        trial.seed,
-        &mut tell,
-    )?;
+    let variant = model::Variant {
+        packed_experts: offload::packs_experts(mapped),
+        ..model::Variant::of(trial)
+    };
+    let prepared = store.prepare(spec, variant, trial.numerics(), trial.seed, &mut tell)?;
     let is_checked = !matches!(purpose, Purpose::AsPublished | Purpose::Routing);
     let copied = offload::copied(mapped);
     let copies_graph = match copied.is_empty() {
         true => None,
-        false => Some(store.with_copies(
-            &prepared,
-            spec,
-            model::Variant::of(trial),
-            trial.numerics(),
-            &copied,
-        )?),
+        false => Some(store.with_copies(&prepared, spec, variant, trial.numerics(), &copied)?),
+    };
+    let packing_check = match variant.packed_experts {
+        true => store.with_packing_check(&prepared, spec, trial.numerics())?,
+        false => None,
     };
     let request = TrialRequest {
         trial: trial.clone(),
         engine: bench.start.engine.clone(),
         graph: prepared.graph.clone(),
         copies_graph,
+        packing_check,
         io: prepared.io.clone(),
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,

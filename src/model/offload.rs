@@ -49,6 +49,8 @@ pub struct MappedWeight {
     pub range: Range<u64>,
     /// Whether a copy of it may be made on the GPU before it is used.
     pub copied: bool,
+    /// Whether the engine packs it, as it must then all quantised experts of the model.
+    pub packed: bool,
 }
 
 /// A weight tensor that may stay in main memory.
@@ -122,6 +124,7 @@ pub fn offload_plan(spec: &ModelSpec, trial: &Trial, room: Bytes) -> OffloadPlan
                 name: one.tensor.name.clone(),
                 range: one.tensor.offset..one.tensor.offset + one.tensor.bytes,
                 copied: one.bytes <= most,
+                packed: one.tensor.packable_bits().is_some(),
             });
             plan.mapped_bytes += Bytes(one.bytes);
             link_step += one.tensor.bytes as f64 * one.step;
@@ -143,7 +146,9 @@ fn may_be_mapped(tensor: &Tensor) -> bool {
         part,
         Part::Embedding | Part::Head | Part::Attention | Part::Ffn | Part::Experts
     );
-    matrix && !tensor.repacked && tensor.bytes >= SMALLEST
+    // Codes of experts the engine can pack itself.
+    let repacked = tensor.repacked && tensor.packable_bits().is_none();
+    matrix && !repacked && tensor.bytes >= SMALLEST
 }
 
 /// Shares of a tensor that a decode step and the prompt read.
@@ -234,12 +239,26 @@ mod tests {
     }
 
     #[test]
-    fn a_dense_model_has_no_experts_and_packed_experts_stay() {
+    fn a_dense_model_has_no_experts_and_of_quantised_ones_the_codes_leave() {
         assert!(plan("llama-1b", Offload::Experts, 0).mapped.is_empty());
         let spec = find("granite-1b-a400m").unwrap();
         let packed = offload_plan(spec, &trial(Offload::All, Precision::Int4), Bytes(0));
-        assert!(!packed.mapped.is_empty());
-        assert!(!packed.mapped.iter().any(|one| one.name.contains("experts")));
+        let (experts, others): (Vec<_>, Vec<_>) = packed
+            .mapped
+            .iter()
+            .partition(|one| one.name.contains("experts"));
+        assert_eq!(experts.len(), 48);
+        assert!(
+            experts
+                .iter()
+                .all(|one| one.packed && one.name.ends_with(".q"))
+        );
+        assert!(!others.is_empty() && others.iter().all(|one| !one.packed));
+        let codes = offload_plan(spec, &trial(Offload::Experts, Precision::Int4), Bytes(0));
+        // A quarter of what fp16 reads.
+        assert_eq!(codes.link_step.0, 24 * 8 * 3 * 1024 * 512 / 2);
+        let whole = |plan: &OffloadPlan| plan.resident + plan.mapped_bytes;
+        assert_eq!(whole(&codes), whole(&packed));
     }
 
     proptest! {

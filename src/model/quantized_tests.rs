@@ -87,6 +87,7 @@ fn request(prepared: &Prepared, trial: Trial) -> TrialRequest {
         },
         graph: prepared.graph.clone(),
         copies_graph: None,
+        packing_check: None,
         io: prepared.io.clone(),
         weights: prepared.weights,
         largest_tensor: prepared.largest_tensor,

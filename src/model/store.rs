@@ -2,12 +2,12 @@
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
 use super::adopted;
-use super::emit::{Variant, emit, emit_with_copies};
+use super::emit::{FEW, Variant, emit, emit_with_copies, packing_check};
 use super::graph::WEIGHTS_FILE;
-use super::spec::ModelSpec;
+use super::spec::{Ffn, ModelSpec};
 use super::weights::{Layout, Seeded, Source};
 use crate::error::{Error, Result};
-use crate::protocol::{DecoderIo, WeightTensor};
+use crate::protocol::{DecoderIo, PackingCheck, WeightTensor};
 use crate::shelf::{self, Staged};
 use crate::trial::{KvCache, KvUpdate, Numerics};
 use crate::units::Bytes;
@@ -156,6 +156,28 @@ impl Store {
         write_whole(&graph, &emitted.bytes)
             .map_err(|source| Error::output(&graph, source, HINT))?;
         Ok(graph)
+    }
+
+    /// Writes a graph that shows whether experts which the engine packs are what they were, beside a prepared model.
+    pub fn with_packing_check(
+        &self,
+        prepared: &Prepared,
+        spec: &ModelSpec,
+        numerics: Numerics,
+    ) -> Result<Option<PackingCheck>> {
+        let check = packing_check(spec, &Layout::of(spec, numerics));
+        let (Some((bytes, packed)), Ffn::Moe { experts, .. }) = (check, spec.ffn) else {
+            return Ok(None);
+        };
+        let graph = prepared.graph.with_file_name("packing-check.onnx");
+        write_whole(&graph, &bytes).map_err(|source| Error::output(&graph, source, HINT))?;
+        Ok(Some(PackingCheck {
+            graph,
+            packed,
+            width: spec.d_model,
+            experts,
+            few: FEW,
+        }))
     }
 
     /// Returns the entry's shared lock once its weight file is complete and checked.
@@ -347,6 +369,9 @@ fn graph_name(variant: Variant) -> String {
     }
     if variant.for_cuda {
         name += "-cuda";
+    }
+    if variant.packed_experts {
+        name += "-packed";
     }
     format!("{name}-{}.onnx", variant.context)
 }
@@ -608,8 +633,12 @@ mod tests {
             for_cuda: true,
             ..FUSED
         };
-        let names: HashSet<String> = [FUSED, int8, copied, cuda].map(graph_name).into();
-        assert_eq!(names.len(), 4);
+        let packed = Variant {
+            packed_experts: true,
+            ..cuda
+        };
+        let names: HashSet<String> = [FUSED, int8, copied, cuda, packed].map(graph_name).into();
+        assert_eq!(names.len(), 5);
     }
 
     /// Prepares in a store of its own, as another process would, and looks at what it was given.

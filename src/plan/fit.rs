@@ -38,12 +38,12 @@ pub fn nothing_to_offload(
     if !plan.mapped.is_empty() {
         return None;
     }
-    let (name, precision) = (&spec.name, trial.precision);
-    Some(match (asked, precision.quantized_bits()) {
-        (Offload::Experts, Some(_)) if spec.has_experts() => format!(
-            "the experts of {name} in {precision} cannot stay in main memory: ONNX Runtime packs them anew into GPU memory; use --precision fp16, or --offload auto, which keeps other weights there"
+    let name = &spec.name;
+    Some(match asked {
+        Offload::Experts if spec.has_experts() => format!(
+            "{name} has no experts large enough to stay in main memory; leave --offload out"
         ),
-        (Offload::Experts, _) => format!(
+        Offload::Experts => format!(
             "{name} has no experts that could stay in main memory; use --offload auto, all or a number of layers"
         ),
         _ => format!(

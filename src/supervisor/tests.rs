@@ -34,6 +34,7 @@ pub(super) fn request() -> TrialRequest {
         },
         graph: PathBuf::new(),
         copies_graph: None,
+        packing_check: None,
         io: DecoderIo {
             caches: vec![],
             vocab: 4,

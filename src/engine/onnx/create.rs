@@ -21,7 +21,7 @@ use std::path::Path;
 /// For graphs with weights that the CUDA provider packs anew. The bytes of the file go into allocations of their own, which are
 /// given back when they are packed; in chunks of the arena they would stay. And experts are not turned into fp16 beyond this
 /// many bytes at a time, for which the default is 1 GiB.
-const REPACKING: [(&str, &str); 2] = [
+pub(super) const REPACKING: [(&str, &str); 2] = [
     ("session.use_device_allocator_for_initializers", "1"),
     ("ep.cuda.qmoe_int_dequant_max_scratch_bytes", "67108864"),
 ];
@@ -159,7 +159,7 @@ impl OnnxEngine {
             })?;
         }
         if let Some(weights) = weights {
-            weights.hand_over(&builder)?;
+            weights.hand_over(&builder, |_| true)?;
         }
         if let Some(operators) = operators {
             operators.hand_over(&builder)?;

@@ -12,6 +12,8 @@ mod create;
 mod fetch;
 mod io;
 mod library;
+mod packing;
+mod packing_check;
 mod placement;
 mod probe;
 mod tensors;
@@ -257,6 +259,8 @@ impl OnnxEngine {
         let grown = |from: Option<Bytes>, to: Option<Bytes>| Some(to?.saturating_sub(from?));
         let repacked = weights.as_ref().map_or(0, Weights::repacked);
         let mapped = weights.as_ref().map_or(0, |weights| weights.bytes().1);
+        // What it takes on the GPU is none of what was read above, and mostly given back.
+        self.check_packing(weights.as_ref())?;
         let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
         let started = Instant::now();
         // Asked before weights and buffers are given back.

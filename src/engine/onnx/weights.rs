@@ -8,6 +8,7 @@
 )]
 
 use super::super::EngineError;
+use super::packing::Packing;
 use super::tensors::{Buffer, Place, Space, Tensor, check, element, terminated};
 use crate::protocol::WeightTensor;
 use ort::AsPointer;
@@ -48,22 +49,33 @@ impl Source<'_> {
         Ok(facts.map_err(|cause| unreadable(self.path, &cause))?.len() as usize)
     }
 
-    /// Copies bytes of the file into a buffer, a piece at a time.
+    /// Copies bytes of the file into a buffer, a piece at a time, packed where that is asked for.
     fn copy(
         &self,
         from: usize,
         length: usize,
-        buffer: &mut Buffer,
-        to: usize,
+        (buffer, to): (&mut Buffer, usize),
+        packing: Option<Packing>,
     ) -> Result<(), EngineError> {
-        let mut piece = vec![0; BLOCK.min(length)];
+        let together = packing.map_or(1, Packing::turn);
+        let block = (BLOCK / together).max(1) * together;
+        let mut piece = vec![0; block.min(length)];
+        let mut packed = vec![0; packing.map_or(0, |_| piece.len())];
         let mut done = 0;
         while done < length {
-            let part = &mut piece[..BLOCK.min(length - done)];
+            let part = &mut piece[..block.min(length - done)];
             self.file
                 .read_exact_at(part, (from + done) as u64)
                 .map_err(|cause| unreadable(self.path, &cause))?;
-            buffer.write_bytes(to + done, part)?;
+            let written = match packing {
+                Some(packing) => {
+                    let packed = &mut packed[..part.len()];
+                    packing.pack(part, packed);
+                    &*packed
+                }
+                None => &*part,
+            };
+            buffer.write_bytes(to + done, written)?;
             done += part.len();
         }
         Ok(())
@@ -83,6 +95,7 @@ struct Piece {
     end: usize,
     at: usize,
     mapped: bool,
+    packing: Option<Packing>,
 }
 
 /// Length of a tensor in bytes; `None` where it cannot be.
@@ -91,6 +104,30 @@ fn length(tensor: &WeightTensor) -> Option<usize> {
         product.checked_mul(usize::try_from(*size).ok()?)
     })?;
     elements.checked_mul(tensor.element.bytes() as usize)
+}
+
+/// How a tensor's bytes are packed, if at all.
+fn packing(tensor: &WeightTensor, path: &Path) -> Result<Option<Packing>, EngineError> {
+    let Some(bits) = tensor.packed else {
+        return Ok(None);
+    };
+    let row = tensor
+        .dims
+        .last()
+        .and_then(|row| usize::try_from(*row).ok());
+    let packing = row.and_then(|row| Packing::new(bits, row));
+    let whole = |packing: &Packing| {
+        length(tensor).is_some_and(|length| length.is_multiple_of(packing.turn()))
+    };
+    packing.filter(whole).map(Some).ok_or_else(|| {
+        unreadable(
+            path,
+            &format!(
+                "{} of {:?} bytes has no packed form for CUDA",
+                tensor.name, tensor.dims
+            ),
+        )
+    })
 }
 
 impl Weights {
@@ -102,7 +139,8 @@ impl Weights {
         space: &Space,
     ) -> Result<Weights, EngineError> {
         let source = Source::open(file)?;
-        if tensors.iter().any(|tensor| tensor.mapped) {
+        let apart = |tensor: &WeightTensor| tensor.mapped || tensor.packed.is_some();
+        if tensors.iter().any(apart) {
             return Weights::apart(&source, tensors, space);
         }
         let whole = source.length()?;
@@ -111,7 +149,7 @@ impl Weights {
             .map(|tensor| tensor.offset as usize)
             .fold(whole, usize::min);
         let mut block = Buffer::new(space, length)?;
-        source.copy(0, length, &mut block, 0)?;
+        source.copy(0, length, (&mut block, 0), None)?;
         let place = Place::of(space)?;
         let over = |tensor: &WeightTensor| {
             let at = tensor.offset as usize;
@@ -167,6 +205,7 @@ impl Weights {
                         end,
                         at: *size,
                         mapped: tensor.mapped,
+                        packing: packing(tensor, source.path)?,
                     });
                     *size += (end - start).next_multiple_of(ALIGN);
                 }
@@ -179,7 +218,8 @@ impl Weights {
                 true => &mut mapped,
                 false => &mut block,
             };
-            source.copy(piece.start, piece.end - piece.start, buffer, piece.at)?;
+            let length = piece.end - piece.start;
+            source.copy(piece.start, length, (buffer, piece.at), piece.packing)?;
         }
         let place = Place::of(space)?;
         let lay_down = |(tensor, (in_main, at)): (&WeightTensor, (bool, usize))| {
@@ -210,9 +250,13 @@ impl Weights {
         self.repacked
     }
 
-    /// Hands the tensors to a session that is about to be made.
-    pub fn hand_over(&self, builder: &SessionBuilder) -> Result<(), EngineError> {
-        for (name, tensor) in &self.tensors {
+    /// Hands the tensors that are `wanted` by their names to a session that is about to be made.
+    pub fn hand_over(
+        &self,
+        builder: &SessionBuilder,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<(), EngineError> {
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| wanted(name)) {
             let name = terminated(name)?;
             // SAFETY: options and value are alive; the session reads the value where it lies, and `self` outlives it.
             check(unsafe {
@@ -257,6 +301,7 @@ mod tests {
             offset,
             repacked,
             mapped: false,
+            packed: None,
         }
     }
 
@@ -330,5 +375,49 @@ mod tests {
         assert_eq!(found, bytes[16..28]);
         let beyond = mapped(tensor("e", Element::Fp16, 90, false));
         assert!(Weights::load(&file, &[beyond], &Space::Host).is_err());
+    }
+
+    #[test]
+    fn codes_of_experts_are_packed_wherever_they_go() {
+        let library = env!("EDGEBENCH_BUILD_ORT");
+        let _environment = library::load(Path::new(library)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("weights.bin");
+        let bytes: Vec<u8> = (0..1024u32).map(|at| ((at * at) >> 3) as u8).collect();
+        std::fs::write(&file, &bytes).unwrap();
+        // Two experts of four outputs of 64 inputs, 4 bits each.
+        let codes = |name: &str, offset, mapped, row| WeightTensor {
+            dims: vec![2, 4, row],
+            packed: Some(4),
+            mapped,
+            ..tensor(name, Element::Uint8, offset, false)
+        };
+        let tensors = [
+            codes("a", 256, false, 32),
+            codes("b", 512, true, 32),
+            tensor("c", Element::Uint8, 0, false),
+        ];
+        let weights = Weights::load(&file, &tensors, &Space::Host).unwrap();
+        assert_eq!(weights.bytes(), (2 * ALIGN, ALIGN));
+        let packed = |from: usize| {
+            let mut packed = vec![0; 256];
+            let packing = Packing::new(4, 32).unwrap();
+            packing.pack(&bytes[from..][..256], &mut packed);
+            packed
+        };
+        let mut found = [0u8; 2 * ALIGN];
+        weights.block.read_bytes(&mut found).unwrap();
+        assert_eq!(
+            (&found[..6], &found[ALIGN..]),
+            (&bytes[..6], &packed(256)[..])
+        );
+        let mut found = [0u8; ALIGN];
+        let mapped = weights.mapped.as_ref().unwrap();
+        mapped.read_bytes(&mut found).unwrap();
+        assert_eq!(found[..], packed(512));
+        // Not of whole tiles.
+        let error = Weights::load(&file, &[codes("d", 0, true, 16)], &Space::Host);
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains("no packed form"), "{error}");
     }
 }

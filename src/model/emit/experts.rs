@@ -6,6 +6,20 @@ use super::super::spec::Ffn;
 use super::Emitter;
 use crate::trial::Form;
 
+/// Attributes of the operators for experts.
+pub(super) fn attributes(top_k: i64) -> Vec<(&'static str, Attr)> {
+    vec![
+        ("k", Attr::Int(top_k)),
+        ("activation_type", Attr::Text("swiglu")),
+        // Gate and value rows of fc1 alternate: the one layout that both the CPU and the CUDA kernel take.
+        ("swiglu_fusion", Attr::Int(1)),
+        // silu(gate) * value: gate * sigmoid(alpha * gate) * (value + beta).
+        ("activation_alpha", Attr::Float(1.0)),
+        ("activation_beta", Attr::Float(0.0)),
+        ("normalize_routing_weights", Attr::Int(1)),
+    ]
+}
+
 impl Emitter<'_> {
     /// The FFN of a Mixture-of-Experts layer on `x` `[B, S, d]`; returns the same shape.
     pub(super) fn moe(
@@ -47,16 +61,7 @@ impl Emitter<'_> {
 
     /// All experts in one operator, with weights normalised over the chosen ones.
     fn fused_experts(&mut self, x: &str, logits: &str, layer: &str, top_k: i64) -> String {
-        let attributes = vec![
-            ("k", Attr::Int(top_k)),
-            ("activation_type", Attr::Text("swiglu")),
-            // Gate and value rows of fc1 alternate: the one layout that both the CPU and the CUDA kernel take.
-            ("swiglu_fusion", Attr::Int(1)),
-            // silu(gate) * value: gate * sigmoid(alpha * gate) * (value + beta).
-            ("activation_alpha", Attr::Float(1.0)),
-            ("activation_beta", Attr::Float(0.0)),
-            ("normalize_routing_weights", Attr::Int(1)),
-        ];
+        let attributes = attributes(top_k);
         let (fc1, fc2) = (format!("{layer}experts.fc1"), format!("{layer}experts.fc2"));
         if self.is_quantized(&fc1) {
             return self.quantized_experts(x, logits, [&fc1, &fc2], attributes);

@@ -19,9 +19,12 @@
 mod body;
 mod experts;
 mod fused;
+mod packing;
 mod plain;
 mod quantized;
 mod specialists;
+
+pub use packing::{FEW, packing_check};
 
 use super::graph::{Dim, GraphBuilder};
 use super::proto::DataType;
@@ -52,6 +55,8 @@ pub struct Variant {
     pub kv_update: KvUpdate,
     /// Whether the graph is for CUDA alone: then it may use what only that provider's operators can do.
     pub for_cuda: bool,
+    /// Whether the engine packs quantised experts for the CUDA provider, so that they can stay in main memory.
+    pub packed_experts: bool,
     /// Longest sequence, in tokens.
     pub context: u32,
 }
@@ -64,6 +69,7 @@ impl Variant {
             kv_cache,
             kv_update: KvUpdate::InPlace,
             for_cuda: false,
+            packed_experts: false,
             context,
         }
     }
@@ -75,6 +81,7 @@ impl Variant {
             kv_cache: trial.kv_cache,
             kv_update: trial.kv_update,
             for_cuda: trial.device != Device::Cpu,
+            packed_experts: false,
             context: trial.context(),
         }
     }
@@ -150,6 +157,7 @@ pub fn emit_with_copies(
         kv_cache,
         in_place,
         for_cuda: variant.for_cuda,
+        packed_experts: variant.packed_experts,
         copied,
         float,
         context,
@@ -199,6 +207,7 @@ struct Emitter<'a> {
     kv_cache: KvCache,
     in_place: bool,
     for_cuda: bool,
+    packed_experts: bool,
     copied: &'a [String],
     float: DataType,
     context: u32,
@@ -293,7 +302,11 @@ impl Emitter<'_> {
     /// Declares a weight of the layout and returns its name.
     fn weight(&mut self, name: &str) -> String {
         let tensor = self.tensor(name);
-        let (weight, bytes) = (part(tensor, name, tensor.dims.clone(), 0), tensor.bytes);
+        let (mut weight, bytes) = (part(tensor, name, tensor.dims.clone(), 0), tensor.bytes);
+        if let (true, Some(bits)) = (self.packed_experts, tensor.packable_bits()) {
+            weight.packed = Some(bits);
+            weight.repacked = false;
+        }
         self.g.weight(weight, bytes)
     }
 
@@ -365,5 +378,6 @@ fn part(tensor: &Tensor, name: &str, dims: Vec<u64>, from: u64) -> WeightTensor 
         offset: tensor.offset + from,
         repacked: tensor.repacked,
         mapped: false,
+        packed: None,
     }
 }

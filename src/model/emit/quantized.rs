@@ -36,6 +36,17 @@ pub(super) fn runs_on_cuda(widths: [u32; 2]) -> bool {
     widths.iter().all(|width| width.is_multiple_of(CUDA_WIDTHS))
 }
 
+/// What the operator for quantised experts has besides those for all experts. Their codes are as they are in the file, the one layout
+/// that both the CPU and the CUDA kernel take, or packed by the engine for CUDA.
+pub(super) fn attributes(bits: i64, packed: bool) -> [(&'static str, Attr); 4] {
+    [
+        ("expert_weight_bits", Attr::Int(bits)),
+        BLOCK_SIZE,
+        ("weights_prepacked", Attr::Int(i64::from(packed))),
+        ACCURACY_LEVEL,
+    ]
+}
+
 impl Emitter<'_> {
     /// Whether the layout stores this weight quantised.
     pub(super) fn is_quantized(&self, weight: &str) -> bool {
@@ -101,15 +112,10 @@ impl Emitter<'_> {
         [fc1, fc2]: [&str; 2],
         mut attributes: Vec<(&str, Attr)>,
     ) -> String {
-        attributes.extend([
-            ("expert_weight_bits", Attr::Int(self.bits())),
-            BLOCK_SIZE,
-            // As they are in the file: the one layout that both the CPU and the CUDA kernel take.
-            ("weights_prepacked", Attr::Int(0)),
-            ACCURACY_LEVEL,
-        ]);
+        attributes.extend(self::attributes(self.bits(), self.packed_experts));
         let mut both = |weight: &str| {
-            let packed = self.weight(&format!("{weight}.q"));
+            let packed = self.operand(&format!("{weight}.q"), x);
+            // The operator turns scales round when it is loaded, which it does to constants only.
             (packed, self.weight(&format!("{weight}.scales")))
         };
         let ((fc1, fc1_scales), (fc2, fc2_scales)) = (both(fc1), both(fc2));

@@ -22,6 +22,14 @@ pub struct Buffer {
 }
 
 impl Tensor {
+    /// Bits of its codes where they are those of experts: codes that the CUDA provider's kernels read packed.
+    pub fn packable_bits(&self) -> Option<u32> {
+        match (self.weight.kind, self.content) {
+            (Kind::Experts, Content::Packed { bits }) => Some(bits),
+            _ => None,
+        }
+    }
+
     /// The pieces of its file in order; none of scales, which come with the values that they are of.
     pub fn pieces(&self) -> impl Iterator<Item = Range<u64>> {
         let end = match self.content {

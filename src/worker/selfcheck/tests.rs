@@ -137,6 +137,7 @@ pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> Tri
         },
         graph: "none".into(),
         copies_graph: None,
+        packing_check: None,
         io: DecoderIo {
             caches: Vec::new(),
             vocab: VOCAB as u32,
