@@ -3,7 +3,7 @@
 use super::cost::{CostInputs, cost};
 use super::ladder::step;
 use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row, Steady};
-use super::{checks, energy, memory, metrics, offload, state, tuning, warnings};
+use super::{checks, energy, memory, metrics, offload, positions, state, tuning, warnings};
 use crate::stats;
 use crate::trial::{
     Device, Float, Form, KvCache, Outcome, Trial, TrialResult, WarmthEnd, WarmthFacts,
@@ -82,6 +82,7 @@ pub fn row(
         prefill_tok_s: metrics::prefill_tok_s(trial, timed),
         decode_tok_s: decode,
         itl_ms: metrics::itl_ms(timed),
+        itl_by_position: positions::itl_by_position(trial, timed),
         outside_run_share: metrics::outside_run_share(timed),
         steady: result.warmth.as_ref().map(steady),
         energy,
@@ -151,6 +152,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         prefill_tok_s: None,
         decode_tok_s: None,
         itl_ms: None,
+        itl_by_position: Vec::new(),
         outside_run_share: None,
         memory,
         limits: None,

@@ -176,6 +176,10 @@ pub struct Row {
     pub decode_tok_s: Option<Metric>,
     /// Inter-token latency, milliseconds, over all steps of all repetitions.
     pub itl_ms: Option<Metric>,
+    /// The same over the position, in ascending order and without gaps, 32 buckets at most; empty where `itl_ms` is null and in
+    /// results of before the field was there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub itl_by_position: Vec<ItlAtPosition>,
     /// Share of the decode time spent outside the runtime's run call, 0 to 1.
     pub outside_run_share: Option<f64>,
     /// Memory.
@@ -300,6 +304,25 @@ pub struct Metric {
     /// Quantiles, where there are many samples.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quantiles: Option<Quantiles>,
+}
+
+/// Inter-token latency of neighbouring positions, over all repetitions: the times of `itl_ms`, told apart by how much context a step
+/// reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ItlAtPosition {
+    /// Tokens of a sequence that the first of these steps reads, the one it is fed included: prompt tokens + 1 for the first step of
+    /// all.
+    pub first_context: u32,
+    /// The same of the last of these steps.
+    pub last_context: u32,
+    /// Tokens that the steps generated, of all sequences and repetitions.
+    pub tokens: u64,
+    /// First quartile of the latencies, milliseconds.
+    pub p25_ms: f64,
+    /// Their median, milliseconds.
+    pub median_ms: f64,
+    /// Third quartile, milliseconds.
+    pub p75_ms: f64,
 }
 
 /// Tail quantiles; null where n is too small for one.
