@@ -13,7 +13,7 @@ pub use pairs::PUBLISHED;
 pub use prices::{Formula, Priced};
 pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduced, to_reproduce};
 
-pub use turns::{CurvePoint, CurveSide, PairCurve};
+pub use turns::PairCurve;
 
 pub use router::{RouterFacts, RouterLayer, routed, to_route, with_routers};
 
