@@ -91,6 +91,19 @@ fn works(results: &[Shown]) -> Vec<Work<'_>> {
         }
         works.extend(own.into_iter().filter(|work| work.rows.len() > 1));
     }
+    let precision = |work: &Work| work.rows[0].precision.clone();
+    if works
+        .windows(2)
+        .any(|two| precision(&two[0]) != precision(&two[1]))
+    {
+        for work in &mut works {
+            let precision = precision(work);
+            // A result with one precision does not name it.
+            if !work.name.split(", ").any(|word| word == precision) {
+                work.name = human::one_line(&format!("{}, {precision}", work.name));
+            }
+        }
+    }
     works
 }
 

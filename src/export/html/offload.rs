@@ -82,7 +82,7 @@ fn places(rows: &[(&Row, &OffloadRow)], labels: &Labels) -> Markup {
     let bar = |(row, offload): &(&Row, &OffloadRow)| {
         let (resident, mapped) = (offload.resident_bytes, offload.mapped_bytes);
         let link = match offload.step_link_share {
-            Some(share) if mapped > 0 => format!("; link {:.0} % of a step", share * 100.0),
+            Some(share) if mapped > 0 => format!(", link {:.0} %", share * 100.0),
             _ => String::new(),
         };
         Bar {

@@ -89,11 +89,11 @@ fn chart(metric: Quantity, lines: &[(&RepeatedTrial, &Spread)], promise: f64) ->
         marks: vec![
             Mark {
                 value: -promise,
-                label: String::new(),
+                label: format!("± {}", percent(promise)),
             },
             Mark {
                 value: promise,
-                label: format!("± {}", percent(promise)),
+                label: String::new(),
             },
         ],
         title: "",
