@@ -50,7 +50,7 @@ fn one(shown: &Shown) -> Markup {
                 ul.legend { li { span.swatch.p1 {} "on the GPU" } li { span.swatch.p2 {} "in main memory" } }
                 (places(drawn, &labels))
                 h3 { "Measured and predicted speed" }
-                ul.legend { li { span.swatch.p1 {} "measured" } li { span.swatch.tick {} "predicted" } }
+                ul.legend { li { span.swatch.round {} "measured" } li { span.swatch.tick {} "predicted" } }
                 (speeds(drawn, &labels))
                 @if rows.len() > drawn.len() { p.note { "The first " (drawn.len()) " of " (rows.len()) " rows are drawn; the table has them all." } }
                 details.data { summary { "Figures" } (figures(&rows, &labels)) }
@@ -115,7 +115,7 @@ fn speed(row: &Row) -> Option<f64> {
     Some(row.decode_tok_s.as_ref()?.mean)
 }
 
-/// The measured speed as a bar, the predicted one as a tick.
+/// The measured speed as a dot, the predicted one as a tick: a bar has no length on a logarithmic scale.
 fn speeds(rows: &[(&Row, &OffloadRow)], labels: &Labels) -> Markup {
     let all = rows.iter().flat_map(|(row, offload)| {
         [speed(row), offload.predicted_decode_tok_s]
@@ -133,7 +133,7 @@ fn speeds(rows: &[(&Row, &OffloadRow)], labels: &Labels) -> Markup {
         let (measured, predicted) = (speed(row), offload.predicted_decode_tok_s);
         let drawing = html! {
             @if let Some(measured) = measured {
-                rect.part.p1 x="0" y="7" height=(HEIGHT - 14) width=(frame.at(measured))
+                circle.dot cx=(frame.at(measured)) cy=(HEIGHT / 2) r="5"
                     data-key="decode_tok_s_mean" data-value=(number_text(measured)) { title { (human::short(measured)) " tok/s measured" } }
             }
             @if let Some(predicted) = predicted {
