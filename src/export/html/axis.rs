@@ -131,7 +131,9 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
         all.filter(inside).collect()
     };
     let fine: &[f64] = &[1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0];
+    let finest: &[f64] = &[1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 5.0, 7.0, 8.0, 9.0];
     let sets = [
+        of(finest, 1),
         of(fine, 1),
         of(&[1.0, 2.0, 5.0], 1),
         of(&[1.0, 3.0], 1),
@@ -210,6 +212,7 @@ mod tests {
         let axis = Axis::ratios([0.4, 1.1]);
         assert!((axis.place(1.0) - 0.5).abs() < 1e-12);
         assert!(axis.ticks(7).contains(&1.0));
+        assert_eq!(Axis::ratios([0.88, 1.11]).ticks(5), [0.9, 1.0, 1.1]);
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn one(shown: &Shown) -> Markup {
         article data-result=(shown.label) {
             (super::page::of(shown))
             p.verdict { (human::one_line(&repeated.verdict)) }
-            div.kinds { @for metric in kinds { (chart(metric, &lines, repeated.promise)) } }
+            div.kinds.two { @for metric in kinds { (chart(metric, &lines, repeated.promise)) } }
             @if !lines.is_empty() { details.data { summary { "Figures" } (figures(&lines)) } }
             details { summary { "Conditions of each run" } ul { @for line in told::conditions(&shown.report) { li { (line) } } } }
         }

@@ -174,7 +174,7 @@ fn forests(basis: Basis, lines: &[Line]) -> Markup {
         @if !pairs.is_empty() {
             div.basis data-basis=(title) {
                 h3 { (title) }
-                @if drawn { div.kinds { @for quantity in DRAWN { (chart(quantity)) } } }
+                @if drawn { div.kinds.two { @for quantity in DRAWN { (chart(quantity)) } } }
                 @else { p.empty { "not measured: of no pair both models ran; the reasons stand in the words below" } }
             }
         }
