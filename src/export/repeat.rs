@@ -69,7 +69,7 @@ fn title(metric: Quantity) -> &'static str {
 }
 
 /// The median in its own unit.
-fn amount(spread: &Spread) -> String {
+pub fn amount(spread: &Spread) -> String {
     let unit = match spread.metric {
         Quantity::DecodeTokS => Unit::TokensPerSecond,
         Quantity::PeakBytes => Unit::Bytes,

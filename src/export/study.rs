@@ -98,7 +98,7 @@ fn lines(pair: &StudyPair, currency: &str) -> Vec<Line> {
 }
 
 /// A ratio as the comparison of files has it.
-fn judgement(ratio: &Ratio) -> Judgement {
+pub fn judgement(ratio: &Ratio) -> Judgement {
     let metric = ratio.metric;
     let all = [
         Verdict::Better,
@@ -119,8 +119,22 @@ fn judgement(ratio: &Ratio) -> Judgement {
         word: metric.word(verdict),
         verdict,
         reason: None,
-        not_measured: BTreeMap::new(),
+        not_measured: reasons(ratio),
     }
+}
+
+/// Why figures of a ratio are missing, by the names of the comparison of files.
+fn reasons(ratio: &Ratio) -> BTreeMap<&'static str, String> {
+    let names = [
+        ("dense", "baseline"),
+        ("moe", "other"),
+        ("ratio", "ratio"),
+        ("ci95", "ci95"),
+    ];
+    names
+        .into_iter()
+        .filter_map(|(ours, theirs)| Some((theirs, ratio.not_measured.get(ours)?.clone())))
+        .collect()
 }
 
 fn columns(lines: &[&Line]) -> Vec<Prepared<'static>> {
@@ -176,8 +190,8 @@ fn name(pair: &StudyPair) -> String {
     ))
 }
 
-/// One line for each model.
-fn prices(study: &Study) -> Vec<Prepared<'static>> {
+/// One line for each model: its speed, and its price by each formula.
+pub fn prices(study: &Study) -> Vec<Prepared<'static>> {
     let rows = &study.prices;
     let Some(first) = rows.first() else {
         return Vec::new();
