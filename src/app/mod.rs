@@ -2,6 +2,7 @@
 
 mod baseline;
 mod ceilings;
+mod clocks;
 mod compare;
 mod doctor;
 mod facts;

@@ -150,7 +150,7 @@ fn is_near(a: f64, b: f64) -> bool {
 fn machine(then: &Environment, now: &Environment) -> Vec<String> {
     type Read = fn(&Environment) -> Option<String>;
     type Size = fn(&Environment) -> Option<u64>;
-    let facts: [(&str, Read); 10] = [
+    let facts: [(&str, Read); 11] = [
         ("the architecture", |one| Some(one.arch.clone())),
         ("the CPU", |one| one.cpu_info.clone()),
         ("the number of cores", |one| {
@@ -162,6 +162,9 @@ fn machine(then: &Environment, now: &Environment) -> Vec<String> {
         }),
         ("the GPU's power limit in mW", |one| {
             Some(one.gpu.as_ref()?.power_limit_mw?.to_string())
+        }),
+        ("the GPU's locked clock in MHz", |one| {
+            Some(one.locked_clocks.as_ref()?.graphics_mhz.to_string())
         }),
         ("ONNX Runtime", |one| one.runtime_version.clone()),
         ("its build", |one| one.runtime_build.clone()),

@@ -5,8 +5,9 @@ use super::routers;
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
-    ceilings, compare, facts, limits, offload, plan, print, progress, published, render,
-    show_preparing,
+    ceilings,
+    clocks::{self, Clocks},
+    compare, facts, limits, offload, plan, print, progress, published, render, show_preparing,
 };
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -42,6 +43,7 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
 fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>) -> Result<u8> {
     let host = device::host(Path::new("/sys"));
     let started = utc(SystemTime::now());
+    clocks::check(command)?;
     let baseline = compare::baseline(command)?;
     let words = Words::load(command)?;
     let cost = cost_inputs(&command.cost)?;
@@ -53,7 +55,8 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
         let plan = plan::unrun(&command.into(), &host, &progress)?;
         return print(&export::plan(&plan, command.format == OutputFormat::Json)?);
     }
-    let bench = Bench::set_up(command, &host, &progress)?;
+    let cache = cachedir::root().map_err(Error::Usage)?;
+    let bench = Bench::set_up(command, &host, &cache, &progress)?;
     if let Some(note) = &bench.firmness.note {
         progress.event(&Event::Note(format!(
             "the budget is held softly, {note}: the process is watched, and the runtime's arena limited where the driver tells enough"
@@ -61,17 +64,18 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
     }
     let prompts = bench.prompts(&words, command.try_all)?;
     let ceilings = ceilings::tasks(command, &bench);
-    let cache = cachedir::root().map_err(Error::Usage)?;
     let mut store = Store::new(&cache, command.cache_limit);
     store.ensure()?;
+    let clocks = Clocks::lock(command, &bench, &cache, &progress)?;
+    clocks.announce(bench.plan.device, &progress);
     let mut rows = match resumed {
-        Some(resumed) => Rows::again(resumed, &bench, &host, &ceilings, started)?,
+        Some(resumed) => Rows::again(resumed, &bench, (&host, &clocks), &ceilings, started)?,
         None => {
             let limits = limits::measure(&bench, &host, command.try_all);
             let head = ReportHead {
                 tool: facts::tool(),
                 command_line,
-                environment: bench.environment(&host, limits.as_ref()),
+                environment: bench.environment(&host, limits.as_ref(), &clocks),
                 budgets: bench.plan.budgets.clone(),
                 seed: command.request.seed,
                 tokenizer: words.tokenizer.name().to_owned(),
@@ -101,6 +105,7 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
         cache: &cache,
     };
     code = code.max(crank.search(&ceilings, &mut store, &mut rows)?);
+    clocks.release(&cache, &bench.start.worker, &progress);
     progress.finish();
     show(command, &rows.report())?;
     if let Some(baseline) = &baseline {
@@ -162,8 +167,13 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
-        let (start, probe, plan) = plan::to_run(&command.into(), host, progress)?;
+    fn set_up(
+        command: &RunCommand,
+        host: &HostFacts,
+        cache: &Path,
+        progress: &Progress,
+    ) -> Result<Bench> {
+        let (start, probe, plan) = plan::to_run(&command.into(), host, cache, progress)?;
         let gpu = probe.gpu.as_ref().filter(|_| plan.device != Device::Cpu);
         if let (Some(gpu), true) = (gpu, command.exclusive) {
             crate::plan::alone(gpu)?;
@@ -179,8 +189,15 @@ impl Bench {
     }
 
     /// The machine and its runtime.
-    fn environment(&self, host: &HostFacts, limits: Option<&DeviceLimits>) -> Environment {
-        facts::environment(host, &self.probe, self.plan.device, limits)
+    fn environment(
+        &self,
+        host: &HostFacts,
+        limits: Option<&DeviceLimits>,
+        clocks: &Clocks,
+    ) -> Environment {
+        let mut facts = facts::environment(host, &self.probe, self.plan.device, limits);
+        clocks.record(&mut facts);
+        facts
     }
 
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
@@ -252,12 +269,16 @@ impl Rows {
     fn again(
         resumed: &Resumed,
         bench: &Bench,
-        host: &HostFacts,
+        (host, clocks): (&HostFacts, &Clocks),
         ceilings: &[ceilings::Task],
         now: String,
     ) -> Result<Rows> {
         let pending: Vec<Ceiling> = ceilings.iter().map(|task| task.pending.clone()).collect();
-        resumed.check(&bench.environment(host, None), &bench.plan, &pending)?;
+        resumed.check(
+            &bench.environment(host, None, clocks),
+            &bench.plan,
+            &pending,
+        )?;
         let (command, report) = (&resumed.command, &resumed.report);
         let repeated = report.repeatability.clone();
         let anew = || Repeatability::new(command.repeat, &report.trials);

@@ -1,12 +1,12 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::{GpuProcess, KvCache, LinkWays, MemoryReading, Placement};
+use crate::trial::{GpuProcess, KvCache, LinkWays, LockedClocks, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the schema. A reader refuses another major number.
-pub const SCHEMA_VERSION: &str = "1.2";
+pub const SCHEMA_VERSION: &str = "1.3";
 
 /// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +103,9 @@ pub struct Environment {
     pub power_mode: Option<String>,
     /// CPU clock at the start, where known.
     pub cpu_clock_mhz: Option<u32>,
+    /// Clocks of the GPU that were locked for the run; null where they followed load, heat and power.
+    #[serde(default)]
+    pub locked_clocks: Option<LockedClocks>,
     /// Reason for every `null` above, by field name.
     #[serde(default)]
     pub not_measured: BTreeMap<String, String>,
