@@ -7,6 +7,7 @@ mod compare;
 mod doctor;
 mod facts;
 mod import;
+mod inputs;
 mod inspect;
 mod limits;
 mod offload;

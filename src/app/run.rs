@@ -1,13 +1,13 @@
 //! The main job: probe, plan, the suite, the ceilings, the result.
 
+use super::clocks::{self, Clocks};
 use super::resume::{self, Resumed};
 use super::routers;
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
-    ceilings,
-    clocks::{self, Clocks},
-    compare, facts, limits, offload, plan, print, progress, published, render, show_preparing,
+    ceilings, compare, facts, inputs, limits, offload, plan, print, progress, published, render,
+    show_preparing,
 };
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -19,7 +19,8 @@ use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{
-    self, Ceiling, Environment, Params, Repeatability, ReportHead, Reproduced, RouterFacts, Row,
+    self, Ceiling, Environment, Inputs, Params, Repeatability, ReportHead, Reproduced, RouterFacts,
+    Row,
 };
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
@@ -46,6 +47,7 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
     clocks::check(command)?;
     let baseline = compare::baseline(command)?;
     let words = Words::load(command)?;
+    let inputs = inputs::now(command)?;
     let cost = cost_inputs(&command.cost)?;
     if let (Some(output), false) = (&command.output, command.dry_run) {
         export::ensure_writable(output)?;
@@ -69,7 +71,13 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
     let clocks = Clocks::lock(command, &bench, &cache, &progress)?;
     clocks.announce(bench.plan.device, &progress);
     let mut rows = match resumed {
-        Some(resumed) => Rows::again(resumed, &bench, (&host, &clocks), &ceilings, started)?,
+        Some(resumed) => Rows::again(
+            resumed,
+            &bench,
+            (&host, &clocks, &inputs),
+            &ceilings,
+            started,
+        )?,
         None => {
             let limits = limits::measure(&bench, &host, command.try_all);
             let head = ReportHead {
@@ -79,6 +87,7 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
                 budgets: bench.plan.budgets.clone(),
                 seed: command.request.seed,
                 tokenizer: words.tokenizer.name().to_owned(),
+                inputs: Some(inputs),
                 continued_utc: Vec::new(),
                 formulas: command.formulas.clone(),
                 started_utc: started,
@@ -269,13 +278,14 @@ impl Rows {
     fn again(
         resumed: &Resumed,
         bench: &Bench,
-        (host, clocks): (&HostFacts, &Clocks),
+        (host, clocks, inputs): (&HostFacts, &Clocks, &Inputs),
         ceilings: &[ceilings::Task],
         now: String,
     ) -> Result<Rows> {
         let pending: Vec<Ceiling> = ceilings.iter().map(|task| task.pending.clone()).collect();
         resumed.check(
             &bench.environment(host, None, clocks),
+            inputs,
             &bench.plan,
             &pending,
         )?;

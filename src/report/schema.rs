@@ -35,6 +35,9 @@ pub struct Report {
     pub seed: u64,
     /// Tokenizer in use.
     pub tokenizer: String,
+    /// What came from outside the command line and decides what is run; absent in results before schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
     /// One row for each trial, in the order of the plan.
     pub trials: Vec<Row>,
     /// The largest sizes that ran inside the budget, where they were searched for.
@@ -48,6 +51,18 @@ pub struct Report {
     pub repeatability: Option<super::Repeatability>,
     /// The conclusion in words, computed from the rows.
     pub verdict: Option<String>,
+}
+
+/// Files and variables that a run depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inputs {
+    /// SHA-256 of the file of prompts; null where the built-in ones were used.
+    pub prompt_sha256: Option<String>,
+    /// SHA-256 of the `tokenizer.json`; null where the rules were used.
+    pub tokenizer_sha256: Option<String>,
+    /// Environment variables that were set, of those that change what is measured.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// The program.
