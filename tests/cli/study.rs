@@ -96,8 +96,13 @@ fn the_pairs_as_csv_and_in_a_stream() {
         &[&two[..], &["--format", "csv"]].concat(),
     )
     .left_with(0);
-    assert_eq!(csv.stdout.lines().count(), 1 + 5, "{csv}");
+    let tables: Vec<&str> = csv.stdout.split("\n\n").collect();
+    assert_eq!(tables.len(), 2, "{csv}");
+    assert_eq!(tables[0].lines().count(), 1 + 5, "{csv}");
     assert!(csv.stdout.starts_with("basis,matched,"), "{csv}");
+    assert!(tables[1].starts_with("priced_model,row,"), "{csv}");
+    // Two models by three formulas.
+    assert_eq!(tables[1].lines().count(), 1 + 6, "{csv}");
     let stream = ["--format", "jsonl", "--cost-formula", "study-hourly"];
     let ran = study(&sandbox, &faster(), &[&two[..], &stream].concat()).left_with(0);
     let lines: Vec<Value> = ran
