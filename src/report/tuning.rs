@@ -96,7 +96,7 @@ impl Tuning {
         let kept = || tried.iter().filter(|one| one.kept);
         Some(Found {
             kept: kept().map(|one| one.name).collect(),
-            peak: kept().last().and_then(|one| one.peak),
+            peak: kept().next_back().and_then(|one| one.peak),
             // A note beside what was tried is of the row.
             note: self.note.clone().filter(|_| tried.is_empty()),
             tried,
