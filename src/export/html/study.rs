@@ -20,7 +20,12 @@ const DRAWN: [Quantity; 4] = [
 ];
 
 /// What pairs are equal in, in the order of the page.
-const BASES: [Basis; 3] = [Basis::Total, Basis::Active, Basis::AsPublished];
+const BASES: [Basis; 4] = [
+    Basis::Total,
+    Basis::Active,
+    Basis::OneExpert,
+    Basis::AsPublished,
+];
 
 /// The studies of these results.
 pub fn of(shown: &Shown) -> Option<&Study> {
@@ -141,6 +146,7 @@ fn forests(basis: Basis, lines: &[Line]) -> Markup {
     let title = match basis {
         Basis::Total => "At equal total parameters",
         Basis::Active => "At equal active parameters",
+        Basis::OneExpert => "The same FFN as a router's only expert",
         Basis::AsPublished => "As published, not matched",
     };
     let chart = |quantity: Quantity| {
@@ -192,6 +198,7 @@ fn figures(lines: &[Line]) -> Markup {
         let word = match line.pair.basis {
             Basis::Total => "total",
             Basis::Active => "active",
+            Basis::OneExpert => return "one expert".to_owned(),
             Basis::AsPublished => "as published",
         };
         match line.pair.matched {
