@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 fn of(bytes: &[u8]) -> Result<OnnxFile, Cause> {
-    parse(Cursor::new(bytes), bytes.len() as u64)
+    parse(Cursor::new(bytes), bytes.len() as u64, &Config::default())
 }
 
 fn emitted(spec: &ModelSpec, form: Form, precision: Precision) -> OnnxFile {
