@@ -33,6 +33,10 @@ SMALL = dict(
     vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
     max_position_embeddings=96, bos_token_id=0, eos_token_id=1, pad_token_id=None, tie_word_embeddings=False,
 )
+LONG_ROPE = dict(
+    rope_type="longrope", rope_theta=10000.0, short_factor=[1.0] * 8, long_factor=[1.0] * 8, short_mscale=1.0, long_mscale=1.0,
+    original_max_position_embeddings=96,
+)
 TYPES = {
     "tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64, "tensor(int32)": np.int32,
     "tensor(bool)": np.bool_,
@@ -61,7 +65,7 @@ def checkpoint(folder, config, kind):
     ).save_pretrained(folder)
 
 
-def genai(out):
+def genai(out, family_only):
     import transformers
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
@@ -70,20 +74,28 @@ def genai(out):
         "qwen3": (transformers.Qwen3Config(**SMALL, head_dim=16), transformers.Qwen3ForCausalLM),
         "phimoe": (
             transformers.PhimoeConfig(**SMALL, num_local_experts=4, num_experts_per_tok=2, sliding_window=None,
-                                      attention_bias=True, lm_head_bias=True),
+                                      attention_bias=True, lm_head_bias=True, original_max_position_embeddings=96,
+                                      rope_parameters=LONG_ROPE),
             transformers.PhimoeForCausalLM,
         ),
     }
-    wanted = [("llama", "fp32"), ("llama", "fp16"), ("llama", "int4"), ("qwen3", "fp32"), ("qwen3", "int4"), ("phimoe", "int4")]
+    wanted = [("phimoe", "int4"), ("llama", "fp32"), ("llama", "fp16"), ("llama", "int4"), ("qwen3", "fp32"), ("qwen3", "int4")]
     for family, precision in wanted:
+        if family_only not in family:
+            continue
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
             checkpoint(folder / "hf", *configs[family])
+            if family == "phimoe":
+                # The builder knows the name that the model's first release had.
+                about = json.loads((folder / "hf" / "config.json").read_text())
+                about["architectures"] = ["PhiMoEForCausalLM"]
+                (folder / "hf" / "config.json").write_text(json.dumps(about))
             target = out / f"genai-{family}-{precision}"
             shutil.rmtree(target, ignore_errors=True)
             try:
                 # An fp16 graph is one for GPUs; ONNX Runtime's CPU provider runs it all the same.
-                provider = "cuda" if precision == "fp16" or family == "phimoe" else "cpu"
+                provider = "cuda" if precision == "fp16" else "cpu"
                 args = ("", str(folder / "hf"), str(target), precision, provider, str(folder / "cache"))
                 create_model(*args, **parse_extra_options(*args, []))
             except Exception as error:  # What a builder cannot make is told, and the others are made.
@@ -332,6 +344,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--only", default="genai,hand,optimum")
+    parser.add_argument("--family", default="")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     only = arguments.only.split(",")
@@ -343,7 +356,7 @@ def main():
     if "optimum" in only:
         optimum(arguments.output)
     if "genai" in only:
-        genai(arguments.output)
+        genai(arguments.output, arguments.family)
 
 
 if __name__ == "__main__":

@@ -113,6 +113,7 @@ fn request(
         ablate: false,
         offload: Default::default(),
         kv_room: None,
+        external_paths: Default::default(),
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),
         gen_tokens: command.gen_tokens.into_iter().collect(),

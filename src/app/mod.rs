@@ -5,6 +5,7 @@ mod ceilings;
 mod compare;
 mod doctor;
 mod facts;
+mod foreign;
 mod import;
 mod inspect;
 mod limits;

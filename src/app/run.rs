@@ -385,6 +385,7 @@ fn attempt(
         trial.seed,
         &mut tell,
     )?;
+    let is_whole = spec.foreign.is_some_and(|foreign| foreign.is_whole());
     let is_checked = !matches!(purpose, Purpose::AsPublished | Purpose::Routing);
     let copied = offload::copied(mapped);
     let copies_graph = match copied.is_empty() {
@@ -416,6 +417,7 @@ fn attempt(
             .flatten(),
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
+            Purpose::Row if is_whole => None,
             Purpose::Row => Some(model::decode_rule(spec, trial)),
             _ => None,
         },
@@ -423,7 +425,7 @@ fn attempt(
             Purpose::Row => model::text_logits(&spec.name, trial.seed),
             _ => None,
         },
-        whole_sequence: purpose == Purpose::AsPublished,
+        whole_sequence: purpose == Purpose::AsPublished || is_whole,
         routing: purpose == Purpose::Routing,
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
@@ -474,10 +476,11 @@ fn pending(planned: &PlannedTrial) -> Row {
 
 pub(super) fn params(planned: &PlannedTrial) -> Params {
     let census = model::census(planned.spec);
+    let told = planned.spec.foreign.map(|foreign| foreign.active());
     Params {
         total: census.total,
-        active: census.active,
-        active_read: census.active_read,
+        active: told.as_ref().map_or(Some(census.active), |told| told.0.clone().ok()),
+        active_read: told.map_or(Some(census.active_read), |told| told.1.ok()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::ceiling::Kind;
 use crate::error::exit;
 use crate::export::compare::ComparisonFormat;
 use crate::payload::BundleRequest;
+use crate::model::foreign::ExternalPaths;
 use crate::plan::{DEFAULT_SUITE, Request, STUDY_SUITE, Selection};
 use crate::report::Formula;
 use crate::report::compare::{Condition, Rename};
@@ -469,6 +470,10 @@ fn selected(args: args::SelectionArgs, suite: &str) -> Request {
         ablate: args.ablate,
         offload: args.offload,
         kv_room: args.context,
+        external_paths: match args.allow_external_paths {
+            true => ExternalPaths::Anywhere,
+            false => ExternalPaths::Inside,
+        },
         batches: args.batch,
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,

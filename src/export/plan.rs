@@ -269,6 +269,7 @@ mod tests {
             ablate: false,
             offload: Default::default(),
             kv_room: None,
+            external_paths: Default::default(),
             batches: vec![1, 8],
             prompt_tokens: vec![prompt],
             gen_tokens: vec![],

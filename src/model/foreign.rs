@@ -45,9 +45,10 @@ impl PartialEq for Foreign {
 }
 
 /// Whether files of weights may lie anywhere on the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub enum ExternalPaths {
     /// Only in the graph's own folder, and not behind links.
+    #[default]
     Inside,
     /// Wherever the graph says.
     Anywhere,

@@ -262,6 +262,7 @@ mod tests {
             ablate: false,
             offload: Offload::None,
             kv_room: None,
+            external_paths: Default::default(),
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

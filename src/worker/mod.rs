@@ -1,6 +1,8 @@
 //! Door of the worker room: the process that runs one request and leaves. Stdout carries the protocol and nothing else.
 
 mod fixed_text;
+#[cfg(test)]
+mod foreign_tests;
 mod limit;
 mod meter;
 mod phases;
