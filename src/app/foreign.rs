@@ -22,12 +22,25 @@ pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
     if request.forms != [Form::Fused] && request.forms != [foreign.form] {
         return refuse("--form", "chooses among graphs that edgebench writes");
     }
-    let as_it_is = [PrecisionChoice::Auto, PrecisionChoice::Exactly(foreign.precision)];
-    if request.precisions.iter().any(|choice| !as_it_is.contains(choice)) {
-        return refuse("--precision", "chooses the type of weights that edgebench writes");
+    let as_it_is = [
+        PrecisionChoice::Auto,
+        PrecisionChoice::Exactly(foreign.precision),
+    ];
+    if request
+        .precisions
+        .iter()
+        .any(|choice| !as_it_is.contains(choice))
+    {
+        return refuse(
+            "--precision",
+            "chooses the type of weights that edgebench writes",
+        );
     }
     if request.kv_caches != [KvCache::Float] {
-        return refuse("--kv-cache", "chooses the type of a cache that edgebench writes");
+        return refuse(
+            "--kv-cache",
+            "chooses the type of a cache that edgebench writes",
+        );
     }
     if request.offload != Offload::None {
         return refuse("--offload", "places weights that edgebench loads itself");
@@ -36,7 +49,13 @@ pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
         return refuse("--ablate", "compares graphs that edgebench writes");
     }
     let fixed = foreign.decoder.io.fixed_batch();
-    match (fixed, request.batches.iter().find(|batch| Some(u64::from(**batch)) != fixed)) {
+    match (
+        fixed,
+        request
+            .batches
+            .iter()
+            .find(|batch| Some(u64::from(**batch)) != fixed),
+    ) {
         (Some(fixed), Some(batch)) => Err(Error::Usage(format!(
             "--batch {batch}: the graph of {name} takes just {fixed} sequences at a time; give --batch {fixed}, or export it with a batch that is free (dynamic)"
         ))),
@@ -62,7 +81,9 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial) -> Row {
         CacheUpdate::Grown(why) => (Some(false), Some(why.clone())),
         CacheUpdate::None => (
             None,
-            Some("it has no KV cache, so the whole sequence is run again for each token".to_owned()),
+            Some(
+                "it has no KV cache, so the whole sequence is run again for each token".to_owned(),
+            ),
         ),
     };
     let graph_note = match (planned.trial.device, foreign.in_place()) {
@@ -71,18 +92,23 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial) -> Row {
         (_, true) => "steps of graphs that another program wrote are not captured yet",
     };
     let (active, active_read) = foreign.active();
-    for (name, told) in [("params.active", active), ("params.active_read", active_read)] {
+    for (name, told) in [
+        ("params.active", active),
+        ("params.active_read", active_read),
+    ] {
         if let Err(reason) = told {
             row.not_measured.insert(name.to_owned(), reason);
         }
     }
     if foreign.is_whole() {
         let reason = "it has no KV cache, so there is no decode to hold to prefill";
-        row.not_measured.insert("decode_check".to_owned(), reason.to_owned());
+        row.not_measured
+            .insert("decode_check".to_owned(), reason.to_owned());
     }
     let tuning = "the graph is run as it was exported; settings of the runtime are tried for edgebench's own";
     if row.tuning.is_none() {
-        row.not_measured.insert("tuning".to_owned(), tuning.to_owned());
+        row.not_measured
+            .insert("tuning".to_owned(), tuning.to_owned());
     }
     let cache = io.caches.first().map(|cache| cache.past.kind);
     if let Some(kind) = cache {

@@ -479,7 +479,9 @@ pub(super) fn params(planned: &PlannedTrial) -> Params {
     let told = planned.spec.foreign.map(|foreign| foreign.active());
     Params {
         total: census.total,
-        active: told.as_ref().map_or(Some(census.active), |told| told.0.clone().ok()),
+        active: told
+            .as_ref()
+            .map_or(Some(census.active), |told| told.0.clone().ok()),
         active_read: told.map_or(Some(census.active_read), |told| told.1.ok()),
     }
 }

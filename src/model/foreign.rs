@@ -57,7 +57,10 @@ pub enum ExternalPaths {
 /// The graph that is meant by a path: the file, or the one of a folder. `None` where there is none in it.
 pub fn graph(path: &Path) -> Result<Option<PathBuf>> {
     if path.is_file() {
-        return Ok(path.extension().is_some_and(|end| end == "onnx").then(|| path.to_owned()));
+        return Ok(path
+            .extension()
+            .is_some_and(|end| end == "onnx")
+            .then(|| path.to_owned()));
     }
     for folder in [path.to_owned(), path.join("onnx")] {
         let mut names: Vec<String> = std::fs::read_dir(&folder)
@@ -69,7 +72,11 @@ pub fn graph(path: &Path) -> Result<Option<PathBuf>> {
             .collect();
         names.sort();
         let told = onnx::beside(&folder).graph;
-        let usual = ["model.onnx", "decoder_model_merged.onnx", "decoder_with_past_model.onnx"];
+        let usual = [
+            "model.onnx",
+            "decoder_model_merged.onnx",
+            "decoder_with_past_model.onnx",
+        ];
         let mut preferred = told.iter().map(String::as_str).chain(usual);
         let chosen = preferred.find(|name| names.iter().any(|one| one == name));
         match (chosen, names.as_slice()) {
@@ -96,9 +103,8 @@ pub fn adopt(graph: &Path, paths: ExternalPaths) -> Result<&'static ModelSpec> {
 }
 
 fn understand(graph: &Path, paths: ExternalPaths) -> Result<Foreign> {
-    let refuse = |cause: String| {
-        Error::Model(format!("{} cannot be run: {cause}", graph.display()))
-    };
+    let refuse =
+        |cause: String| Error::Model(format!("{} cannot be run: {cause}", graph.display()));
     let file = onnx::read(graph)?;
     check_files(&file, paths).map_err(refuse)?;
     if let Some(first) = file.custom.first() {
@@ -116,7 +122,10 @@ fn understand(graph: &Path, paths: ExternalPaths) -> Result<Foreign> {
         )));
     }
     let own = ["GroupQueryAttention", "MultiHeadAttention", "Attention"];
-    let fused = own.iter().any(|name| file.operators.contains_key(&format!("com.microsoft.{name}")));
+    let fused = own.iter().any(|name| {
+        file.operators
+            .contains_key(&format!("com.microsoft.{name}"))
+    });
     let tokenizer = graph.with_file_name("tokenizer.json");
     Ok(Foreign {
         graph: graph.to_owned(),
@@ -162,10 +171,18 @@ fn precision(file: &OnnxFile) -> Precision {
     let of = |wanted: &dyn Fn(Part) -> bool| {
         let parts = file.counts.parts.iter().filter(|(part, _)| wanted(**part));
         parts.fold((0u64, 0u64), |sum, (_, one)| {
-            (sum.0.saturating_add(one.params), sum.1.saturating_add(one.bytes.0))
+            (
+                sum.0.saturating_add(one.params),
+                sum.1.saturating_add(one.bytes.0),
+            )
         })
     };
-    let layers = of(&|part| matches!(part, Part::Attention | Part::Ffn | Part::Experts | Part::Unknown));
+    let layers = of(&|part| {
+        matches!(
+            part,
+            Part::Attention | Part::Ffn | Part::Experts | Part::Unknown
+        )
+    });
     let (params, bytes) = match layers {
         (0, _) => of(&Part::is_learned),
         layers => layers,
@@ -192,10 +209,23 @@ fn describe(foreign: &Foreign) -> Result<ModelSpec> {
     let heads = decoder.heads.or(config.heads).unwrap_or(kv_heads);
     let caches = decoder.io.caches.len() as u64;
     // Keys and values apart, or together with two in front.
-    let together = decoder.io.caches.first().is_some_and(|cache| cache.past.axes.len() == 5);
-    let positions = foreign.file.positions.as_ref().ok().map(|(count, _)| *count);
+    let together = decoder
+        .io
+        .caches
+        .first()
+        .is_some_and(|cache| cache.past.axes.len() == 5);
+    let positions = foreign
+        .file
+        .positions
+        .as_ref()
+        .ok()
+        .map(|(count, _)| *count);
     let positions = positions.and_then(|count| u32::try_from(count).ok());
-    let producer = foreign.file.producer.as_deref().unwrap_or("an unnamed program");
+    let producer = foreign
+        .file
+        .producer
+        .as_deref()
+        .unwrap_or("an unnamed program");
     Ok(ModelSpec {
         name: name(&foreign.graph),
         summary: format!("ONNX file written by {producer}"),
@@ -203,12 +233,18 @@ fn describe(foreign: &Foreign) -> Result<ModelSpec> {
         suites: Vec::new(),
         vocab: narrow(decoder.io.vocab(), "vocabulary")?,
         max_positions: positions.unwrap_or(UNTOLD_POSITIONS).min(UNTOLD_POSITIONS),
-        n_layers: narrow(if together { caches } else { caches / 2 }, "number of layers")?,
+        n_layers: narrow(
+            if together { caches } else { caches / 2 },
+            "number of layers",
+        )?,
         d_model: narrow(heads.saturating_mul(head_dim), "width")?,
         n_heads: narrow(heads, "number of heads")?,
         n_kv_heads: narrow(kv_heads, "number of heads")?,
         head_dim: narrow(head_dim, "head")?,
-        norm: Norm { kind: NormKind::RmsNorm, epsilon: 0.0 },
+        norm: Norm {
+            kind: NormKind::RmsNorm,
+            epsilon: 0.0,
+        },
         position: Position::Learned,
         bias: false,
         qk_norm: false,
@@ -224,14 +260,21 @@ fn describe(foreign: &Foreign) -> Result<ModelSpec> {
 
 /// The file's name, or its folder's where the file is named as all are.
 fn name(graph: &Path) -> String {
-    let text = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+    let text =
+        |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
     let stem = text(graph.file_stem()).unwrap_or_default();
     let folder = || {
         let folder = graph.parent()?.canonicalize().ok()?;
-        text(folder.file_name()).filter(|name| name != "onnx").or_else(|| text(folder.parent()?.file_name()))
+        text(folder.file_name())
+            .filter(|name| name != "onnx")
+            .or_else(|| text(folder.parent()?.file_name()))
     };
     let usual = stem == "model" || stem.starts_with("decoder_");
-    let name = if usual { folder().unwrap_or(stem) } else { stem };
+    let name = if usual {
+        folder().unwrap_or(stem)
+    } else {
+        stem
+    };
     let plain = |letter: char| match letter {
         letter if letter.is_ascii_alphanumeric() || "-_.".contains(letter) => letter,
         _ => '-',
@@ -242,7 +285,10 @@ fn name(graph: &Path) -> String {
 impl Foreign {
     /// Why some figure of its counts is not known, or the figure.
     pub fn active(&self) -> (Result<u64, String>, Result<u64, String>) {
-        (self.file.counts.active.clone(), self.file.counts.active_read.clone())
+        (
+            self.file.counts.active.clone(),
+            self.file.counts.active_read.clone(),
+        )
     }
 
     /// Whether past and present of its cache are one buffer.
@@ -273,15 +319,25 @@ impl Foreign {
         let io = &self.decoder.io;
         let copies = if self.in_place() { 1 } else { 2 };
         let tokens = u64::from(trial.batch).saturating_mul(trial.context().into());
-        let cache = io.bytes_per_token().saturating_mul(tokens).saturating_mul(copies);
+        let cache = io
+            .bytes_per_token()
+            .saturating_mul(tokens)
+            .saturating_mul(copies);
         let rows = match (io.all_logits(), self.is_whole()) {
             (false, _) => u64::from(trial.batch),
             (true, false) => u64::from(trial.batch).saturating_mul(trial.prompt_tokens.into()),
             (true, true) => tokens,
         };
         // Made by the head, and handed out.
-        let logits = rows.saturating_mul(io.vocab()).saturating_mul(io.logits.kind.bytes());
-        let half = self.file.counts.types.get("float16").map_or(0, |one| one.bytes.0);
+        let logits = rows
+            .saturating_mul(io.vocab())
+            .saturating_mul(io.logits.kind.bytes());
+        let half = self
+            .file
+            .counts
+            .types
+            .get("float16")
+            .map_or(0, |one| one.bytes.0);
         let weights = match trial.device {
             // The CPU provider computes in fp32 and keeps what it converts beside what was loaded.
             Device::Cpu => self.bytes.0.saturating_add(half.saturating_mul(2)),
@@ -315,15 +371,24 @@ impl Foreign {
         };
         let depth = u64::from(trial.prompt_tokens) + u64::from(trial.gen_tokens) / 2;
         let per_token = self.decoder.io.bytes_per_token();
-        let cache = per_token.saturating_mul(depth).saturating_mul(trial.batch.into());
+        let cache = per_token
+            .saturating_mul(depth)
+            .saturating_mul(trial.batch.into());
         let wide = f64::from;
         let (batch, prompt) = (wide(trial.batch), wide(trial.prompt_tokens));
         let head = wide(spec.vocab) * wide(spec.d_model);
         let layers = (active_read as f64 - head).max(0.0);
         let attention = wide(spec.n_layers) * wide(spec.n_heads * spec.head_dim) * prompt;
-        let heads = if self.decoder.io.all_logits() { prompt * head } else { head };
+        let heads = if self.decoder.io.all_logits() {
+            prompt * head
+        } else {
+            head
+        };
         Ok(Work {
-            step: Traffic { weights: read(trial.batch.into()), kv_cache: Bytes(cache) },
+            step: Traffic {
+                weights: read(trial.batch.into()),
+                kv_cache: Bytes(cache),
+            },
             prompt_weights: read(tokens),
             prompt_flop: 2.0 * batch * (prompt * (layers + attention) + heads),
         })
@@ -342,7 +407,12 @@ impl Foreign {
             router_width: None,
             foreign: Some(Box::new(self.decoder.io.clone())),
         };
-        Prepared::as_is(self.graph.clone(), io, self.bytes, Bytes(self.file.counts.largest))
+        Prepared::as_is(
+            self.graph.clone(),
+            io,
+            self.bytes,
+            Bytes(self.file.counts.largest),
+        )
     }
 
     /// What was told beside the graph.

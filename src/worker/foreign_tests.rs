@@ -19,8 +19,18 @@ const MODELS: [(&str, Form, Precision, &str); 11] = [
     ("genai-qwen3-int4", Form::Fused, Precision::Int4, "in place"),
     ("merged", Form::Plain, Precision::Fp32, "concatenated"),
     ("optimum-gpt2", Form::Plain, Precision::Fp32, "concatenated"),
-    ("optimum-gpt2-no-cache", Form::Plain, Precision::Fp32, "none"),
-    ("optimum-llama", Form::Plain, Precision::Fp32, "concatenated"),
+    (
+        "optimum-gpt2-no-cache",
+        Form::Plain,
+        Precision::Fp32,
+        "none",
+    ),
+    (
+        "optimum-llama",
+        Form::Plain,
+        Precision::Fp32,
+        "concatenated",
+    ),
     ("torch-dynamo", Form::Plain, Precision::Fp32, "concatenated"),
 ];
 
@@ -37,7 +47,10 @@ fn golden(name: &str) -> Golden {
 /// The request that a run would make of the model, for one row of the golden's prompt.
 fn asked(name: &str, rows: usize) -> TrialRequest {
     let library = env!("EDGEBENCH_BUILD_ORT");
-    assert!(!library.is_empty(), "a build with an ONNX Runtime is needed");
+    assert!(
+        !library.is_empty(),
+        "a build with an ONNX Runtime is needed"
+    );
     let graph = foreign::graph(&folder(name)).unwrap().unwrap();
     let spec = foreign::adopt(&graph, ExternalPaths::Inside).unwrap();
     let prepared = spec.foreign.unwrap().prepared();
@@ -58,14 +71,26 @@ fn asked(name: &str, rows: usize) -> TrialRequest {
 fn every_graph_keeps_to_what_onnx_runtime_computes_of_it() {
     for (name, form, precision, kv_mode) in MODELS {
         let request = asked(name, 1);
-        assert_eq!((request.trial.form, request.trial.precision), (form, precision), "{name}");
+        assert_eq!(
+            (request.trial.form, request.trial.precision),
+            (form, precision),
+            "{name}"
+        );
         let mut engine = engine::open(&request).unwrap();
-        let facts = engine.load(&|| None).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let facts = engine
+            .load(&|| None)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(facts.kv_mode, kv_mode, "{name}");
         let golden = golden(name);
         if kv_mode == "none" {
             let mut transcript = Transcript::of(&request.trial);
-            whole::repeat(&mut *engine, &request.prompts, request.trial.gen_tokens, &mut transcript).unwrap();
+            whole::repeat(
+                &mut *engine,
+                &request.prompts,
+                request.trial.gen_tokens,
+                &mut transcript,
+            )
+            .unwrap();
             assert_eq!(transcript.first_ids(), golden.ids, "{name}");
             engine.reset().unwrap();
             engine.append(&request.prompts).unwrap();
@@ -83,8 +108,15 @@ fn every_graph_keeps_to_what_onnx_runtime_computes_of_it() {
         assert!(facts.passed(), "{name}: {facts:?}");
         if precision != Precision::Fp32 {
             // One token after the other, and the prompt in one go, are computed just as in Python.
-            let CheckFacts { prefill_error, decode_error, .. } = facts;
-            assert!(prefill_error < 1e-3 && decode_error < 1e-3, "{name}: {facts:?}");
+            let CheckFacts {
+                prefill_error,
+                decode_error,
+                ..
+            } = facts;
+            assert!(
+                prefill_error < 1e-3 && decode_error < 1e-3,
+                "{name}: {facts:?}"
+            );
         }
     }
 }

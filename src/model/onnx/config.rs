@@ -27,7 +27,9 @@ const LONGEST: u64 = 4 << 20;
 
 /// What is told in a folder.
 pub fn beside(folder: &Path) -> Config {
-    genai(folder).or_else(|| transformers(folder)).unwrap_or_default()
+    genai(folder)
+        .or_else(|| transformers(folder))
+        .unwrap_or_default()
 }
 
 fn json(folder: &Path, name: &str) -> Option<Value> {
@@ -56,7 +58,10 @@ fn genai(folder: &Path) -> Option<Config> {
     let decoder = model.get("decoder")?;
     Some(Config {
         file: Some(file),
-        graph: decoder.get("filename").and_then(Value::as_str).map(str::to_owned),
+        graph: decoder
+            .get("filename")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
         context: number(model, &["context_length"]),
         head_size: number(decoder, &["head_size"]),
         heads: number(decoder, &["num_attention_heads"]),
@@ -70,15 +75,28 @@ fn transformers(folder: &Path) -> Option<Config> {
     let all = json(folder, file)?;
     let heads = number(&all, &["num_attention_heads", "n_head", "num_heads"]);
     let width = number(&all, &["hidden_size", "n_embd", "d_model"]);
-    let each = width.zip(heads).and_then(|(width, heads)| width.checked_div(heads));
+    let each = width
+        .zip(heads)
+        .and_then(|(width, heads)| width.checked_div(heads));
     Some(Config {
         file: Some(file),
         graph: None,
-        context: number(&all, &["max_position_embeddings", "n_positions", "n_ctx", "max_seq_len"]),
+        context: number(
+            &all,
+            &[
+                "max_position_embeddings",
+                "n_positions",
+                "n_ctx",
+                "max_seq_len",
+            ],
+        ),
         head_size: number(&all, &["head_dim"]).or(each),
         heads,
         eos: ids(all.get("eos_token_id")),
-        kind: all.get("model_type").and_then(Value::as_str).map(str::to_owned),
+        kind: all
+            .get("model_type")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
     })
 }
 
@@ -94,11 +112,17 @@ mod tests {
         let config = r#"{"model_type": "gpt2", "n_positions": 96, "n_embd": 64, "n_head": 4, "eos_token_id": [1, 2]}"#;
         write(folder.path().join("config.json"), config).unwrap();
         let found = beside(folder.path());
-        assert_eq!((found.context, found.head_size, found.eos), (Some(96), Some(16), vec![1, 2]));
+        assert_eq!(
+            (found.context, found.head_size, found.eos),
+            (Some(96), Some(16), vec![1, 2])
+        );
         let genai = r#"{"model": {"context_length": 32, "eos_token_id": 3, "decoder": {"filename": "d.onnx", "head_size": 8}}}"#;
         write(folder.path().join("genai_config.json"), genai).unwrap();
         let found = beside(folder.path());
-        assert_eq!((found.context, found.graph.as_deref(), found.eos), (Some(32), Some("d.onnx"), vec![3]));
+        assert_eq!(
+            (found.context, found.graph.as_deref(), found.eos),
+            (Some(32), Some("d.onnx"), vec![3])
+        );
         for damaged in ["{", "[]", r#"{"model": {"decoder": -1}}"#] {
             write(folder.path().join("genai_config.json"), damaged).unwrap();
             let _ = beside(folder.path());

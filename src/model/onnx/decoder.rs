@@ -5,9 +5,7 @@ use super::caches::{Dim, Value};
 use super::element::Element;
 use super::network::{Network, integer};
 use super::pairs::{Pair, pairs};
-use crate::protocol::{
-    Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, Told,
-};
+use crate::protocol::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, Told};
 
 /// A decoder as its graph says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +19,7 @@ pub struct Decoder {
 }
 
 /// What to export instead of something else.
-const INSTEAD: &str =
-    "export it as a decoder with input_ids, past and present keys and values, and logits (onnxruntime-genai's builder, Optimum with the task text-generation-with-past)";
+const INSTEAD: &str = "export it as a decoder with input_ids, past and present keys and values, and logits (onnxruntime-genai's builder, Optimum with the task text-generation-with-past)";
 
 /// Finds out.
 pub fn decoder(network: &Network, inputs: &[Value], outputs: &[Value]) -> Told<Decoder> {
@@ -80,8 +77,12 @@ fn ids(network: &Network, inputs: &[Value]) -> Option<usize> {
         let rank = input.dims.as_ref().map(Vec::len);
         is_whole(input) && rank == Some(2) && !input.name.contains("position")
     };
-    let all: Vec<usize> = (0..inputs.len()).filter(|place| may_be(&inputs[*place])).collect();
-    let named = all.iter().find(|place| inputs[**place].name.contains("input_ids"));
+    let all: Vec<usize> = (0..inputs.len())
+        .filter(|place| may_be(&inputs[*place]))
+        .collect();
+    let named = all
+        .iter()
+        .find(|place| inputs[**place].name.contains("input_ids"));
     let looked_up = || {
         let tables = network.nodes.iter().filter_map(|node| {
             let table = match node.op_type.as_str() {
@@ -109,17 +110,23 @@ fn ids_port(input: &Value) -> Told<Fed> {
             input.name
         ));
     }
-    Ok(Fed { port, fill: Fill::Ids })
+    Ok(Fed {
+        port,
+        fill: Fill::Ids,
+    })
 }
 
 /// An input as a port: sizes that are fixed stay so, the others count what `axes` says.
 fn port(value: &Value, axes: &[Axis]) -> Told<Port> {
     let kind = kind(value)?;
     let dims = value.dims.as_deref().unwrap_or_default();
-    let axes = axes.iter().enumerate().map(|(at, axis)| match dims.get(at) {
-        Some(Dim::Size(size)) => Axis::Size(*size),
-        _ => *axis,
-    });
+    let axes = axes
+        .iter()
+        .enumerate()
+        .map(|(at, axis)| match dims.get(at) {
+            Some(Dim::Size(size)) => Axis::Size(*size),
+            _ => *axis,
+        });
     Ok(Port {
         name: value.name.clone(),
         kind,
@@ -191,13 +198,18 @@ fn role(network: &Network, input: &Value) -> Told<Fed> {
         _ => None,
     };
     let Some((fill, axes)) = found else {
-        let kind = input.element.map_or_else(|| "no tensor".to_owned(), Element::name);
+        let kind = input
+            .element
+            .map_or_else(|| "no tensor".to_owned(), Element::name);
         return Err(format!(
             "it is not known what its input {} ({kind} with {rank} dimensions) is for; {INSTEAD}",
             input.name
         ));
     };
-    Ok(Fed { port: port(input, axes)?, fill })
+    Ok(Fed {
+        port: port(input, axes)?,
+        fill,
+    })
 }
 
 /// Whether an input gets, but for its shape and type, to that place of an operator.
@@ -216,7 +228,9 @@ fn logits(inputs: &[Value], outputs: &[Value], ids: usize, pairs: &[Pair]) -> To
         float && matches!(rank, Some(2 | 3)) && pairs.iter().all(|pair| pair.output != *place)
     };
     let all: Vec<usize> = (0..outputs.len()).filter(may_be).collect();
-    let named = all.iter().find(|place| outputs[**place].name.contains("logits"));
+    let named = all
+        .iter()
+        .find(|place| outputs[**place].name.contains("logits"));
     let place = match (named, all.as_slice()) {
         (Some(place), _) | (None, [place]) => *place,
         _ => {
@@ -249,7 +263,11 @@ fn logits(inputs: &[Value], outputs: &[Value], ids: usize, pairs: &[Pair]) -> To
     }?;
     match port.kind {
         PortType::Fp32 | PortType::Fp16 | PortType::Bf16 => Ok(port),
-        other => Err(format!("{} are of {}, which is not read; export them in fp32, fp16 or bf16", output.name, other.name())),
+        other => Err(format!(
+            "{} are of {}, which is not read; export them in fp32, fp16 or bf16",
+            output.name,
+            other.name()
+        )),
     }
 }
 
@@ -271,9 +289,16 @@ fn cache(inputs: &[Value], outputs: &[Value], pair: &Pair) -> Told<CachePorts> {
         dims.iter().enumerate().map(axis).collect()
     };
     let port = |value: &Value, tokens| {
-        Ok::<Port, String>(Port { name: value.name.clone(), kind: kind(input)?, axes: axes(tokens) })
+        Ok::<Port, String>(Port {
+            name: value.name.clone(),
+            kind: kind(input)?,
+            axes: axes(tokens),
+        })
     };
-    Ok(CachePorts { past: port(input, Axis::Past)?, present: port(output, Axis::Total)? })
+    Ok(CachePorts {
+        past: port(input, Axis::Past)?,
+        present: port(output, Axis::Total)?,
+    })
 }
 
 /// How the caches grow: in place where each is read and written by an operator that may do so.

@@ -15,8 +15,8 @@ mod skim;
 mod tests;
 mod walk;
 
-pub use config::{Config, beside};
 pub use caches::{Caches, Dim, Update, Value};
+pub use config::{Config, beside};
 pub use count::Counts;
 pub use decoder::Decoder;
 pub use predict::{Prediction, Shape, predict};
@@ -109,7 +109,12 @@ pub fn read(path: &Path) -> Result<OnnxFile> {
         external.found = look(&folder.join(&external.name));
         read.notes.extend(external.complaint());
         let astray = external.astray.as_ref();
-        read.notes.extend(astray.map(|why| format!("the weights in {} are not read in a run: {why}", external.name)));
+        read.notes.extend(astray.map(|why| {
+            format!(
+                "the weights in {} are not read in a run: {why}",
+                external.name
+            )
+        }));
     }
     Ok(read)
 }
@@ -182,7 +187,12 @@ fn astray(folder: &Path, name: &str) -> Option<String> {
 impl External {
     /// What is wrong with its length.
     pub fn complaint(&self) -> Option<String> {
-        let External { name, needed, found, .. } = self;
+        let External {
+            name,
+            needed,
+            found,
+            ..
+        } = self;
         match found {
             None => Some(format!(
                 "{name}, which is to hold weights, is not beside the file; their sizes are told all the same"

@@ -18,8 +18,8 @@ pub struct Pair {
 
 /// Words that tell an input from the output it comes back as, and nothing else.
 const TELLING: [&str; 20] = [
-    "cache", "cached", "caches", "decoder", "in", "input", "kv", "new", "next", "old", "out", "output", "past", "pkv",
-    "present", "prev", "previous", "self", "state", "updated",
+    "cache", "cached", "caches", "decoder", "in", "input", "kv", "new", "next", "old", "out",
+    "output", "past", "pkv", "present", "prev", "previous", "self", "state", "updated",
 ];
 
 /// Puts the size of a head where a graph leaves it open, as some exporters do: what is told beside the graph, or its tables of
@@ -28,10 +28,18 @@ pub fn settle(network: &Network, told: Option<u64>, inputs: &mut [Value], output
     let Some(size) = told.or_else(|| by_rotations(network)) else {
         return;
     };
-    for value in inputs.iter_mut().chain(outputs).filter(|value| may_hold(value)) {
+    for value in inputs
+        .iter_mut()
+        .chain(outputs)
+        .filter(|value| may_hold(value))
+    {
         let dims = value.dims.as_deref_mut().unwrap_or_default();
         if let [_, heads, length, last] = dims
-            && [heads, &*length].iter().filter(|dim| !matches!(dim, Dim::Size(_))).count() == 1
+            && [heads, &*length]
+                .iter()
+                .filter(|dim| !matches!(dim, Dim::Size(_)))
+                .count()
+                == 1
             && !matches!(last, Dim::Size(_))
         {
             *last = Dim::Size(size);
@@ -41,11 +49,16 @@ pub fn settle(network: &Network, told: Option<u64>, inputs: &mut [Value], output
 
 /// Twice the width of the tables, where all of a head is rotated.
 fn by_rotations(network: &Network) -> Option<u64> {
-    let mut nodes = network.nodes.iter().filter(|node| node.op_type == "GroupQueryAttention");
+    let mut nodes = network
+        .nodes
+        .iter()
+        .filter(|node| node.op_type == "GroupQueryAttention");
     nodes.find_map(|node| {
         let partly = integer(node, "rotary_embedding_dim").is_some_and(|dim| dim > 0);
         let table = network.constant(node.input.get(7)?)?;
-        (!partly).then(|| table.dims.last()?.checked_mul(2)).flatten()
+        (!partly)
+            .then(|| table.dims.last()?.checked_mul(2))
+            .flatten()
     })
 }
 
@@ -74,7 +87,9 @@ pub fn pairs(network: &Network, inputs: &[Value], outputs: &[Value]) -> Vec<Pair
 
 /// Whether an input has the type and the number of dimensions of keys or values.
 fn may_hold(value: &Value) -> bool {
-    let element = value.element.is_some_and(|element| element.is_float() || element.is_narrow());
+    let element = value
+        .element
+        .is_some_and(|element| element.is_float() || element.is_narrow());
     let rank = value.dims.as_ref().map(Vec::len);
     element && matches!(rank, Some(4 | 5))
 }
@@ -93,7 +108,10 @@ fn alike(input: &Value, output: &Value) -> bool {
 
 /// Words and numbers of a name in their order, without those that only tell past from present.
 fn words(name: &str) -> Vec<String> {
-    let name = name.to_lowercase().replace("key_values", "").replace("keys_values", "");
+    let name = name
+        .to_lowercase()
+        .replace("key_values", "")
+        .replace("keys_values", "");
     let mut words: Vec<String> = Vec::new();
     let mut last = None;
     for letter in name.chars() {
@@ -140,7 +158,9 @@ fn may_be_past(op: &str, slot: usize) -> bool {
 /// Which dimension of a cache is what: the first that is open counts sequences, the second tokens.
 fn paired(place: usize, input: &Value, output: usize) -> Option<Pair> {
     let dims = input.dims.as_ref()?;
-    let open: Vec<usize> = (0..dims.len()).filter(|at| !matches!(dims[*at], Dim::Size(_))).collect();
+    let open: Vec<usize> = (0..dims.len())
+        .filter(|at| !matches!(dims[*at], Dim::Size(_)))
+        .collect();
     let (batch, length) = match open.as_slice() {
         [batch, length] => (Some(*batch), *length),
         // A fixed number of sequences, or a fixed length behind a free number of them.
@@ -149,7 +169,12 @@ fn paired(place: usize, input: &Value, output: usize) -> Option<Pair> {
         [] => (None, dims.len() - 2),
         _ => return None,
     };
-    Some(Pair { input: place, output, batch, length })
+    Some(Pair {
+        input: place,
+        output,
+        batch,
+        length,
+    })
 }
 
 #[cfg(test)]

@@ -515,8 +515,9 @@ fn caches_are_told_from_names_and_shapes() {
             &[Err("b"), Err("h"), Err("p"), Ok(8)],
             None,
         ),
-        ("past_key_values.0.key", "present.1.key", &four, None),
-        ("past_state.0", "present_state.0", &four, None),
+        // The operator between tells where names do not.
+        ("past_key_values.0.key", "present.1.key", &four, Some(96)),
+        ("tensor_7", "cat_3", &four, Some(96)),
     ];
     for (past, present, dims, expected) in table {
         let caches = of(&model(io(past, present, dims))).unwrap().caches;

@@ -2,9 +2,7 @@
 
 use super::super::super::EngineError;
 use super::super::tensors::{Binding, Buffer, Element, Place, Space, Tensor};
-use crate::protocol::{
-    Axis, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, TrialRequest,
-};
+use crate::protocol::{Axis, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, TrialRequest};
 use crate::units::Bytes;
 use half::f16;
 use ort::session::Session;
@@ -47,24 +45,45 @@ pub struct Buffers {
 
 impl Buffers {
     /// Allocates everything.
-    pub fn new(request: &TrialRequest, io: &ForeignIo, space: &Space) -> Result<Buffers, EngineError> {
+    pub fn new(
+        request: &TrialRequest,
+        io: &ForeignIo,
+        space: &Space,
+    ) -> Result<Buffers, EngineError> {
         let trial = &request.trial;
         let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
         let most_new = match io.update {
             CacheUpdate::None => capacity,
             _ => (trial.prompt_tokens as usize).max(1),
         };
-        let sizes = Sizes { batch, new: most_new, past: capacity, total: capacity };
+        let sizes = Sizes {
+            batch,
+            new: most_new,
+            past: capacity,
+            total: capacity,
+        };
         let bytes = |port: &Port| {
-            let length = sizes.of(port).iter().try_fold(port.kind.bytes(), |product, size| {
-                product.checked_mul(u64::try_from(*size).ok()?)
-            });
-            length.and_then(|length| usize::try_from(length).ok()).ok_or_else(|| {
-                EngineError::OutOfMemory(format!("{} would take more bytes than a machine can count", port.name))
-            })
+            let length = sizes
+                .of(port)
+                .iter()
+                .try_fold(port.kind.bytes(), |product, size| {
+                    product.checked_mul(u64::try_from(*size).ok()?)
+                });
+            length
+                .and_then(|length| usize::try_from(length).ok())
+                .ok_or_else(|| {
+                    EngineError::OutOfMemory(format!(
+                        "{} would take more bytes than a machine can count",
+                        port.name
+                    ))
+                })
         };
         let inputs = io.inputs.iter().map(|fed| {
-            let on_host = fed.port.axes.iter().all(|axis| matches!(axis, Axis::Size(_)));
+            let on_host = fed
+                .port
+                .axes
+                .iter()
+                .all(|axis| matches!(axis, Axis::Size(_)));
             let space = if on_host { &Space::Host } else { space };
             Ok((Buffer::new(space, bytes(&fed.port)?)?, on_host))
         });
@@ -99,7 +118,13 @@ impl Buffers {
     }
 
     pub fn cache_bytes(&self) -> Bytes {
-        Bytes(self.caches.iter().flatten().map(|buffer| buffer.bytes as u64).sum())
+        Bytes(
+            self.caches
+                .iter()
+                .flatten()
+                .map(|buffer| buffer.bytes as u64)
+                .sum(),
+        )
     }
 
     pub fn other_bytes(&self) -> Bytes {
@@ -115,13 +140,20 @@ impl Buffers {
         (from, to): (usize, usize),
         past: usize,
     ) -> Result<(), EngineError> {
-        let sizes = Sizes { batch: self.batch, new: to - from, past, total: past + to - from };
+        let sizes = Sizes {
+            batch: self.batch,
+            new: to - from,
+            past,
+            total: past + to - from,
+        };
         for (fed, (buffer, _)) in io.inputs.iter().zip(&mut self.inputs) {
             self.bytes.clear();
             let mut put = |value: i64| push(&mut self.bytes, fed.port.kind, value);
             let count = || sizes.of(&fed.port).iter().product::<i64>().max(0);
             match fed.fill {
-                Fill::Ids => rows.iter().for_each(|row| row[from..to].iter().for_each(|id| put(*id))),
+                Fill::Ids => rows
+                    .iter()
+                    .for_each(|row| row[from..to].iter().for_each(|id| put(*id))),
                 Fill::Positions => {
                     let rows = count() / (to - from).max(1) as i64;
                     (0..rows).for_each(|_| (past..sizes.total).for_each(|at| put(at as i64)));
@@ -137,17 +169,43 @@ impl Buffers {
     }
 
     /// Binds all of it for a shape.
-    pub fn bind(&self, session: &Session, io: &ForeignIo, shape: Shape) -> Result<Binding, EngineError> {
+    pub fn bind(
+        &self,
+        session: &Session,
+        io: &ForeignIo,
+        shape: Shape,
+    ) -> Result<Binding, EngineError> {
         let mut binding = Binding::new(session)?;
-        let sizes = Sizes { batch: self.batch, new: shape.new, past: shape.past, total: shape.past + shape.new };
+        let sizes = Sizes {
+            batch: self.batch,
+            new: shape.new,
+            past: shape.past,
+            total: shape.past + shape.new,
+        };
         for (Fed { port, .. }, (buffer, on_host)) in io.inputs.iter().zip(&self.inputs) {
-            let place = if *on_host { &self.host_place } else { &self.place };
-            binding.input(&port.name, Tensor::over(buffer, place, element(port.kind), &sizes.of(port))?)?;
+            let place = if *on_host {
+                &self.host_place
+            } else {
+                &self.place
+            };
+            binding.input(
+                &port.name,
+                Tensor::over(buffer, place, element(port.kind), &sizes.of(port))?,
+            )?;
         }
-        let logits = Tensor::over(&self.logits, &self.place, element(self.kind), &sizes.of(&io.logits))?;
+        let logits = Tensor::over(
+            &self.logits,
+            &self.place,
+            element(self.kind),
+            &sizes.of(&io.logits),
+        )?;
         binding.output(&io.logits.name, logits)?;
         // One buffer of full length, of which the operator is told how much is used.
-        let whole = Sizes { past: self.capacity, total: self.capacity, ..sizes };
+        let whole = Sizes {
+            past: self.capacity,
+            total: self.capacity,
+            ..sizes
+        };
         for (cache, buffers) in io.caches.iter().zip(&self.caches) {
             let (from, to, sizes) = match (buffers.as_slice(), shape.swapped) {
                 ([both], _) => (both, both, &whole),
@@ -155,7 +213,9 @@ impl Buffers {
                 ([first, second], true) => (second, first, &sizes),
                 _ => return Err(EngineError::Other("a cache has no buffer".into())),
             };
-            let over = |buffer, port: &Port| Tensor::over(buffer, &self.place, element(port.kind), &sizes.of(port));
+            let over = |buffer, port: &Port| {
+                Tensor::over(buffer, &self.place, element(port.kind), &sizes.of(port))
+            };
             binding.input(&cache.past.name, over(from, &cache.past)?)?;
             binding.output(&cache.present.name, over(to, &cache.present)?)?;
         }
@@ -191,7 +251,7 @@ impl Buffers {
             true => (row + 1) * self.last_new - 1,
             false => row,
         };
-        position * self.row.len()
+        position * self.vocab * self.kind.bytes() as usize
     }
 }
 
@@ -246,7 +306,13 @@ fn floats(bytes: &[u8], kind: PortType) -> Box<dyn Iterator<Item = f32> + '_> {
     match kind {
         PortType::Fp16 => Box::new(halves().map(|half| f16::from_ne_bytes(half).to_f32())),
         PortType::Bf16 => Box::new(halves().map(|half| half::bf16::from_ne_bytes(half).to_f32())),
-        _ => Box::new(bytes.as_chunks::<4>().0.iter().map(|word| f32::from_ne_bytes(*word))),
+        _ => Box::new(
+            bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|word| f32::from_ne_bytes(*word)),
+        ),
     }
 }
 
@@ -281,8 +347,20 @@ mod tests {
     #[test]
     fn the_first_of_the_largest_is_chosen_in_every_type() {
         let values = [-1.0f32, 3.0, 3.0, f32::NAN, 2.0];
-        let wide: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
-        let half: Vec<u8> = values.iter().flat_map(|value| f16::from_f32(*value).to_ne_bytes()).collect();
-        assert_eq!((largest(&wide, PortType::Fp32), largest(&half, PortType::Fp16)), (1, 1));
+        let wide: Vec<u8> = values
+            .iter()
+            .flat_map(|value| value.to_ne_bytes())
+            .collect();
+        let half: Vec<u8> = values
+            .iter()
+            .flat_map(|value| f16::from_f32(*value).to_ne_bytes())
+            .collect();
+        assert_eq!(
+            (
+                largest(&wide, PortType::Fp32),
+                largest(&half, PortType::Fp16)
+            ),
+            (1, 1)
+        );
     }
 }

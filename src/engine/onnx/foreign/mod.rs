@@ -70,7 +70,9 @@ impl ForeignEngine {
         let buffers_taken = grown(before, with_buffers);
         let arena_limit = self.base.arena_limit(held, buffers_taken, Bytes(0))?;
         let started = Instant::now();
-        let session = self.base.session(&self.request().graph, None, arena_limit, None)?;
+        let session = self
+            .base
+            .session(&self.request().graph, None, arena_limit, None)?;
         let session_time = Nanos::from(started.elapsed());
         let placement = self.base.placement(&session)?;
         let allocator = self.base.allocator(&session)?;
