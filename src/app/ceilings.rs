@@ -171,7 +171,7 @@ impl Crank<'_> {
             id: trial.id.clone(),
         });
         let prompts = text::rows_repeated(
-            &self.words.tokenizer,
+            self.words.tokenizer(&planned.trial.model),
             &self.words.prompts,
             trial.batch,
             trial.prompt_tokens,

@@ -1,12 +1,15 @@
 //! Models that another program wrote: what a run cannot ask of them, and what of their rows is to be told.
 
+use crate::cli::RunCommand;
 use crate::error::{Error, Result};
-use crate::model::ModelSpec;
-use crate::plan::{PlannedTrial, PrecisionChoice, Request};
+use crate::model::{self, ModelSpec};
+use crate::plan::{PlannedTrial, PrecisionChoice, Request, Selection};
 use crate::progress::{Event, Progress};
 use crate::protocol::CacheUpdate;
 use crate::report::{ForeignRow, Row};
+use crate::text::Tokenizer;
 use crate::trial::{Device, Form, KvCache, Offload};
+use std::collections::BTreeMap;
 
 /// Refuses what only graphs can have that edgebench writes itself.
 pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
@@ -63,6 +66,21 @@ pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
     }
 }
 
+/// The tokenizers that stand beside the graphs of a request, by the names of their models.
+pub fn tokenizers(request: &Request) -> Result<BTreeMap<String, Tokenizer>> {
+    let Selection::Models(names) = &request.selection else {
+        return Ok(BTreeMap::new());
+    };
+    let foreign = names
+        .iter()
+        .filter_map(|name| model::find(name)?.foreign.map(|foreign| (name, foreign)));
+    let with_own =
+        foreign.filter_map(|(name, foreign)| Some((name, foreign.tokenizer.as_deref()?)));
+    with_own
+        .map(|(name, file)| Ok((name.clone(), Tokenizer::from_file(file)?)))
+        .collect()
+}
+
 /// Tells what is odd about a file.
 pub fn tell_notes(spec: &ModelSpec, progress: &Progress) {
     for note in spec.foreign.iter().flat_map(|foreign| &foreign.file.notes) {
@@ -71,7 +89,7 @@ pub fn tell_notes(spec: &ModelSpec, progress: &Progress) {
 }
 
 /// The row with what is to be told of such a graph, and why figures are missing that it does not have.
-pub fn with_facts(mut row: Row, planned: &PlannedTrial) -> Row {
+pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) -> Row {
     let Some(foreign) = planned.spec.foreign else {
         return row;
     };
@@ -119,6 +137,10 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial) -> Row {
         };
         (row.llama_bench.type_k, row.llama_bench.type_v) = (name.to_owned(), name.to_owned());
     }
+    let tokenizer = foreign
+        .tokenizer
+        .as_ref()
+        .filter(|_| command.tokenizer.is_none());
     row.foreign = Some(ForeignRow {
         path: foreign.graph.display().to_string(),
         producer: foreign.file.producer.clone(),
@@ -127,6 +149,7 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial) -> Row {
         graph: false,
         graph_note: Some(graph_note.to_owned()),
         whole_sequence: foreign.is_whole(),
+        tokenizer: tokenizer.map(|file| file.display().to_string()),
         all_logits: io.all_logits(),
     });
     row

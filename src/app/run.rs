@@ -5,7 +5,7 @@ use super::routers;
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
-    ceilings, compare, facts, limits, offload, plan, print, progress, published, render,
+    ceilings, compare, facts, foreign, limits, offload, plan, print, progress, published, render,
     show_preparing,
 };
 use crate::cachedir;
@@ -24,6 +24,7 @@ use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
 use crate::trial::{Device, DeviceLimits, Offload, Outcome, TrialResult};
 use crate::units::{Bytes, Nanos};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -127,8 +128,10 @@ fn show(command: &RunCommand, report: &report::Report) -> Result<u8> {
 
 /// Tokenizer and prompts, read before anything runs.
 pub(super) struct Words {
-    /// The tokenizer.
+    /// The tokenizer of models that have none of their own.
     pub tokenizer: Tokenizer,
+    /// Tokenizers of models that brought their own, by the models' names; none where one was named for all.
+    own: BTreeMap<String, Tokenizer>,
     /// The prompts.
     pub prompts: Prompts,
 }
@@ -143,7 +146,20 @@ impl Words {
             .prompt_file
             .as_deref()
             .map_or_else(|| Ok(Prompts::builtin()), Prompts::from_file)?;
-        Ok(Words { tokenizer, prompts })
+        let own = match &command.tokenizer {
+            Some(_) => BTreeMap::new(),
+            None => foreign::tokenizers(&command.request)?,
+        };
+        Ok(Words {
+            tokenizer,
+            own,
+            prompts,
+        })
+    }
+
+    /// The tokenizer of a model.
+    pub fn tokenizer(&self, model: &str) -> &Tokenizer {
+        self.own.get(model).unwrap_or(&self.tokenizer)
     }
 }
 
@@ -191,7 +207,7 @@ impl Bench {
             }
             let trial = &planned.trial;
             text::rows(
-                &words.tokenizer,
+                words.tokenizer(&trial.model),
                 &words.prompts,
                 trial.batch,
                 trial.prompt_tokens,

@@ -3,7 +3,7 @@
 
 use super::adopted;
 use super::footprint::{self, Footprint};
-use super::onnx::{self, Config, Decoder, OnnxFile};
+use super::onnx::{self, Decoder, OnnxFile};
 use super::part::Part;
 use super::spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position};
 use super::store::Prepared;
@@ -413,10 +413,5 @@ impl Foreign {
             self.bytes,
             Bytes(self.file.counts.largest),
         )
-    }
-
-    /// What was told beside the graph.
-    pub fn config(&self) -> &Config {
-        &self.file.config
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the schema. A reader refuses another major number.
-pub const SCHEMA_VERSION: &str = "1.2";
+pub const SCHEMA_VERSION: &str = "1.3";
 
 /// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ pub struct Row {
     /// How the KV cache grew: `in place`, `copied` or `concatenated`; absent where no model was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_mode: Option<String>,
-    /// What is to be told of a graph that another program wrote; absent for edgebench's own.
+    /// What is to be told of a graph that another program wrote; absent for edgebench's own, and in results before schema 1.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<ForeignRow>,
     /// Where the nodes of the graph ran.
@@ -291,6 +291,8 @@ pub struct ForeignRow {
     pub graph_note: Option<String>,
     /// Whether the whole sequence is run again for each token, for want of a KV cache.
     pub whole_sequence: bool,
+    /// The tokenizer that stands beside it and made its prompts; null where another one did.
+    pub tokenizer: Option<String>,
     /// Whether it computes logits of all positions of a prompt, where the last one's are asked for.
     pub all_logits: bool,
 }
@@ -300,7 +302,7 @@ pub struct ForeignRow {
 pub struct Params {
     /// Every stored parameter, a tied embedding once.
     pub total: u64,
-    /// Parameters that take part for one token: k experts instead of all; null where a graph of another program does not tell.
+    /// Parameters that take part for one token: k experts instead of all; null, from schema 1.3 on, where a graph of another program does not tell.
     pub active: Option<u64>,
     /// Parameters actually read per decoded token: `active` less the rows of lookup tables that are not read; null as above.
     pub active_read: Option<u64>,

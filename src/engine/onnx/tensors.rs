@@ -390,8 +390,10 @@ pub fn cache_element(cache: KvCache, float: Element) -> Element {
 pub fn element_bytes(element: Element) -> usize {
     match element {
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => 8,
-        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => 2,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+        | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 => 2,
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+        | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL
         | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8 => 1,
         _ => 4,
     }

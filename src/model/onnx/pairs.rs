@@ -127,26 +127,28 @@ fn words(name: &str) -> Vec<String> {
     words
 }
 
-/// The output that the operator makes which reads this input: of several in the order of its inputs.
+/// The output that an operator makes which reads this input: of several in the order of its inputs.
 fn by_operator(network: &Network, input: &Value, outputs: &[Value]) -> Option<usize> {
-    let (node, slot) = *network.readers(&input.name).first()?;
-    let node = &network.nodes[node];
     let place = |name: &String| outputs.iter().position(|output| output.name == *name);
-    let made: Vec<usize> = node.output.iter().filter_map(place).collect();
-    match (made.as_slice(), node.op_type.as_str()) {
-        ([one], _) => Some(*one),
-        // Keys before values, among inputs and outputs alike.
-        ([key, value], _) => {
-            let read = |other: usize| node.input.get(other).is_some_and(|name| !name.is_empty());
-            let is_second = slot > 0 && read(slot - 1) && may_be_past(&node.op_type, slot - 1);
-            Some(if is_second { *value } else { *key })
+    let readers = network.readers(&input.name).iter();
+    let mut found = readers.filter_map(|(node, slot)| {
+        let node = &network.nodes[*node];
+        let made: Vec<usize> = node.output.iter().filter_map(place).collect();
+        match made.as_slice() {
+            [one] => Some(*one),
+            // Keys before values, among inputs and outputs alike.
+            [key, value] => {
+                let is_second = *slot > 0 && is_past_key(&node.op_type, slot - 1);
+                Some(if is_second { *value } else { *key })
+            }
+            _ => None,
         }
-        _ => None,
-    }
+    });
+    found.next()
 }
 
 /// Whether that place among an operator's inputs is past keys.
-fn may_be_past(op: &str, slot: usize) -> bool {
+fn is_past_key(op: &str, slot: usize) -> bool {
     match op {
         "GroupQueryAttention" => slot == 3,
         "Attention" => slot == 4,
