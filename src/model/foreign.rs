@@ -14,6 +14,9 @@ use crate::trial::{Device, Form, KvCache, KvUpdate, Precision, Trial};
 use crate::units::Bytes;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod tests;
+
 /// Positions of a model that does not tell how many it has: as many as a flag takes.
 const UNTOLD_POSITIONS: u32 = 1 << 20;
 
