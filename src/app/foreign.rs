@@ -122,6 +122,7 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
         let reason = "it has no KV cache, so there is no decode to hold to prefill";
         row.not_measured
             .insert("decode_check".to_owned(), reason.to_owned());
+        row.warnings.push("it has no KV cache: every token runs the whole sequence again, which is slower the longer it gets; export it with one (past and present keys and values)".to_owned());
     }
     let tuning = "the graph is run as it was exported; settings of the runtime are tried for edgebench's own";
     if row.tuning.is_none() {

@@ -82,7 +82,7 @@ fn a_folder_runs_as_it_came_and_its_row_says_how() {
         .iter()
         .find(|one| one["kind"] == "context")
         .unwrap();
-    assert_eq!(context["best"], json!(96), "{context:#}");
+    assert_eq!(context["fits"], json!(96), "{context:#}");
 }
 
 #[test]
@@ -98,6 +98,8 @@ fn a_decoder_without_a_cache_is_run_whole_and_marked() {
     assert_eq!(with["first_ids"], without["first_ids"]);
     assert_eq!(without["foreign"]["whole_sequence"], true, "{without:#}");
     assert_eq!(without["foreign"]["cache_in_place"], Value::Null);
+    let warnings = without["warnings"].to_string();
+    assert!(warnings.contains("whole sequence again"), "{warnings}");
     let reason = |row: &Value, what: &str| {
         row["not_measured"][what]
             .as_str()
