@@ -11,7 +11,12 @@ use std::path::{Path, PathBuf};
 
 /// What was exported: folder, form, precision, how its cache grows, parameters, whether the active ones are told.
 const MODELS: [(&str, Form, Precision, &str); 11] = [
-    ("attention-23", Form::Plain, Precision::Fp32, "concatenated"),
+    (
+        "attention-23-moe",
+        Form::Plain,
+        Precision::Fp32,
+        "concatenated",
+    ),
     ("genai-llama-fp16", Form::Fused, Precision::Fp16, "in place"),
     ("genai-llama-fp32", Form::Fused, Precision::Fp32, "in place"),
     ("genai-llama-int4", Form::Fused, Precision::Int4, "in place"),

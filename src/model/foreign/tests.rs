@@ -83,6 +83,33 @@ fn weights_are_counted_and_not_their_bytes() {
 }
 
 #[test]
+fn of_experts_the_chosen_ones_are_active_and_what_is_computed_is_no_parameter() {
+    let foreign = understood(&fixture("attention-23-moe"), ExternalPaths::Inside).unwrap();
+    let (attention, norms, router) = (2 * 32 * 32 + 2 * 32 * 16, 2 * 32, 4 * 32);
+    let expert = 2 * 32 * 32;
+    let shared = 2 * 128 * 32 + 2 * (attention + norms + router);
+    assert_eq!(foreign.params, shared + 2 * 4 * expert);
+    let (active, read) = foreign.active();
+    assert_eq!(active, Ok(shared + 2 * 2 * expert));
+    assert_eq!(read, Ok(shared + 2 * 2 * expert - 128 * 32));
+    assert!(foreign.routes());
+    let spec = describe(&foreign).unwrap();
+    let trial = Trial {
+        prompt_tokens: 8,
+        gen_tokens: 8,
+        ..Trial::example()
+    };
+    let step = foreign.work(&spec, &trial).unwrap().step;
+    // Single numbers are read too; the past in fp32 of 12 tokens, keys and values of two layers.
+    let floor = 4 * (shared + 2 * 2 * expert - 128 * 32);
+    assert!(
+        step.weights.0 >= floor && step.weights.0 < floor + 256,
+        "{step:?}"
+    );
+    assert_eq!(step.kv_cache.0, 12 * 4 * 16 * 4);
+}
+
+#[test]
 fn caches_heads_and_positions_are_told_by_shapes_and_by_what_stands_beside_the_graph() {
     let genai = understood(&fixture(MODEL), ExternalPaths::Inside).unwrap();
     assert!(genai.in_place() && genai.form == Form::Fused);
@@ -183,7 +210,7 @@ fn what_cannot_be_run_is_named() {
         });
     });
     refused(&custom, &["acme.Anvil", "not loaded"]);
-    let input = |change: fn(&mut ModelProto)| changed("attention-23", change);
+    let input = |change: fn(&mut ModelProto)| changed("attention-23-moe", change);
     let renamed = input(|model| {
         model.graph.as_mut().unwrap().input[1].name = "encoder_hidden_states".into();
     });
@@ -196,7 +223,7 @@ fn what_cannot_be_run_is_named() {
         ],
     );
     let size = |input: usize, dim: usize, size: i64| {
-        changed("attention-23", move |model| {
+        changed("attention-23-moe", move |model| {
             let input = &mut model.graph.as_mut().unwrap().input[input];
             let kind = input.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap();
             kind.shape.as_mut().unwrap().dim[dim] = DimensionProto {
@@ -209,7 +236,7 @@ fn what_cannot_be_run_is_named() {
     refused(&size(2, 2, 64), &["fixed length of 64", "dynamic"]);
     let fixed = understood(size(0, 0, 1).path(), ExternalPaths::Inside).unwrap();
     assert_eq!(fixed.decoder.io.fixed_batch(), Some(1));
-    let no_ids = changed("attention-23", |model| {
+    let no_ids = changed("attention-23-moe", |model| {
         model
             .graph
             .as_mut()
@@ -218,7 +245,7 @@ fn what_cannot_be_run_is_named() {
             .retain(|one| one.name != "input_ids");
     });
     refused(&no_ids, &["no decoder of text"]);
-    let no_logits = changed("attention-23", |model| {
+    let no_logits = changed("attention-23-moe", |model| {
         model
             .graph
             .as_mut()
