@@ -205,3 +205,25 @@ fn inspect_says_how_a_folder_is_understood() {
         (&json!(false), &json!(16))
     );
 }
+
+#[test]
+fn a_plan_says_that_its_predictions_are_lower_bounds() {
+    let sandbox = Sandbox::new();
+    let folder = fixture("genai-llama-fp32");
+    let args = [
+        "plan",
+        "--device",
+        "cpu",
+        "--vram-budget",
+        "1G",
+        "--model",
+        &folder,
+    ];
+    let ran = sandbox.run(&args).left_with(0);
+    assert!(ran.stdout.contains("lower bounds"), "{ran}");
+    assert!(
+        ran.stdout
+            .contains("genai-llama-fp32/fused/fp32/b1/pp48/tg24"),
+        "{ran}"
+    );
+}
