@@ -2,9 +2,11 @@
 //! Both sides import this file; it imports neither.
 
 mod driver;
+mod ports;
 
 pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
+pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType};
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
@@ -55,6 +57,9 @@ pub struct DecoderIo {
     pub position_ids: bool,
     /// Experts of the mixture-of-specialists router, whose weights over the sequence are a cache of their own.
     pub router_width: Option<u32>,
+    /// Of a graph that another program wrote: then this alone tells how it is fed.
+    #[serde(default)]
+    pub foreign: Option<Box<ForeignIo>>,
 }
 
 /// Shape of one layer's key (and value) cache.

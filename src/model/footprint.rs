@@ -80,6 +80,9 @@ pub fn footprint(spec: &ModelSpec, trial: &Trial) -> Footprint {
 
 /// Predicts the memory of `trial` on a GPU of which `probed` is known: the memory that a process holds there after one addition.
 pub fn footprint_on(spec: &ModelSpec, trial: &Trial, probed: Option<Bytes>) -> Footprint {
+    if let Some(foreign) = spec.foreign {
+        return foreign.footprint(trial, probed);
+    }
     let weights = match trial.device {
         Device::Cpu => host_weights(spec, trial.numerics()),
         Device::Cuda(_) => Layout::of(spec, trial.numerics()).file_bytes,

@@ -5,6 +5,7 @@ mod census;
 mod decode_rule;
 mod emit;
 mod footprint;
+pub mod foreign;
 mod golden;
 mod graph;
 mod logits;
@@ -36,6 +37,6 @@ pub use spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position, RopeScaling, 
 pub use store::{Entry, Prepared, Preparing, Store, export};
 #[cfg(test)]
 pub use traffic::Traffic;
-pub use traffic::{Work, work};
+pub use traffic::{Work, known_work, work};
 pub use weights::{Seeded, Source, Values, Weight, weights};
 pub use yardstick::yardsticks;

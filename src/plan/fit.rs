@@ -114,6 +114,8 @@ fn alternative(spec: &'static ModelSpec, trial: &Trial, predict: Predict<'_>) ->
     let smaller = Precision::ALL.into_iter().rev().filter(|precision| {
         *precision > trial.precision && check_form(trial.form, *precision).is_ok()
     });
+    // A graph that another program wrote has one precision.
+    let smaller = smaller.filter(|_| spec.foreign.is_none());
     let smaller = smaller.map(|precision| (spec, precision));
     let candidates = others.map(|other| (other, trial.precision)).chain(smaller);
     let fitting = candidates.filter(|(candidate, precision)| {

@@ -180,8 +180,8 @@ fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
 pub fn params(total: u64, active: u64) -> Params {
     Params {
         total,
-        active,
-        active_read: active - active / 10,
+        active: Some(active),
+        active_read: Some(active - active / 10),
     }
 }
 

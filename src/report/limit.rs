@@ -38,6 +38,12 @@ pub fn with_limits(mut row: Row, work: &Work, limits: &DeviceLimits) -> Row {
     row
 }
 
+/// The row without limits, and why.
+pub fn without_limits(mut row: Row, reason: String) -> Row {
+    row.not_measured.insert("limits".to_owned(), reason);
+    row
+}
+
 /// The limits that a result tells of its device, as they were measured; `None` where they were not.
 pub fn device_limits(environment: &Environment) -> Option<DeviceLimits> {
     let limits = environment.limits.as_ref()?;

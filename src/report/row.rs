@@ -139,6 +139,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         tuning: None,
         kv_capacity: Some(trial.context()),
         kv_mode: None,
+        foreign: None,
         placement: None,
         status: "pending".to_owned(),
         reason: None,

@@ -168,6 +168,9 @@ pub struct Row {
     /// How the KV cache grew: `in place`, `copied` or `concatenated`; absent where no model was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_mode: Option<String>,
+    /// What is to be told of a graph that another program wrote; absent for edgebench's own, and in results before schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<ForeignRow>,
     /// Where the nodes of the graph ran.
     #[serde(default)]
     pub placement: Option<Placement>,
@@ -292,15 +295,39 @@ pub fn float() -> String {
     KvCache::Float.to_string()
 }
 
+/// How a graph that another program wrote is run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForeignRow {
+    /// The graph's file.
+    pub path: String,
+    /// What wrote it, as it says.
+    pub producer: Option<String>,
+    /// Whether past and present of the KV cache are one buffer; null where it has no cache.
+    pub cache_in_place: Option<bool>,
+    /// Why not.
+    pub cache_note: Option<String>,
+    /// Whether decode steps are captured into a CUDA graph.
+    pub graph: bool,
+    /// Why not.
+    pub graph_note: Option<String>,
+    /// Whether the whole sequence is run again for each token, for want of a KV cache.
+    pub whole_sequence: bool,
+    /// The tokenizer that stands beside it and made its prompts; null where another one did.
+    pub tokenizer: Option<String>,
+    /// Whether it computes logits of all positions of a prompt, where the last one's are asked for.
+    pub all_logits: bool,
+}
+
 /// Parameter counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     /// Every stored parameter, a tied embedding once.
     pub total: u64,
-    /// Parameters that take part for one token: k experts instead of all.
-    pub active: u64,
-    /// Parameters actually read per decoded token: `active` less the rows of lookup tables that are not read.
-    pub active_read: u64,
+    /// Parameters that take part for one token: k experts instead of all; null, from schema 1.3 on, where a graph of another program does not tell.
+    pub active: Option<u64>,
+    /// Parameters actually read per decoded token: `active` less the rows of lookup tables that are not read; null as above.
+    pub active_read: Option<u64>,
 }
 
 /// A measured quantity with its spread.

@@ -2,6 +2,8 @@
 
 mod clocks;
 mod fixed_text;
+#[cfg(test)]
+mod foreign_tests;
 mod limit;
 mod meter;
 mod phases;

@@ -17,6 +17,7 @@ mod compare;
 mod doctor;
 mod energy;
 mod enforce;
+mod foreign;
 mod formats;
 mod import;
 mod inspect;

@@ -10,6 +10,7 @@ mod choices;
 mod courier;
 mod create;
 mod fetch;
+mod foreign;
 mod io;
 mod library;
 mod packing;
@@ -69,7 +70,7 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
             Space::Gpu(cuda, index)
         }
     };
-    Ok(Box::new(OnnxEngine {
+    let engine = OnnxEngine {
         request: request.clone(),
         environment,
         space,
@@ -77,7 +78,11 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
         stream,
         next: Vec::new(),
         log: Log::default(),
-    }))
+    };
+    Ok(match &request.io.foreign {
+        Some(io) => Box::new(foreign::ForeignEngine::new(engine, (**io).clone())),
+        None => Box::new(engine),
+    })
 }
 
 /// Takes memory of a GPU away. Needs CUDA's libraries only, no session.

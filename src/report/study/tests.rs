@@ -58,8 +58,8 @@ fn the_suite_study_is_four_sizes_of_both_pairs_and_the_published_one() {
                 id: spec.name.clone(),
                 params: Params {
                     total: census.total,
-                    active: census.active,
-                    active_read: census.active_read,
+                    active: Some(census.active),
+                    active_read: Some(census.active_read),
                 },
                 ..like.clone()
             }
