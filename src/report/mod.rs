@@ -14,6 +14,7 @@ mod limit;
 mod memory;
 mod metrics;
 mod offload;
+mod paging;
 mod positions;
 mod repeat;
 mod row;

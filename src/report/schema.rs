@@ -190,6 +190,9 @@ pub struct Row {
     /// Weights in main memory; absent where all were to be on the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offload: Option<OffloadRow>,
+    /// Swap and page faults while it ran; absent in results of before the field was there.
+    #[serde(default)]
+    pub paging: Option<PagingRow>,
     /// Energy of the timed part.
     #[serde(default)]
     pub energy: Option<Energy>,
@@ -221,6 +224,25 @@ pub struct Row {
     /// llama-bench's names for the same facts.
     #[serde(flatten)]
     pub llama_bench: LlamaBench,
+}
+
+/// What was swapped, and read back from files, while a row ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagingRow {
+    /// Most of the worker's memory that was in swap when the load or a timed phase began or ended.
+    pub worker_swap_bytes: Option<u64>,
+    /// What the whole host read back from swap while the model was loaded.
+    pub load_swap_read_bytes: Option<u64>,
+    /// What it wrote to swap meanwhile.
+    pub load_swap_written_bytes: Option<u64>,
+    /// The same in the timed phases: read back.
+    pub timed_swap_read_bytes: Option<u64>,
+    /// Written.
+    pub timed_swap_written_bytes: Option<u64>,
+    /// Page faults of the worker in the timed phases that waited for a disk.
+    pub timed_major_faults: Option<u64>,
+    /// Whether these figures mark a run that swapped: the worker at all, or the host 1 MiB or more in either part.
+    pub swapped: bool,
 }
 
 /// Weights of a row that stayed in main memory, where the GPU read them in place.

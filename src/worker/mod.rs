@@ -3,6 +3,7 @@
 mod fixed_text;
 mod limit;
 mod meter;
+mod paging;
 mod phases;
 mod power;
 mod reference;
