@@ -6,6 +6,7 @@ mod checks;
 mod codec;
 pub mod compare;
 mod cost;
+mod elsewhere;
 mod energy;
 #[cfg(test)]
 mod fixture;

@@ -271,9 +271,35 @@ pub struct OffloadRow {
     /// How weights in main memory were read in each phase, and the times that decided it; null where nothing was tried.
     #[serde(default)]
     pub ways: Option<LinkWays>,
+    /// CPU and GPU share one memory: what lies there is read in place, never copied, and part of the same budget.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unified_memory: bool,
+    /// What the predicted speed rests on; absent where none was predicted, and in results of before the field was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction_basis: Option<String>,
+    /// Predicted decode speed of the same plan over other links; nothing of it was measured there. Empty where all is on the GPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
     /// What the driver refused of a first plan with more weights on the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A plan for weights in main memory over another link than that of the device that ran it: a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The link, or the memory that CPU and GPU share.
+    pub link: String,
+    /// Its rate, bytes in a second.
+    pub bytes_per_s: f64,
+    /// Where the rate comes from.
+    pub source: String,
+    /// Predicted decode speed.
+    pub predicted_decode_tok_s: f64,
 }
 
 /// How a warm-up of no fixed length ended.
