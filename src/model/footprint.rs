@@ -418,9 +418,9 @@ mod tests {
             let whole = need(Offload::None, gpu);
             assert_eq!(need(Offload::Auto, gpu), whole, "{name}");
             for by_hand in [Offload::Experts, Offload::All, Offload::Layers(3)] {
-                // Blocks of tensors on either side are padded.
+                // Tensors in a block of ours lie closer than in the file.
                 let more = need(by_hand, gpu).0.abs_diff(whole.0);
-                assert!(more < 1 << 16, "{name} {by_hand}: {more}");
+                assert!(more < whole.0 / 200, "{name} {by_hand}: {more}");
             }
             let apart = GpuMemory::default();
             assert!(need(Offload::All, apart) < whole, "{name}");
