@@ -36,6 +36,8 @@ PATHS = {
     "cost_per_million_tokens": "cost.per_million_tokens", "decode_limit_share": "limits.decode.share",
     "prefill_limit_share": "limits.prefill.share", "decode_floor_ms": "limits.decode.floor_ms", "batch": "batch",
     "fp32_difference_error": "fp32_difference.error",
+} | {name: "offload." + name for name in (
+    "resident_bytes", "mapped_bytes", "link_bytes_per_step", "step_link_share", "prompt_link_share", "predicted_decode_tok_s")
 } | {name: "memory." + name for name in (
     "peak_bytes", "loaded_peak_bytes", "weights_bytes", "kv_bytes", "activations_bytes", "runtime_bytes", "unaccounted_bytes",
     "steady_bytes", "predicted_peak_bytes", "budget_bytes")}
@@ -187,6 +189,8 @@ def at(row, path):
     return row
 
 
+# Tables and charts whose lines are not the rows of a result: checked by a function of their own.
+OTHERS = ("ceilings", "curve", "ladder", "context", "batch", "pairs", "published", "routers", "runs", "positions", "prices")
 # Every table of a result as {table: {row: {key: value or reason}}}; every drawn value as {chart: [[row, key, value, pixels]]}.
 READ = """
 const tables = {}, charts = {};
@@ -247,7 +251,7 @@ def check_values(found, label, report):
     compared = 0
     for name, table in found["tables"].items():
         owner, kind = name.split(":")
-        if owner != label or kind in ("ceilings", "curve", "ladder"):
+        if owner != label or kind in OTHERS:
             continue
         for ident, cells in table.items():
             for key, shown in cells.items():
@@ -261,7 +265,7 @@ def check_values(found, label, report):
     expect(all(rows[ident]["status"].replace("_", " ") == shown for ident, shown in statuses.items()), f"{label}: a status differs")
     for name, drawn in found["charts"].items():
         owner, kind = name.split(":")
-        if owner != label or kind in ("context", "batch"):
+        if owner != label or kind in OTHERS or kind.startswith(("pairs_", "runs_")):
             continue
         for ident, key, shown, *_ in drawn:
             compared += 1
@@ -274,6 +278,144 @@ def check_values(found, label, report):
             known = ceiling.get(key)
             expect(cells.get(key) is None if known is None else same(cells.get(key), known), f"ceiling {key}: {cells.get(key)} is not {known}")
     return compared
+
+
+# What the page draws as [chart, row, key, place, value], and the cells of a table by row as {key: value or null}.
+DRAWN = """return Array.from(document.querySelectorAll('figure[data-chart] svg:not(.narrow) [data-key]'), (e) =>
+  [e.closest('figure').dataset.chart, e.dataset.row ?? e.closest('[data-row]').dataset.row, e.dataset.key, e.dataset.at ?? null, Number(e.dataset.value)]);"""
+CELLS = """return Object.fromEntries(Array.from(document.querySelectorAll('table[data-table=%s] tbody tr'), (row) => {
+  const keys = Array.from(row.closest('table').tHead.rows[0].cells, (cell) => cell.dataset.key);
+  return [row.dataset.row, Object.fromEntries(Array.from(row.cells, (cell, place) =>
+    [keys[place], cell.dataset.value !== undefined ? Number(cell.dataset.value) : cell.classList.contains('nm') ? null : cell.textContent]))]; }));"""
+HELD = ("decode_tok_s", "ttft_ms", "peak_bytes")
+
+
+def equal(what, shown, known):
+    """Two lists of values, whatever their order."""
+    order = lambda values: sorted(values, key=repr)
+    expect(order(shown) == order(known), f"{what}: the page has {len(shown)} values, the JSON {len(known)}, or they differ")
+    return len(known)
+
+
+def check_study(chromium, report):
+    """Every pair, published figure, router, price and run of a study against its JSON. Returns how many values were compared."""
+    drawn, study, compared = chromium.run(DRAWN), report["study"], 0
+    ratios = [(pair, ratio) for pair in study["pairs"] for ratio in pair["ratios"]]
+    name = lambda pair, ratio: f"{pair['dense']['row']}:{pair['moe']['row']}:{ratio['metric']}"
+    known = [[f"pairs_{ratio['metric']}", name(pair, ratio), ratio["ratio"]] for pair, ratio in ratios
+             if ratio["ratio"] is not None and ratio["metric"] in (*HELD, "energy_per_token_j")]
+    compared += equal("ratios", [[chart, row, value] for chart, row, key, _, value in drawn if key == "ratio"], known)
+    cells = chromium.run(CELLS % "pairs")
+    for pair, ratio in ratios:
+        if ratio["dense"] is None and ratio["moe"] is None:
+            continue
+        shown = cells.get(name(pair, ratio), {})
+        values = {"baseline": ratio["dense"], "other": ratio["moe"], "ratio": ratio["ratio"],
+                  "interval": ratio["ci95"] and ratio["ci95"][0], "verdict": ratio["verdict"].replace("_", " ")}
+        for key, value in values.items():
+            compared += 1
+            expect(shown.get(key) == value, f"{name(pair, ratio)} {key}: {shown.get(key)} is not {value}")
+    words = chromium.run("return Array.from(document.querySelectorAll('.verdicts li'), (item) => item.textContent);")
+    expect(words == [pair["verdict"] for pair in study["pairs"]], "the verdicts of the pairs are not those of the result")
+    for model in study.get("as_published", []):
+        # Each model has a table of its own.
+        cells = chromium.run(CELLS % "published")
+        for place, figure in enumerate(model["figures"]):
+            for key in ("published", "reproduced", "measured"):
+                compared += 1
+                shown = cells.get(f"{model['model']}:{place}", {}).get(key)
+                expect(shown == figure[key], f"{model['model']} {figure['metric']} {key}: {shown} is not {figure[key]}")
+    routers = [["routers", f"{facts['row']}:{layer['layer']}", str(place), count] for facts in study.get("routers", [])
+               for layer in facts["layers"] for place, count in enumerate(layer["chosen"])]
+    compared += equal("routers", [[chart, row, place, value] for chart, row, key, place, value in drawn if key == "chosen"], routers)
+    cells = chromium.run(CELLS % "prices")
+    for priced in study.get("prices", []):
+        expect(cells.get(priced["row"], {}).get("decode_tok_s_mean") == priced["decode_tok_s"], f"{priced['row']}: the speed of its price differs")
+        for price in priced["prices"]:
+            compared += 1
+            shown = cells.get(priced["row"], {}).get(price["formula"])
+            expect(shown == price["per_million_tokens"], f"{priced['row']} by {price['formula']}: {shown} is not {price['per_million_tokens']}")
+    trials = (report.get("repeatability") or {}).get("trials", [])
+    runs = [[f"runs_{spread['metric']}", trial["row"], str(run["run"]), run[spread["metric"]]] for trial in trials
+            for spread in trial["spread"] for run in trial["runs"] if run["status"] == "ok" and run[spread["metric"]] is not None]
+    compared += equal("runs", [[chart, row, place, value] for chart, row, key, place, value in drawn if key == "run"], runs)
+    cells = chromium.run(CELLS % "runs")
+    for trial in trials:
+        for spread in trial["spread"]:
+            for key, field in (("worst_deviation",) * 2, ("variation",) * 2, ("run_median", "median"), ("runs",) * 2):
+                compared += 1
+                shown = cells.get(f"{trial['row']}:{spread['metric']}", {}).get(key)
+                expect(shown == spread[field], f"{trial['row']} {spread['metric']} {key}: {shown} is not {spread[field]}")
+    return compared
+
+
+def check_budgets(chromium, reports):
+    """The line over the budget: every row that ran in one of several budgets has a point at its budget and speed."""
+    works = {}
+    for nth, report in enumerate(reports):
+        for row in report["trials"]:
+            if row["status"] == "ok" and row["decode_tok_s"]:
+                work = [nth, *(row.get(key) for key in ("model", "form", "precision", "kv_cache_type", "device", "batch", "prompt_tokens", "gen_tokens"))]
+                works.setdefault(repr(work), []).append([row["id"], float(row["memory"]["budget_bytes"]), row["decode_tok_s"]["mean"]])
+    known = [one for rows in works.values() if len(rows) > 1 for one in rows]
+    points = [[row, float(place), value] for chart, row, _, place, value in chromium.run(DRAWN) if chart == "budgets"]
+    return equal("points over the budget", points, known)
+
+
+def check_positions(chromium, report):
+    """The latency over the position of each row that has it; the others say why."""
+    middle = lambda one: (one["first_context"] + one["last_context"]) / 2
+    known = [[row["id"], middle(one), one["median_ms"]] for row in report["trials"] for one in row.get("itl_by_position", [])]
+    points = [[row, float(place), value] for chart, row, _, place, value in chromium.run(DRAWN) if chart == "positions"]
+    said = chromium.run("const e = document.querySelector('#positions .empty'); return e ? e.textContent : null;")
+    expect((said is None) == bool(known) and (said is None or "not measured: " in said), f"latency over the position: {said}")
+    return equal("latencies over the position", points, known)
+
+
+def with_positions(folder):
+    """A result with latencies over the position, made from a committed one of before there were such."""
+    report = json.loads((RESULTS / "h100-quick-4g.json").read_text())
+    for nth, row in enumerate(report["trials"]):
+        if row["itl_ms"] and nth % 3 < 2:
+            row["itl_by_position"] = [
+                {"first_context": 257 + 4 * place, "last_context": 260 + 4 * place, "tokens": 20, "p25_ms": 0.5 + 0.01 * place,
+                 "median_ms": 0.6 + 0.01 * place, "p75_ms": 0.8 + 0.01 * place} for place in range(32)]
+    file = folder / "positions.json"
+    file.write_text(json.dumps(report))
+    return file, report
+
+
+def check_sections(chromium, edgebench, folder, shots):
+    """The study, the runs, main memory and the position: drawn where a result has them, equal to it, and readable."""
+    pages = {"study": ["h100-study.json"], "published": ["h100-study-published.json"],
+             "budgets": ["h100-offload-dense.json", "h100-offload-moe.json", "h100-offload-int4.json"],
+             "experts": ["h100-offload-experts.json"], "layers": ["h100-offload-layers.json"]}
+    for name, files in pages.items():
+        files = [RESULTS / file for file in files]
+        reports = [json.loads(file.read_text()) for file in files]
+        page = make(edgebench, files, folder / f"{name}.html")
+        check_look(chromium, name, page, shots)
+        chromium.look(page, 1280, "light")
+        found = chromium.run(READ)
+        for label, report in zip("ABC", reports):
+            check_values(found, label, report)
+            offloaded = [row for row in report["trials"] if row.get("offload")]
+            drawn = [one for one in found["charts"].get(f"{label}:places", []) if one[1] == "mapped_bytes"]
+            expect(len(drawn) == len(offloaded), f"{name} {label}: {len(drawn)} of {len(offloaded)} rows say where their weights lie")
+            rows = found["tables"].get(f"{label}:offload", {})
+            expect(len(rows) == len(offloaded), f"{name} {label}: the table of main memory has {len(rows)} rows")
+        points = check_budgets(chromium, reports)
+        expect((points > 10) == (name == "budgets"), f"{name}: {points} points over the budget")
+        if name in ("study", "published"):
+            compared = check_study(chromium, reports[0])
+            expect(compared > 100, f"{name}: only {compared} values were compared")
+        if len(reports) == 1:
+            check_positions(chromium, reports[0])
+    file, report = with_positions(folder)
+    page = make(edgebench, [file], folder / "positions.html")
+    check_look(chromium, "positions", page, shots)
+    chromium.look(page, 1280, "light")
+    expect(check_positions(chromium, report) >= 64, "the latency over the position is not drawn")
 
 
 def check_scale(found, label):
@@ -395,13 +537,17 @@ def broken_results(folder):
     for row in hostile["trials"][:3]:
         row["model"], row["id"], row["warnings"], row["reason"] = HOSTILE, row["id"] + HOSTILE, [HOSTILE], HOSTILE
     hostile["trials"][1]["status"] = HOSTILE
+    studied = json.loads((RESULTS / "h100-study-published.json").read_text())["study"]
+    studied["pairs"][0]["verdict"] = studied["pairs"][0]["moe"]["model"] = studied["routers"][0]["model"] = HOSTILE
+    studied["routers"][0]["layers"][0]["layer"] = studied["as_published"][0]["model"] = studied["prices"][0]["model"] = HOSTILE
+    hostile["study"] = studied
     hostile["ceilings"][0]["model"] = hostile["ceilings"][0]["reason"] = HOSTILE
     stopped = json.loads(json.dumps(whole))
     stopped["finished"] = False
     for row in stopped["trials"][12:]:
         row.update(status="pending", decode_tok_s=None, ttft_ms=None, prefill_tok_s=None, itl_ms=None, limits=None, cost=None, energy=None)
         row["memory"].update({name: None for name in row["memory"] if name.endswith("_bytes") and name != "budget_bytes"})
-    empty = dict(whole, trials=[], ceilings=[], verdict=None)
+    empty = dict(whole, trials=[], ceilings=[], verdict=None, study=None)
     many = json.loads(json.dumps(whole))
     many["ceilings"], many["trials"] = [], [dict(row, id=f"{row['id']}/{turn}", gen_tokens=row["gen_tokens"] + turn)
                                              for turn in range(42) for row in whole["trials"]][:1000]
@@ -492,6 +638,7 @@ def main():
                 for label, file in zip("AB", files):
                     expect(check_values(found, label, json.loads(file.read_text())) > 50, f"{pair}: too few values of {label}")
                 check_compare(chromium, options.edgebench, files, page)
+            check_sections(chromium, options.edgebench, folder, options.shots)
             check_broken(chromium, options.edgebench, folder, options.shots)
         finally:
             chromium.close()

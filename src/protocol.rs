@@ -8,8 +8,8 @@ pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
-    EnergySource, Enforce, Float, KvCache, LoadFacts, MemoryReading, Paging, Phase, PowerMark,
-    Repetition, RoutedLayer, Trial, WarmthFacts,
+    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, Paging, Phase,
+    PowerMark, Repetition, RoutedLayer, Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -188,6 +188,20 @@ pub enum Request {
         leave: Bytes,
         /// Where the GPU sits; to be refused where others use it, and `None` to take the memory all the same.
         alone_on: Option<String>,
+    },
+    /// Lock the clocks of a GPU, and restore them when standard input closes.
+    LockClocks {
+        /// The GPU's index, where nothing is known of where it sits.
+        device: u32,
+        /// Where the GPU sits, as CUDA told.
+        bus_id: Option<String>,
+        /// Folder of the notes on clocks that are locked.
+        folder: PathBuf,
+    },
+    /// Restore the clocks that a run left locked.
+    RestoreClocks {
+        /// Folder of the notes on clocks that are locked.
+        folder: PathBuf,
     },
     /// How fast is the device?
     Measure {
@@ -427,6 +441,13 @@ pub enum Message {
     },
     /// Answer to [`Request::Hold`].
     Holding(Held),
+    /// Answer to [`Request::LockClocks`].
+    ClocksLocked(Box<LockedClocks>),
+    /// Answer to [`Request::RestoreClocks`].
+    ClocksRestored {
+        /// One sentence for each GPU; an error where its clocks could not be restored.
+        said: Vec<Told<String>>,
+    },
     /// Answer to [`Request::Measure`].
     Measured(Box<DeviceLimits>),
     /// What tells the energy of this trial, or why nothing does; said once, before the timed phases.

@@ -2,6 +2,7 @@
 //! No behaviour beyond names, no I/O.
 
 mod checks;
+mod clocks;
 mod limits;
 mod memory;
 mod numerics;
@@ -13,6 +14,7 @@ mod routing;
 mod tuning;
 
 pub use checks::{CheckFacts, DecodeFacts, DecodeRule, DifferenceFacts, Reading};
+pub use clocks::{ClocksBefore, LockedClocks};
 pub use limits::DeviceLimits;
 pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.

@@ -47,6 +47,7 @@ pub fn environment(
         limits: limits.map(plain),
         power_mode: host.governor.clone(),
         cpu_clock_mhz: host.clock_mhz,
+        locked_clocks: None,
         not_measured: BTreeMap::new(),
     };
     environment.not_measured = reasons(&environment);

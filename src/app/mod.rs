@@ -2,10 +2,12 @@
 
 mod baseline;
 mod ceilings;
+mod clocks;
 mod compare;
 mod doctor;
 mod facts;
 mod import;
+mod inputs;
 mod inspect;
 mod limits;
 mod offload;

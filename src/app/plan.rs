@@ -1,7 +1,7 @@
 //! The plan alone: the whole selection predicted, nothing run. What a run looks at before it begins, too.
 
 use super::start::{self, Start};
-use super::{facts, print, progress};
+use super::{clocks, facts, print, progress};
 use crate::cli::{ListFormat, PlanCommand, RunCommand};
 use crate::device::{self, HostFacts};
 use crate::error::{Error, Result};
@@ -93,9 +93,12 @@ pub fn unrun(wanted: &Wanted<'_>, host: &HostFacts, progress: &Progress) -> Resu
 pub fn to_run(
     wanted: &Wanted<'_>,
     host: &HostFacts,
+    cache: &Path,
     progress: &Progress,
 ) -> Result<(Start, ProbeFacts, Plan)> {
-    let (start, probe, device) = look(wanted, progress)?;
+    let start = find(wanted, progress)?;
+    clocks::restore(cache, &start.worker, progress);
+    let (probe, device) = ask(wanted, &start, progress)?;
     let memory = device_memory(device, &probe, host)?;
     let plan = build(wanted, device, Some(memory), Some(&probe), host)?;
     Ok((start, probe, plan))
@@ -103,6 +106,13 @@ pub fn to_run(
 
 /// Finds the runtime, asks a worker what is there, and settles on a device.
 fn look(wanted: &Wanted<'_>, progress: &Progress) -> Result<(Start, ProbeFacts, Device)> {
+    let start = find(wanted, progress)?;
+    let (probe, device) = ask(wanted, &start, progress)?;
+    Ok((start, probe, device))
+}
+
+/// Finds the runtime.
+fn find(wanted: &Wanted<'_>, progress: &Progress) -> Result<Start> {
     let start = start::find(
         wanted.script,
         wanted.ort,
@@ -112,6 +122,11 @@ fn look(wanted: &Wanted<'_>, progress: &Progress) -> Result<(Start, ProbeFacts, 
     if let Some(note) = &start.note {
         progress.event(&Event::Note(note.clone()));
     }
+    Ok(start)
+}
+
+/// Asks a worker what is there, and settles on a device.
+fn ask(wanted: &Wanted<'_>, start: &Start, progress: &Progress) -> Result<(ProbeFacts, Device)> {
     let probe = supervisor::probe(
         &start.engine,
         wanted.device,
@@ -122,7 +137,7 @@ fn look(wanted: &Wanted<'_>, progress: &Progress) -> Result<(Start, ProbeFacts, 
     if let Some(note) = note {
         progress.event(&Event::Note(note));
     }
-    Ok((start, probe, device))
+    Ok((probe, device))
 }
 
 /// The trials, judged by the device's memory.

@@ -1,12 +1,12 @@
 //! Going on with a run that was stopped: its result file tells what was asked for and what has ended. What would not be the same
 //! run any more is refused in a sentence.
 
-use super::facts;
+use super::{facts, inputs};
 use crate::cli::{self, Command, RunCommand};
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::report::compare::options;
-use crate::report::{self, Ceiling, Environment, Report, ReportHead};
+use crate::report::{self, Ceiling, Environment, Inputs, Report, ReportHead};
 use crate::units::Bytes;
 use std::ffi::OsString;
 use std::path::Path;
@@ -52,10 +52,11 @@ pub fn read(file: &Path, command: &RunCommand, now: &[String]) -> Result<Resumed
 }
 
 impl Resumed {
-    /// Refuses another program, runtime or machine, and a plan that is another one now.
+    /// Refuses another program, runtime or machine, files and variables that changed, and a plan that is another one now.
     pub fn check(
         &self,
         environment: &Environment,
+        now: &Inputs,
         plan: &Plan,
         ceilings: &[Ceiling],
     ) -> Result<()> {
@@ -65,6 +66,10 @@ impl Resumed {
             unlike.push(other("edgebench", &words(&self.report.tool), &words(&tool)));
         }
         unlike.extend(machine(&self.report.environment, environment));
+        // Results of before there were any say nothing of them.
+        if let Some(then) = &self.report.inputs {
+            unlike.extend(inputs::differences(then, now));
+        }
         if unlike.is_empty() {
             unlike.extend(self.other_work(plan, ceilings));
         }
@@ -127,6 +132,7 @@ impl Resumed {
             budgets: report.budgets_bytes.iter().copied().map(Bytes).collect(),
             seed: report.seed,
             tokenizer: report.tokenizer.clone(),
+            inputs: report.inputs.clone(),
             continued_utc: continued,
             formulas: self.command.formulas.clone(),
         }
@@ -150,7 +156,7 @@ fn is_near(a: f64, b: f64) -> bool {
 fn machine(then: &Environment, now: &Environment) -> Vec<String> {
     type Read = fn(&Environment) -> Option<String>;
     type Size = fn(&Environment) -> Option<u64>;
-    let facts: [(&str, Read); 10] = [
+    let facts: [(&str, Read); 11] = [
         ("the architecture", |one| Some(one.arch.clone())),
         ("the CPU", |one| one.cpu_info.clone()),
         ("the number of cores", |one| {
@@ -162,6 +168,9 @@ fn machine(then: &Environment, now: &Environment) -> Vec<String> {
         }),
         ("the GPU's power limit in mW", |one| {
             Some(one.gpu.as_ref()?.power_limit_mw?.to_string())
+        }),
+        ("the GPU's locked clock in MHz", |one| {
+            Some(one.locked_clocks.as_ref()?.graphics_mhz.to_string())
         }),
         ("ONNX Runtime", |one| one.runtime_version.clone()),
         ("its build", |one| one.runtime_build.clone()),

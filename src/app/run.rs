@@ -1,11 +1,12 @@
 //! The main job: probe, plan, the suite, the ceilings, the result.
 
+use super::clocks::{self, Clocks};
 use super::resume::{self, Resumed};
 use super::routers;
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
-    ceilings, compare, facts, limits, offload, plan, print, progress, published, render,
+    ceilings, compare, facts, inputs, limits, offload, plan, print, progress, published, render,
     show_preparing,
 };
 use crate::cachedir;
@@ -18,7 +19,8 @@ use crate::plan::{Firmness, Plan, PlannedTrial};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{
-    self, Ceiling, Environment, Params, Repeatability, ReportHead, Reproduced, RouterFacts, Row,
+    self, Ceiling, Environment, Inputs, Params, Repeatability, ReportHead, Reproduced, RouterFacts,
+    Row,
 };
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
@@ -42,8 +44,10 @@ pub fn run(command: &RunCommand, command_line: Vec<String>) -> Result<u8> {
 fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>) -> Result<u8> {
     let host = device::host(Path::new("/sys"));
     let started = utc(SystemTime::now());
+    clocks::check(command)?;
     let baseline = compare::baseline(command)?;
     let words = Words::load(command)?;
+    let inputs = inputs::now(command)?;
     let cost = cost_inputs(&command.cost)?;
     if let (Some(output), false) = (&command.output, command.dry_run) {
         export::ensure_writable(output)?;
@@ -53,7 +57,8 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
         let plan = plan::unrun(&command.into(), &host, &progress)?;
         return print(&export::plan(&plan, command.format == OutputFormat::Json)?);
     }
-    let bench = Bench::set_up(command, &host, &progress)?;
+    let cache = cachedir::root().map_err(Error::Usage)?;
+    let bench = Bench::set_up(command, &host, &cache, &progress)?;
     if let Some(note) = &bench.firmness.note {
         progress.event(&Event::Note(format!(
             "the budget is held softly, {note}: the process is watched, and the runtime's arena limited where the driver tells enough"
@@ -61,20 +66,28 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
     }
     let prompts = bench.prompts(&words, command.try_all)?;
     let ceilings = ceilings::tasks(command, &bench);
-    let cache = cachedir::root().map_err(Error::Usage)?;
     let mut store = Store::new(&cache, command.cache_limit);
     store.ensure()?;
+    let clocks = Clocks::lock(command, &bench, &cache, &progress)?;
+    clocks.announce(bench.plan.device, &progress);
     let mut rows = match resumed {
-        Some(resumed) => Rows::again(resumed, &bench, &host, &ceilings, started)?,
+        Some(resumed) => Rows::again(
+            resumed,
+            &bench,
+            (&host, &clocks, &inputs),
+            &ceilings,
+            started,
+        )?,
         None => {
             let limits = limits::measure(&bench, &host, command.try_all);
             let head = ReportHead {
                 tool: facts::tool(),
                 command_line,
-                environment: bench.environment(&host, limits.as_ref()),
+                environment: bench.environment(&host, limits.as_ref(), &clocks),
                 budgets: bench.plan.budgets.clone(),
                 seed: command.request.seed,
                 tokenizer: words.tokenizer.name().to_owned(),
+                inputs: Some(inputs),
                 continued_utc: Vec::new(),
                 formulas: command.formulas.clone(),
                 started_utc: started,
@@ -101,6 +114,7 @@ fn go(command: &RunCommand, command_line: Vec<String>, resumed: Option<&Resumed>
         cache: &cache,
     };
     code = code.max(crank.search(&ceilings, &mut store, &mut rows)?);
+    clocks.release(&cache, &bench.start.worker, &progress);
     progress.finish();
     show(command, &rows.report())?;
     if let Some(baseline) = &baseline {
@@ -162,8 +176,13 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    fn set_up(command: &RunCommand, host: &HostFacts, progress: &Progress) -> Result<Bench> {
-        let (start, probe, plan) = plan::to_run(&command.into(), host, progress)?;
+    fn set_up(
+        command: &RunCommand,
+        host: &HostFacts,
+        cache: &Path,
+        progress: &Progress,
+    ) -> Result<Bench> {
+        let (start, probe, plan) = plan::to_run(&command.into(), host, cache, progress)?;
         let gpu = probe.gpu.as_ref().filter(|_| plan.device != Device::Cpu);
         if let (Some(gpu), true) = (gpu, command.exclusive) {
             crate::plan::alone(gpu)?;
@@ -179,8 +198,15 @@ impl Bench {
     }
 
     /// The machine and its runtime.
-    fn environment(&self, host: &HostFacts, limits: Option<&DeviceLimits>) -> Environment {
-        facts::environment(host, &self.probe, self.plan.device, limits)
+    fn environment(
+        &self,
+        host: &HostFacts,
+        limits: Option<&DeviceLimits>,
+        clocks: &Clocks,
+    ) -> Environment {
+        let mut facts = facts::environment(host, &self.probe, self.plan.device, limits);
+        clocks.record(&mut facts);
+        facts
     }
 
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
@@ -252,12 +278,17 @@ impl Rows {
     fn again(
         resumed: &Resumed,
         bench: &Bench,
-        host: &HostFacts,
+        (host, clocks, inputs): (&HostFacts, &Clocks, &Inputs),
         ceilings: &[ceilings::Task],
         now: String,
     ) -> Result<Rows> {
         let pending: Vec<Ceiling> = ceilings.iter().map(|task| task.pending.clone()).collect();
-        resumed.check(&bench.environment(host, None), &bench.plan, &pending)?;
+        resumed.check(
+            &bench.environment(host, None, clocks),
+            inputs,
+            &bench.plan,
+            &pending,
+        )?;
         let (command, report) = (&resumed.command, &resumed.report);
         let repeated = report.repeatability.clone();
         let anew = || Repeatability::new(command.repeat, &report.trials);

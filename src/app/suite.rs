@@ -33,6 +33,7 @@ impl Suite<'_> {
     pub fn run(&self, store: &mut Store, rows: &mut Rows) -> Result<u8> {
         let trials = &self.bench.plan.trials;
         let mut tuner = Tuner::new(self.command, self.bench, self.progress);
+        tuner.recall(&rows.rows);
         self.progress.event(&Event::PlanReady {
             trials: trials.len() * self.command.repeat as usize
                 + rows.as_published.len()

@@ -36,6 +36,23 @@ impl<'a> Tuner<'a> {
         }
     }
 
+    /// Takes over what the searches of a run that was stopped found: `rows` are in the order of the plan.
+    pub fn recall(&mut self, rows: &[Row]) {
+        if self.command.tune != Choice::Auto {
+            return;
+        }
+        for (planned, row) in self.bench.plan.trials.iter().zip(rows) {
+            let work = work(&planned.trial);
+            let known = self.found.iter().any(|(known, _)| *known == work);
+            if let Some(found) = row.tuning.as_ref().and_then(report::Tuning::found)
+                && row.id == planned.trial.id
+                && !known
+            {
+                self.found.push((work, found));
+            }
+        }
+    }
+
     /// Runs a trial of the plan, after the short trials that it may need.
     pub fn run(
         &mut self,

@@ -72,6 +72,8 @@ pub struct RunCommand {
     pub enforce: Option<Enforce>,
     /// Whether other processes on the GPU are refused.
     pub exclusive: bool,
+    /// Whether the GPU's clocks are locked.
+    pub lock_clocks: bool,
     /// Pause between memory readings; `None` to read at the ends of phases only.
     pub sample_interval: Option<Duration>,
     /// Run also what is predicted not to fit.
@@ -373,6 +375,7 @@ fn run(args: args::RunArgs, suite: &str) -> RunCommand {
         dry_run: args.sweep.dry_run,
         enforce: args.watch.enforce,
         exclusive: args.watch.exclusive,
+        lock_clocks: args.watch.lock_clocks,
         sample_interval: args.watch.sample_interval.0,
         try_all: args.sweep.try_all,
         tune: machine.tune.clone(),

@@ -1,5 +1,6 @@
 //! Door of the device room: what the machine tells about itself and about this process. A fact that is not told is `None`.
 
+mod clocks;
 mod host;
 mod jetson;
 mod machine;
@@ -25,11 +26,14 @@ mod state;
 mod thermal;
 mod tree;
 
+pub use clocks::{CLOCKS_FOLDER, clocks_are_left};
+#[cfg(not(target_feature = "crt-static"))]
+pub use clocks::{lock_clocks, restore_clocks};
 pub use host::{HostFacts, host};
 pub use jetson::{Cap, Jetson, Rail, Soc};
 pub use machine::{Machine, machine};
 #[cfg(not(target_feature = "crt-static"))]
-pub use nvml::{Gpu, driver, own_process};
+pub use nvml::{Gpu, NvmlClocks, driver, own_process};
 #[cfg(not(target_feature = "crt-static"))]
 pub use paging::{PagingCounters, PagingLook};
 #[cfg(not(target_feature = "crt-static"))]

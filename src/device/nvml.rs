@@ -1,4 +1,8 @@
-//! What the NVIDIA driver tells through NVML. The only file that names `nvml_wrapper`.
+//! What the NVIDIA driver tells through NVML. Only this file and those below it name `nvml_wrapper`.
+
+mod clocks;
+
+pub use clocks::NvmlClocks;
 
 use super::power::GpuPower;
 use crate::protocol::{DeviceMemory, DriverFacts, DriverGpu, GpuFacts, GpuProcess, Told};

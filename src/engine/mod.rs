@@ -149,7 +149,9 @@ pub fn greeting(request: &Request) -> u32 {
             engine: Some(engine),
             ..
         } => (engine, ""),
-        Request::Examine { engine: None, .. } => return PROTOCOL,
+        Request::Examine { engine: None, .. }
+        | Request::LockClocks { .. }
+        | Request::RestoreClocks { .. } => return PROTOCOL,
         Request::Trial(request) => (&request.engine, request.trial.model.as_str()),
     };
     match engine {

@@ -53,7 +53,7 @@ fn title(model: &Reproduced) -> String {
 }
 
 /// What each flaw does, how the study's way was run, and why there is nothing where that is so.
-fn effects(model: &Reproduced) -> Vec<String> {
+pub fn effects(model: &Reproduced) -> Vec<String> {
     let mut lines: Vec<String> = model
         .figures
         .iter()
@@ -82,7 +82,8 @@ fn effects(model: &Reproduced) -> Vec<String> {
     lines.iter().map(|line| human::one_line(line)).collect()
 }
 
-fn name(metric: PublishedMetric) -> &'static str {
+/// A quantity's name for people.
+pub fn name(metric: PublishedMetric) -> &'static str {
     match metric {
         PublishedMetric::DecodeTokS => "tokens per second",
         PublishedMetric::FirstTokenMs => "\"first token\"",
@@ -93,7 +94,8 @@ fn name(metric: PublishedMetric) -> &'static str {
     }
 }
 
-fn unit(metric: PublishedMetric) -> Unit {
+/// What a quantity counts.
+pub fn unit(metric: PublishedMetric) -> Unit {
     match metric {
         PublishedMetric::DecodeTokS => Unit::TokensPerSecond,
         PublishedMetric::FirstTokenMs => Unit::Millis,

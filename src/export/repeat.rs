@@ -69,7 +69,7 @@ fn title(metric: Quantity) -> &'static str {
 }
 
 /// The median in its own unit.
-fn amount(spread: &Spread) -> String {
+pub fn amount(spread: &Spread) -> String {
     let unit = match spread.metric {
         Quantity::DecodeTokS => Unit::TokensPerSecond,
         Quantity::PeakBytes => Unit::Bytes,
@@ -102,7 +102,25 @@ pub fn conditions(report: &Report) -> Vec<String> {
         repeated.order,
         repeated.promise * 100.0
     ));
+    lines.extend(pinned(report));
     lines
+}
+
+/// What was held, or could have moved from run to run.
+fn pinned(report: &Report) -> Option<String> {
+    let environment = &report.environment;
+    if let Some(locked) = &environment.locked_clocks {
+        let memory = match locked.memory_mhz {
+            Some(mhz) => format!("its memory's at {mhz} MHz"),
+            None => "its memory's was not".to_owned(),
+        };
+        return Some(format!(
+            "The GPU's clock was locked at {} MHz, {memory}.",
+            locked.graphics_mhz
+        ));
+    }
+    let reason = environment.not_measured.get("locked_clocks")?;
+    Some(format!("Not pinned down: clocks ({reason})."))
 }
 
 /// Clocks, temperature and throttling of all trials of a run.

@@ -36,7 +36,8 @@ pub fn markdown(study: &Study) -> Vec<String> {
     vec![grid, items.join("\n")]
 }
 
-fn remarks(study: &Study) -> Vec<String> {
+/// Why a model has no routers, and how they were watched.
+pub fn remarks(study: &Study) -> Vec<String> {
     let missing = |facts: &RouterFacts| {
         let pending = (facts.status == "pending").then_some("it has not run");
         let said = facts.reason.as_deref().or(pending)?;

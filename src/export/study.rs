@@ -1,6 +1,8 @@
 //! Dense against Mixture of Experts for people and for data: a block for each pair, and what tokens cost by formulas that do not
 //! agree. Shown where the study was asked for; elsewhere its words are part of the verdict.
 
+mod data;
+
 use super::columns::{Unit, Value};
 use super::compare::sheet::{self, Line};
 use super::human::{self, Cells, Detail};
@@ -98,7 +100,7 @@ fn lines(pair: &StudyPair, currency: &str) -> Vec<Line> {
 }
 
 /// A ratio as the comparison of files has it.
-fn judgement(ratio: &Ratio) -> Judgement {
+pub fn judgement(ratio: &Ratio) -> Judgement {
     let metric = ratio.metric;
     let all = [
         Verdict::Better,
@@ -119,8 +121,22 @@ fn judgement(ratio: &Ratio) -> Judgement {
         word: metric.word(verdict),
         verdict,
         reason: None,
-        not_measured: BTreeMap::new(),
+        not_measured: reasons(ratio),
     }
+}
+
+/// Why figures of a ratio are missing, by the names of the comparison of files.
+fn reasons(ratio: &Ratio) -> BTreeMap<&'static str, String> {
+    let names = [
+        ("dense", "baseline"),
+        ("moe", "other"),
+        ("ratio", "ratio"),
+        ("ci95", "ci95"),
+    ];
+    names
+        .into_iter()
+        .filter_map(|(ours, theirs)| Some((theirs, ratio.not_measured.get(ours)?.clone())))
+        .collect()
 }
 
 fn columns(lines: &[&Line]) -> Vec<Prepared<'static>> {
@@ -164,6 +180,8 @@ fn name(pair: &StudyPair) -> String {
     } else {
         format!("{} against {}", pair.moe.precision, pair.dense.precision)
     };
+    let offload = pair.offload.as_ref();
+    let offload = offload.map_or_else(String::new, |asked| format!(", offload {asked}"));
     human::one_line(&format!(
         "{} against {}, {basis}; {} {precision}, batch {}, {} prompt, {} generated, budget {}",
         count(&pair.moe),
@@ -172,12 +190,12 @@ fn name(pair: &StudyPair) -> String {
         pair.batch,
         pair.prompt_tokens,
         pair.gen_tokens,
-        human::bytes(pair.budget_bytes)
+        human::bytes(pair.budget_bytes) + &offload
     ))
 }
 
-/// One line for each model.
-fn prices(study: &Study) -> Vec<Prepared<'static>> {
+/// One line for each model: its speed, and its price by each formula.
+pub fn prices(study: &Study) -> Vec<Prepared<'static>> {
     let rows = &study.prices;
     let Some(first) = rows.first() else {
         return Vec::new();
@@ -234,7 +252,7 @@ fn remarks(study: &Study) -> Vec<String> {
 }
 
 /// The columns of data.
-const HEADER: [&str; 23] = [
+const HEADER: [&str; 27] = [
     "basis",
     "matched",
     "mismatch",
@@ -258,11 +276,21 @@ const HEADER: [&str; 23] = [
     "ratio_ci95_low",
     "ratio_ci95_high",
     "verdict",
+    "ratio_intervals_of",
+    "offload",
+    "dense_pinned_bytes",
+    "moe_pinned_bytes",
 ];
 
-/// The pairs as CSV: one quantity of one pair on each line, base units, an empty cell for what is not known.
+/// The study as CSV, base units, an empty cell for what is not known: the pairs, one quantity of one pair on each line, and behind an
+/// empty line each, with headers of their own, the prices, what was measured as published and the routers, where there are any.
 pub fn csv(report: &Report) -> Result<String> {
-    write(report).map_err(|cause| Error::Bug(cause.to_string()))
+    let wrong = |cause: Box<dyn std::error::Error>| Error::Bug(cause.to_string());
+    let mut tables = vec![write(report).map_err(wrong)?];
+    for table in report.study.iter().flat_map(data::tables) {
+        tables.push(table.map_err(wrong)?);
+    }
+    Ok(tables.join("\n"))
 }
 
 fn write(report: &Report) -> std::result::Result<String, Box<dyn std::error::Error>> {
@@ -272,6 +300,8 @@ fn write(report: &Report) -> std::result::Result<String, Box<dyn std::error::Err
         for ratio in &pair.ratios {
             let number =
                 |value: Option<f64>| value.map_or_else(String::new, |value| value.to_string());
+            let bytes =
+                |value: Option<u64>| value.map_or_else(String::new, |value| value.to_string());
             let end = |place: usize| number(ratio.ci95.map(|ends| ends[place]));
             let figures = [
                 ratio.metric.name().to_owned(),
@@ -281,6 +311,10 @@ fn write(report: &Report) -> std::result::Result<String, Box<dyn std::error::Err
                 end(0),
                 end(1),
                 ratio.verdict.clone(),
+                ratio.intervals_of.clone().unwrap_or_default(),
+                pair.offload.clone().unwrap_or_default(),
+                bytes(pair.dense.pinned_bytes),
+                bytes(pair.moe.pinned_bytes),
             ];
             writer.write_record(work(pair).into_iter().chain(figures))?;
         }
@@ -348,7 +382,8 @@ mod tests {
 
     #[test]
     fn as_csv_each_quantity_of_each_pair_has_a_line() {
-        let text = csv(&studied()).unwrap();
+        let all = csv(&studied()).unwrap();
+        let (text, _) = all.split_once("\n\n").unwrap();
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let records: Vec<_> = reader.records().map(|record| record.unwrap()).collect();
         let pairs = studied().study.unwrap().pairs;

@@ -213,6 +213,7 @@ pub fn head() -> ReportHead {
         budgets: vec![Bytes(4 << 30)],
         seed: 1,
         tokenizer: "rules".to_owned(),
+        inputs: None,
         continued_utc: Vec::new(),
         formulas: None,
     }

@@ -66,6 +66,8 @@ pub struct ReportHead {
     pub seed: u64,
     /// Tokenizer in use.
     pub tokenizer: String,
+    /// What came from outside the command line.
+    pub inputs: Option<Inputs>,
     /// When it was continued after a stop, each time.
     pub continued_utc: Vec<String>,
     /// Formulas to price tokens by, where the study was asked for by name.
@@ -95,6 +97,7 @@ pub fn build(head: &ReportHead, rows: Vec<Row>, repeated: Option<&Repeatability>
         budgets_bytes: head.budgets.iter().map(|budget| budget.0).collect(),
         seed: head.seed,
         tokenizer: head.tokenizer.clone(),
+        inputs: head.inputs.clone(),
         verdict,
         trials: rows,
         ceilings: Vec::new(),

@@ -1,12 +1,12 @@
 //! The result file: every field an exporter may know. Serialised as it stands; see README, "JSON schema".
 //! A figure that was not measured is `null` here and has its reason in `not_measured` of the same row.
 
-use crate::trial::{GpuProcess, KvCache, LinkWays, MemoryReading, Placement};
+use crate::trial::{GpuProcess, KvCache, LinkWays, LockedClocks, MemoryReading, Placement};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of the schema. A reader refuses another major number.
-pub const SCHEMA_VERSION: &str = "1.2";
+pub const SCHEMA_VERSION: &str = "1.3";
 
 /// A whole result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -35,6 +35,9 @@ pub struct Report {
     pub seed: u64,
     /// Tokenizer in use.
     pub tokenizer: String,
+    /// What came from outside the command line and decides what is run; absent in results before schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Inputs>,
     /// One row for each trial, in the order of the plan.
     pub trials: Vec<Row>,
     /// The largest sizes that ran inside the budget, where they were searched for.
@@ -48,6 +51,18 @@ pub struct Report {
     pub repeatability: Option<super::Repeatability>,
     /// The conclusion in words, computed from the rows.
     pub verdict: Option<String>,
+}
+
+/// Files and variables that a run depends on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Inputs {
+    /// SHA-256 of the file of prompts; null where the built-in ones were used.
+    pub prompt_sha256: Option<String>,
+    /// SHA-256 of the `tokenizer.json`; null where the rules were used.
+    pub tokenizer_sha256: Option<String>,
+    /// Environment variables that were set, of those that change what is measured.
+    pub variables: BTreeMap<String, String>,
 }
 
 /// The program.
@@ -103,6 +118,9 @@ pub struct Environment {
     pub power_mode: Option<String>,
     /// CPU clock at the start, where known.
     pub cpu_clock_mhz: Option<u32>,
+    /// Clocks of the GPU that were locked for the run; null where they followed load, heat and power.
+    #[serde(default)]
+    pub locked_clocks: Option<LockedClocks>,
     /// Reason for every `null` above, by field name.
     #[serde(default)]
     pub not_measured: BTreeMap<String, String>,

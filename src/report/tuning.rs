@@ -3,6 +3,7 @@
 use super::schema::Row;
 use crate::trial::{Trial, TuningName, can_be_tuned};
 use crate::tuning::{Choice, Found, LeftAlone, Tried};
+use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -82,6 +83,36 @@ impl Tuning {
             note,
         }
     }
+}
+
+impl Tuning {
+    /// What the search found that chose these; `None` where none was made, or where it names what this edgebench does not know.
+    pub fn found(&self) -> Option<Found> {
+        let is_search = self.mode == Choice::Auto.mode();
+        if !is_search || self.tried.is_empty() && self.note.is_none() {
+            return None;
+        }
+        let tried: Vec<Tried> = self.tried.iter().map(again).collect::<Option<_>>()?;
+        let kept = || tried.iter().filter(|one| one.kept);
+        Some(Found {
+            kept: kept().map(|one| one.name).collect(),
+            peak: kept().next_back().and_then(|one| one.peak),
+            // A note beside what was tried is of the row.
+            note: self.note.clone().filter(|_| tried.is_empty()),
+            tried,
+        })
+    }
+}
+
+fn again(tried: &TriedTuning) -> Option<Tried> {
+    Some(Tried {
+        name: TuningName::try_from(tried.name.clone()).ok()?,
+        decode_tok_s: tried.decode_tok_s,
+        base_tok_s: tried.base_tok_s,
+        peak: tried.peak_bytes.map(Bytes),
+        kept: tried.kept,
+        reason: tried.reason.clone(),
+    })
 }
 
 fn tried(tried: &Tried) -> TriedTuning {

@@ -110,7 +110,7 @@ impl Hold {
 }
 
 /// How it ended, as a clause.
-fn reason(end: End, status: Option<ExitStatus>, stderr: &str) -> String {
+pub fn reason(end: End, status: Option<ExitStatus>, stderr: &str) -> String {
     let ending = Ending {
         end,
         phase: crate::trial::Phase::Start,

@@ -1,5 +1,6 @@
 //! Door of the supervisor room: one worker per request, under deadlines, and whatever it said brought home.
 
+mod clocks;
 mod enforce;
 mod examine;
 mod hold;
@@ -8,6 +9,7 @@ mod process;
 mod refusal;
 mod verdict;
 
+pub use clocks::{ClockLock, restore_clocks};
 pub use examine::{Answers, examine};
 pub use process::WorkerCommand;
 
@@ -286,7 +288,8 @@ fn spawn(
         .map_err(std::io::Error::from)
         .and_then(|mut line| {
             line.push(b'\n');
-            Process::spawn(worker, library_dirs, &variables, line)
+            let apart = matches!(request, Request::LockClocks { .. });
+            Process::spawn(worker, library_dirs, &variables, line, apart)
         });
     spawned.map_err(|error| End::NotStarted {
         cause: format!("{}: {error}", worker.program.display()),

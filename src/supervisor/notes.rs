@@ -106,6 +106,8 @@ impl Notes {
             | Message::Driver { .. }
             | Message::Probed(_)
             | Message::Holding(_)
+            | Message::ClocksLocked(_)
+            | Message::ClocksRestored { .. }
             | Message::Measured(_)
             | Message::OwnProcess { .. }
             | Message::Done

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -71,14 +72,19 @@ pub struct Process {
 
 impl Process {
     /// Starts the program and hands it `input`; its stdin stays open. `library_dirs` are put before its loader path, and its
-    /// environment has the `variables`, of which the later hold, where the user has not set them.
+    /// environment has the `variables`, of which the later hold, where the user has not set them. One that is `apart` gets no
+    /// signal from the terminal.
     pub fn spawn(
         command: &WorkerCommand,
         library_dirs: &[PathBuf],
         variables: &[(&str, &str)],
         input: Vec<u8>,
+        apart: bool,
     ) -> std::io::Result<Process> {
         let mut builder = Command::new(&command.program);
+        if apart {
+            builder.process_group(0);
+        }
         builder
             .args(&command.args)
             .stdin(Stdio::piped())
@@ -184,6 +190,12 @@ impl Process {
         }
     }
 
+    /// Closes its stdin and waits for it to leave by itself.
+    pub fn leave(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        self.stdin.take();
+        self.wait(deadline)
+    }
+
     /// Kills and reaps the child. One that is gone already is only reaped.
     pub fn kill(&mut self) {
         self.stdin.take();
@@ -266,7 +278,14 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
         };
-        Process::spawn(&command, &["/first".into()], &[], b"hello\n".to_vec()).unwrap()
+        Process::spawn(
+            &command,
+            &["/first".into()],
+            &[],
+            b"hello\n".to_vec(),
+            false,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -279,7 +298,7 @@ mod tests {
             ],
         };
         let variables = [(FIXED_MOE_KERNELS, "0"), ("PATH", "/nowhere")];
-        let mut process = Process::spawn(&command, &[], &variables, Vec::new()).unwrap();
+        let mut process = Process::spawn(&command, &[], &variables, Vec::new(), false).unwrap();
         let Heard::Line(both) = process.hear(soon()) else {
             panic!("nothing said")
         };
@@ -372,7 +391,7 @@ mod tests {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), "exec sleep 600".into()],
         };
-        let mut process = Process::spawn(&command, &[], &[], vec![b'x'; 1 << 20]).unwrap();
+        let mut process = Process::spawn(&command, &[], &[], vec![b'x'; 1 << 20], false).unwrap();
         assert_eq!(
             process.hear(Instant::now() + Duration::from_millis(50)),
             Heard::Nothing

@@ -1,5 +1,6 @@
 //! Door of the worker room: the process that runs one request and leaves. Stdout carries the protocol and nothing else.
 
+mod clocks;
 mod fixed_text;
 mod limit;
 mod meter;
@@ -23,6 +24,7 @@ use crate::units::Bytes;
 use speaker::Speaker;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Why a worker stops before it is done.
@@ -47,10 +49,11 @@ pub fn serve(stdin: impl Read + Send + 'static, stdout: impl Write + Send + 'sta
     // The supervisor's death by a signal closes stdin too; this only makes it sooner, so a refusal changes nothing.
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let speaker = Speaker::new(stdout);
-    let Ok(line) = listen(stdin).recv() else {
+    let farewell = Farewell::default();
+    let Ok(line) = listen(stdin, farewell.clone()).recv() else {
         return exit::BUG;
     };
-    match answer(&line, &speaker, started) {
+    match answer(&line, &speaker, &farewell, started) {
         Ok(()) => exit::OK,
         Err(Stop::Unheard) => exit::OUTPUT,
         Err(Stop::GaveUp(error)) => {
@@ -74,8 +77,22 @@ fn exit_code(kind: FailureKind) -> u8 {
     }
 }
 
+/// What is to be done before the process ends, where there is anything, to an exit code.
+type LastAct = Box<dyn FnOnce() -> u8 + Send>;
+
+/// Keeps the last act.
+#[derive(Clone, Default)]
+struct Farewell(Arc<Mutex<Option<LastAct>>>);
+
+impl Farewell {
+    /// Nobody leaves while this is held.
+    fn lock(&self) -> MutexGuard<'_, Option<LastAct>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Hands on the first line of `stdin` and watches for its end.
-fn listen(stdin: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+fn listen(stdin: impl Read + Send + 'static, farewell: Farewell) -> Receiver<Vec<u8>> {
     let (send, first) = channel();
     std::thread::spawn(move || {
         let mut stdin = BufReader::new(stdin);
@@ -88,12 +105,19 @@ fn listen(stdin: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
             let _ = std::io::copy(&mut stdin, &mut std::io::sink());
         }
         // The main thread may be deep inside the runtime; the process and its memory must go without asking it.
-        std::process::exit(i32::from(exit::OK));
+        let mut last_act = farewell.lock();
+        let code = last_act.take().map_or(exit::OK, |act| act());
+        std::process::exit(i32::from(code));
     });
     first
 }
 
-fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> {
+fn answer(
+    line: &[u8],
+    speaker: &Speaker,
+    farewell: &Farewell,
+    started: Instant,
+) -> Result<(), Stop> {
     let request: Result<Request, _> = serde_json::from_slice(line);
     let protocol = request
         .as_ref()
@@ -114,6 +138,12 @@ fn answer(line: &[u8], speaker: &Speaker, started: Instant) -> Result<(), Stop> 
             let facts = probe(&engine, device)?;
             speaker.say(&Message::Probed(Box::new(facts)))?;
         }
+        Request::LockClocks {
+            device,
+            bus_id,
+            folder,
+        } => clocks::keep(device, bus_id.as_deref(), &folder, farewell, speaker)?,
+        Request::RestoreClocks { folder } => clocks::restore(&folder, speaker)?,
         Request::Examine { engine, device } => examine(engine.as_ref(), device, speaker)?,
         Request::Hold {
             engine,

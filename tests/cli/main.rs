@@ -11,6 +11,7 @@ mod baselines;
 mod budgets;
 mod bundle;
 mod ceilings;
+mod clocks;
 mod commands;
 mod compare;
 mod doctor;

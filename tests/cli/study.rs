@@ -96,8 +96,13 @@ fn the_pairs_as_csv_and_in_a_stream() {
         &[&two[..], &["--format", "csv"]].concat(),
     )
     .left_with(0);
-    assert_eq!(csv.stdout.lines().count(), 1 + 5, "{csv}");
+    let tables: Vec<&str> = csv.stdout.split("\n\n").collect();
+    assert_eq!(tables.len(), 2, "{csv}");
+    assert_eq!(tables[0].lines().count(), 1 + 5, "{csv}");
     assert!(csv.stdout.starts_with("basis,matched,"), "{csv}");
+    assert!(tables[1].starts_with("priced_model,row,"), "{csv}");
+    // Two models by three formulas.
+    assert_eq!(tables[1].lines().count(), 1 + 6, "{csv}");
     let stream = ["--format", "jsonl", "--cost-formula", "study-hourly"];
     let ran = study(&sandbox, &faster(), &[&two[..], &stream].concat()).left_with(0);
     let lines: Vec<Value> = ran
@@ -354,4 +359,39 @@ fn of_several_runs_the_missing_ones_are_run() {
         ),
         (runs(&whole, 1)[0].clone(), 2)
     );
+}
+
+#[test]
+fn a_file_or_a_variable_that_changed_meanwhile_is_refused() {
+    let sandbox = Sandbox::new();
+    let prompts = sandbox.file("prompts.txt", "one two three four five six\n");
+    let more = [
+        "--model",
+        "tiny-gpt2",
+        "--prompt-file",
+        &prompts,
+        "-o",
+        "r.json",
+    ];
+    sandbox.scripted(&json!({}), &more).left_with(0);
+    let path = sandbox.work().join("r.json");
+    let digest = report(&path)["inputs"]["prompt_sha256"].clone();
+    assert_eq!(digest.as_str().unwrap().len(), 64);
+    sandbox.run(&["--resume", "r.json"]).left_with(0);
+    let kept = fs::read(&path).unwrap();
+    let mut command = sandbox.command(&["--resume", "r.json"]);
+    command.env("EDGEBENCH_RUNTIME_DIR", sandbox.path().join("elsewhere"));
+    sandbox
+        .finish(command)
+        .refused(2, &["EDGEBENCH_RUNTIME_DIR was not set and is "]);
+    sandbox.file("prompts.txt", "one two three four five seven\n");
+    sandbox
+        .run(&["--resume", "r.json"])
+        .refused(2, &["the file of --prompt-file has other contents"]);
+    assert_eq!(fs::read(&path).unwrap(), kept, "the file was touched");
+    // A result of before there were such words is not refused for having none.
+    let mut old: Value = serde_json::from_slice(&kept).unwrap();
+    old.as_object_mut().unwrap().remove("inputs");
+    fs::write(&path, old.to_string()).unwrap();
+    sandbox.run(&["--resume", "r.json"]).left_with(0);
 }

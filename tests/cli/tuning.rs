@@ -342,3 +342,42 @@ fn two_results_with_other_tunings_are_compared_and_the_difference_is_told() {
     assert!(shown.contains("other tuning (A none, B gemm)"), "{ran}");
     assert!(!shown.contains("not comparable: "), "{ran}");
 }
+
+#[test]
+fn a_run_that_goes_on_does_not_search_again_for_what_it_found() {
+    let sandbox = Sandbox::new();
+    let variables = json!({GEMM: {"faster": 4.0}});
+    let more = [
+        "--model",
+        "tiny-gpt2",
+        "--precision",
+        "fp16",
+        "--vram-budget",
+        "1G,2G",
+    ];
+    let (found, _) = rows(&sandbox, run(&sandbox, &variables, &more));
+    assert_eq!(found[1]["tuning"]["kept"], json!(["gemm"]));
+    // As it stands when the second budget has not been run.
+    let path = sandbox.work().join("result.json");
+    let mut stopped = report(&path);
+    let row = &mut stopped["trials"][1];
+    row["status"] = json!("pending");
+    row["tuning"] = Value::Null;
+    stopped["finished"] = json!(false);
+    std::fs::write(&path, stopped.to_string()).unwrap();
+    let resumed = sandbox.run(&["--resume", "result.json"]);
+    assert!(!resumed.stderr.contains("untuned"), "{resumed}");
+    let (again, _) = rows(&sandbox, resumed);
+    for part in ["kept", "tried"] {
+        assert_eq!(again[1]["tuning"][part], found[1]["tuning"][part]);
+    }
+    // What was not found anywhere is searched for.
+    let mut stopped = report(&path);
+    for row in stopped["trials"].as_array_mut().unwrap() {
+        row["status"] = json!("pending");
+        row["tuning"] = Value::Null;
+    }
+    std::fs::write(&path, stopped.to_string()).unwrap();
+    let anew = sandbox.run(&["--resume", "result.json"]).left_with(0);
+    assert!(anew.stderr.contains("untuned"), "{anew}");
+}

@@ -18,6 +18,9 @@ pub struct WatchArgs {
     /// Refuse to measure while another process uses the GPU
     #[arg(long)]
     pub exclusive: bool,
+    /// Lock the GPU's clocks at a steady value while the run lasts: the highest supported one at or below the default application clock, that of the memory too where the driver can; most systems allow it to root only. They are restored when the run ends, also by a signal, and after a crash when the next one starts
+    #[arg(long, help_heading = "Runtime and device")]
+    pub lock_clocks: bool,
     /// Pause between memory readings: 10ms, 1s; off reads at the ends of phases only
     #[arg(long, value_name = "TIME", default_value = "10ms", allow_hyphen_values = true, value_parser = values::interval)]
     pub sample_interval: Pause,

@@ -7,6 +7,8 @@ pub enum Axis {
     Linear(f64),
     /// From the exponent of the smallest to that of the largest.
     Log(f64, f64),
+    /// From one value to another that is larger.
+    Between(f64, f64),
 }
 
 /// Values farther apart than this stand on a logarithmic scale, where one is allowed.
@@ -39,6 +41,28 @@ impl Axis {
         Axis::linear(values.iter().copied())
     }
 
+    /// From the smallest to the largest of these, for places that nought says nothing of.
+    pub fn between(values: impl IntoIterator<Item = f64>) -> Axis {
+        let mut ends: Option<[f64; 2]> = None;
+        for value in values.into_iter().filter(|value| value.is_finite()) {
+            let [low, high] = ends.unwrap_or([value, value]);
+            ends = Some([low.min(value), high.max(value)]);
+        }
+        match ends {
+            Some([low, high]) if low < high => Axis::Between(low, high),
+            Some([one, _]) => Axis::Between(one - 1.0, one + 1.0),
+            None => Axis::Between(0.0, 1.0),
+        }
+    }
+
+    /// Around 0, for deviations: as far below as above.
+    pub fn deviations(values: impl IntoIterator<Item = f64>) -> Axis {
+        let finite = values.into_iter().filter(|value| value.is_finite());
+        let most = finite.fold(0.0_f64, |most, value| most.max(value.abs()));
+        let most = if most > 0.0 { most * 1.06 } else { 1.0 };
+        Axis::Between(-most, most)
+    }
+
     /// Around 1, for ratios: as far below as above.
     pub fn ratios(values: impl IntoIterator<Item = f64>) -> Axis {
         let sizes = values
@@ -58,6 +82,7 @@ impl Axis {
         let share = match self {
             Axis::Linear(largest) => value / largest,
             Axis::Log(low, high) => (value.log10() - low) / (high - low),
+            Axis::Between(low, high) => (value - low) / (high - low),
         };
         if share.is_nan() {
             0.0
@@ -75,6 +100,12 @@ impl Axis {
                 (0..=count).map(|nth| f64::from(nth) * step).collect()
             }
             Axis::Log(low, high) => log_ticks(low, high, most),
+            Axis::Between(low, high) => {
+                let step = round_step((high - low) / most.max(1) as f64);
+                let first = (low / step).ceil();
+                let places = (0..=most).map(|nth| (first + nth as f64) * step);
+                places.filter(|tick| *tick <= high).collect()
+            }
         }
     }
 }
@@ -100,7 +131,9 @@ fn log_ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
         all.filter(inside).collect()
     };
     let fine: &[f64] = &[1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 7.0];
+    let finest: &[f64] = &[1.0, 1.1, 1.2, 1.3, 1.5, 2.0, 3.0, 5.0, 7.0, 8.0, 9.0];
     let sets = [
+        of(finest, 1),
         of(fine, 1),
         of(&[1.0, 2.0, 5.0], 1),
         of(&[1.0, 3.0], 1),
@@ -179,6 +212,18 @@ mod tests {
         let axis = Axis::ratios([0.4, 1.1]);
         assert!((axis.place(1.0) - 0.5).abs() < 1e-12);
         assert!(axis.ticks(7).contains(&1.0));
+        assert_eq!(Axis::ratios([0.88, 1.11]).ticks(5), [0.9, 1.0, 1.1]);
+    }
+
+    #[test]
+    fn a_scale_from_one_value_to_another_has_round_ticks_inside() {
+        let axis = Axis::between([257.0, 384.0]);
+        assert_eq!((axis.place(257.0), axis.place(384.0)), (0.0, 1.0));
+        assert_eq!(axis.ticks(3), [300.0, 350.0]);
+        assert_eq!(Axis::between([5.0]).place(5.0), 0.5);
+        let around = Axis::deviations([0.013, -0.021]);
+        assert_eq!(around.place(0.0), 0.5);
+        assert_eq!(around.ticks(4), [-0.02, 0.0, 0.02]);
     }
 
     #[test]

@@ -2,14 +2,11 @@
 
 mod ceilings;
 
-use super::super::columns::{Unit, Value};
 use super::super::compare::{remarks, sheet};
-use super::super::human::{self, Detail};
-use super::axis::{self, Axis};
-use super::bars::{Bar, Frame, HEIGHT, Mark, TICKS};
-use super::table::{self, Column, number_text};
-use super::{MOST_ROWS, methods};
-use crate::report::compare::{Against, Comparison, Judgement, Pair, Quantity, Verdict};
+use super::bars::Bar;
+use super::ratios::{self, Ratioed};
+use super::{MOST_ROWS, methods, table};
+use crate::report::compare::{Against, Comparison, Judgement, Pair, Quantity};
 use maud::{Markup, html};
 
 /// Quantities that are drawn; the table has all.
@@ -103,41 +100,22 @@ fn one(against: &Against, baseline: &str) -> Markup {
 /// A quantity of all pairs: a dot at each ratio, a line as long as its interval, around 1.
 fn forest(against: &Against, baseline: &str, quantity: Quantity, names: &Names) -> Markup {
     let of = |pair: &Pair| {
-        pair.metrics
-            .iter()
-            .find(|found| found.metric == quantity)
-            .cloned()
+        let mut metrics = pair.metrics.iter();
+        metrics.position(|found| found.metric == quantity && found.ratio.is_some())
     };
-    let found: Vec<(&Pair, Judgement)> = against
+    let found: Vec<Ratioed> = against
         .pairs
         .iter()
-        .filter_map(|pair| Some((pair, of(pair)?)))
-        .filter(|(_, found)| found.ratio.is_some())
+        .filter_map(|pair| {
+            let found = &pair.metrics[of(pair)?];
+            Some(ratioed(pair, found, pair.row.clone(), names))
+        })
         .collect();
-    let ends = found.iter().flat_map(|(_, found)| {
-        found
-            .ratio
-            .into_iter()
-            .chain(found.ci95.into_iter().flatten())
-    });
-    let axis = Axis::ratios(ends);
-    let frame = Frame {
-        axis,
-        ticks: axis
-            .ticks(TICKS + 1)
-            .into_iter()
-            .map(|tick| (tick, axis::short(tick)))
-            .collect(),
-        marks: vec![Mark {
-            value: 1.0,
-            label: "the same".to_owned(),
-        }],
-        title: "times",
-    };
+    let frame = ratios::frame(found.iter().map(|one| one.found));
     let bars: Vec<Bar> = found
         .iter()
         .take(MOST_ROWS)
-        .map(|(pair, found)| ratio_bar(names.name(pair), pair, found, &frame))
+        .map(|one| ratios::bar(one, &frame))
         .collect();
     html! {
         @if !bars.is_empty() {
@@ -150,176 +128,32 @@ fn forest(against: &Against, baseline: &str, quantity: Quantity, names: &Names) 
     }
 }
 
-/// One ratio.
-fn ratio_bar(name: String, pair: &Pair, found: &Judgement, frame: &Frame) -> Bar {
-    let ratio = found.ratio.unwrap_or(1.0);
-    let colour = verdict_class(found.verdict);
-    let middle = HEIGHT / 2;
-    let mut numbers = vec![ratio];
-    numbers.extend(found.ci95.into_iter().flatten());
-    let shown = human::ratios(&numbers);
-    let interval = match shown.get(1..) {
-        Some([low, high]) => format!("{low} to {high}"),
-        _ => String::new(),
-    };
-    Bar {
-        id: pair.row.clone(),
-        name,
-        drawing: Ok(html! {
-            @if let Some([low, high]) = found.ci95 {
-                line.interval.(colour) x1=(frame.at(low)) x2=(frame.at(high)) y1=(middle) y2=(middle) { title { (interval) } }
-            }
-            circle.dot.(colour) cx=(frame.at(ratio)) cy=(middle) r="5" data-key="ratio" data-value=(number_text(ratio)) {
-                title { (shown[0]) " times" }
-            }
-        }),
-        figure: format!("{} {}", shown[0], found.word.replace('_', " ")),
-        note: interval,
-    }
-}
-
-/// The colour of a verdict.
-fn verdict_class(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse => "worse",
-        Verdict::NoDifference => "same",
-        Verdict::NotComparable => "unknown",
+fn ratioed<'a>(pair: &'a Pair, found: &'a Judgement, id: String, names: &Names) -> Ratioed<'a> {
+    Ratioed {
+        id,
+        name: names.name(pair),
+        currency: pair.currency.as_deref().unwrap_or_default(),
+        found,
     }
 }
 
 /// Every quantity of every pair.
 fn figures(against: &Against, baseline: &str, names: &Names) -> Markup {
-    let lines: Vec<(&Pair, &Judgement)> = against
+    let lines: Vec<Ratioed> = against
         .pairs
         .iter()
         .flat_map(|pair| pair.metrics.iter().map(move |found| (pair, found)))
         .filter(|(_, found)| found.baseline.is_some() || found.other.is_some())
+        .map(|(pair, found)| {
+            let id = format!("{}:{}", pair.row, found.metric.name());
+            ratioed(pair, found, id, names)
+        })
         .collect();
-    let ids: Vec<String> = lines
-        .iter()
-        .map(|(pair, found)| format!("{}:{}", pair.row, found.metric.name()))
-        .collect();
-    let texts = |read: &dyn Fn(&Pair, &Judgement) -> String| {
-        lines
-            .iter()
-            .map(|(pair, found)| read(pair, found))
-            .collect::<Vec<String>>()
-    };
-    let why = |field: &'static str| {
-        let lines = &lines;
-        move |place: usize| {
-            let (_, found) = lines[place];
-            let told = found.not_measured.get(field).or(found.reason.as_ref());
-            told.map_or_else(
-                || "this file does not tell it".to_owned(),
-                |reason| human::one_line(reason),
-            )
-        }
-    };
-    let ratios = lines
-        .iter()
-        .map(|(_, found)| value(found.ratio))
-        .collect::<Vec<Value>>();
-    let mut columns = vec![
-        Column::words("row", "row", texts(&|pair, _| names.name(pair))),
-        Column::words(
-            "quantity",
-            "quantity",
-            texts(&|pair, found| quantity(pair, found)),
-        ),
-        side(
-            "baseline",
-            baseline,
-            &lines,
-            |found| found.baseline,
-            why("baseline"),
-        ),
-        side(
-            "other",
-            &against.file,
-            &lines,
-            |found| found.other,
-            why("other"),
-        ),
-        Column::of(
-            "ratio",
-            &format!("{} / {baseline}", against.file),
-            Unit::Plain,
-            &ratios,
-            "",
-            why("ratio"),
-        ),
-        interval(&lines, why("ci95")),
-        Column::words(
-            "verdict",
-            "verdict",
-            texts(&|_, found| found.word.replace('_', " ")),
-        ),
-    ];
-    // Each ratio has its own digits, as in the table for a terminal.
-    for (cell, (_, found)) in columns[4].cells.iter_mut().zip(&lines) {
-        if let Some(ratio) = found.ratio {
-            cell.text = human::ratios(&[ratio]).concat();
-        }
-    }
+    let ids: Vec<String> = lines.iter().map(|one| one.id.clone()).collect();
     table::table(
         "compare",
         "Each quantity of each row, compared",
-        &columns,
+        &ratios::columns(&lines.iter().collect::<Vec<_>>(), baseline, &against.file),
         &ids,
     )
-}
-
-fn value(number: Option<f64>) -> Value {
-    number.map_or(Value::Missing, Value::Number)
-}
-
-/// A quantity with its unit.
-fn quantity(pair: &Pair, found: &Judgement) -> String {
-    let values = [value(found.baseline), value(found.other)];
-    let currency = pair.currency.as_deref().unwrap_or_default();
-    let unit = human::cells(sheet::unit(found.metric), &values, Detail::Mean, currency).unit;
-    format!("{} {unit}", sheet::title(found.metric))
-}
-
-/// The figures of one side: those of a line in one unit with those of the other side.
-fn side(
-    key: &'static str,
-    title: &str,
-    lines: &[(&Pair, &Judgement)],
-    read: fn(&Judgement) -> Option<f64>,
-    missing: impl Fn(usize) -> String,
-) -> Column {
-    let values: Vec<Value> = lines.iter().map(|(_, found)| value(read(found))).collect();
-    let mut column = Column::of(key, title, Unit::Plain, &values, "", missing);
-    for (cell, (pair, found)) in column.cells.iter_mut().zip(lines) {
-        let both = [
-            value(read(found)),
-            value(found.baseline),
-            value(found.other),
-        ];
-        let currency = pair.currency.as_deref().unwrap_or_default();
-        let texts = human::cells(sheet::unit(found.metric), &both, Detail::Mean, currency).texts;
-        cell.text = texts.into_iter().next().unwrap_or_default();
-    }
-    column
-}
-
-/// The intervals; sorted by their lower ends.
-fn interval(lines: &[(&Pair, &Judgement)], missing: impl Fn(usize) -> String) -> Column {
-    let lows: Vec<Value> = lines
-        .iter()
-        .map(|(_, found)| value(found.ci95.map(|ends| ends[0])))
-        .collect();
-    let mut column = Column::of("interval", "95 % interval", Unit::Plain, &lows, "", missing);
-    for (cell, (_, found)) in column.cells.iter_mut().zip(lines) {
-        if let Some([low, high]) = found.ci95 {
-            let mut numbers = found.ratio.into_iter().collect::<Vec<f64>>();
-            numbers.extend([low, high]);
-            let texts = human::ratios(&numbers);
-            cell.text = texts[texts.len() - 2..].join(" to ");
-        }
-    }
-    column
 }

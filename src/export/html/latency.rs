@@ -1,5 +1,4 @@
-//! How even the tokens come: for each row the spread of its inter-token latencies. A result keeps their quantiles and not the latency
-//! of each step, so there is no line over the position to draw, and the page says so.
+//! How even the tokens come: for each row the spread of its inter-token latencies.
 
 use super::super::columns::{Unit, Value};
 use super::super::{human, memory};
@@ -25,7 +24,6 @@ pub fn section(results: &[Shown]) -> Markup {
             (methods::ask(&["itl"]))
             div.side { @for shown in results { (one(shown, axis)) } }
             @if axis.is_log() { p.note { "The scale is logarithmic." } }
-            p.note { "Latency over the position in the text: not measured: a result keeps the quantiles of all steps, not the latency of each." }
         }
     }
 }

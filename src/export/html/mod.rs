@@ -3,17 +3,26 @@
 
 mod axis;
 mod bars;
+mod budgets;
 mod ceilings;
 mod compared;
 mod facts;
 mod labels;
 mod latency;
 mod limits;
+mod lines;
 mod memory;
 mod methods;
+mod offload;
 mod page;
 mod placing;
+mod positions;
+mod published;
+mod ratios;
+mod repeat;
+mod routers;
 mod scatter;
+mod study;
 mod table;
 #[cfg(test)]
 mod tests;

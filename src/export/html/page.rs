@@ -2,7 +2,8 @@
 
 use super::super::human;
 use super::{
-    Shown, ceilings, compared, facts, latency, limits, memory, methods, scatter, trials, verdicts,
+    Shown, budgets, ceilings, compared, facts, latency, limits, memory, methods, offload,
+    positions, repeat, scatter, study, trials, verdicts,
 };
 use crate::report::compare::Comparison;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -34,7 +35,7 @@ pub fn page(results: &[Shown], comparison: Option<&Comparison>) -> Markup {
                     p.brand { "edgebench report" }
                     h1 { (headline(results)) }
                     @for shown in results { p.sub { @if results.len() > 1 { span.badge { (shown.label) } " " } (subtitle(shown)) } }
-                    (contents(comparison.is_some()))
+                    (contents(results, comparison.is_some()))
                 }
                 main data-results=(results.len()) {
                     (facts::section(results))
@@ -42,8 +43,12 @@ pub fn page(results: &[Shown], comparison: Option<&Comparison>) -> Markup {
                     (memory::section(results))
                     (scatter::section(results))
                     (latency::section(results))
+                    (positions::section(results))
+                    (study::section(results))
+                    (offload::section(results))
                     (ceilings::section(results))
                     (limits::section(results))
+                    (repeat::section(results))
                     @if let Some(comparison) = comparison { (compared::section(comparison)) }
                     (trials::section(results))
                     section #methods { h2 { "How each figure is obtained" } (methods::list()) (recorded(results)) }
@@ -170,25 +175,31 @@ pub fn remarks(results: &[Shown], read: impl Fn(&Shown) -> Vec<String>) -> Marku
     }
 }
 
-/// Links to the sections.
-fn contents(compared: bool) -> Markup {
+/// Links to the sections that there are.
+fn contents(results: &[Shown], compared: bool) -> Markup {
+    let any = |told: fn(&Shown) -> bool| results.iter().any(told);
+    let studied = any(|shown| study::of(shown).is_some());
+    let offloaded = any(offload::is_told) || budgets::part(results).is_some();
+    let repeated = any(|shown| repeat::of(shown).is_some());
     let sections = [
-        ("measured", "Conditions"),
-        ("verdict", "Verdict"),
-        ("memory", "Memory"),
-        ("speed", "Speed"),
-        ("latency", "Latency"),
-        ("ceilings", "Ceilings"),
-        ("limits", "Limits"),
-        ("compare", "Side by side"),
-        ("trials", "All trials"),
-        ("methods", "Methods"),
+        ("measured", "Conditions", true),
+        ("verdict", "Verdict", true),
+        ("memory", "Memory", true),
+        ("speed", "Speed", true),
+        ("latency", "Latency", true),
+        ("positions", "Over position", true),
+        ("study", "Dense against MoE", studied),
+        ("offload", "Budgets", offloaded),
+        ("ceilings", "Ceilings", true),
+        ("limits", "Limits", true),
+        ("repeat", "Run to run", repeated),
+        ("compare", "Side by side", compared),
+        ("trials", "All trials", true),
+        ("methods", "Methods", true),
     ];
     html! {
         nav aria-label="Sections" {
-            @for (id, name) in sections {
-                @if compared || id != "compare" { a href={ "#" (id) } { (name) } }
-            }
+            @for (id, name, _) in sections.into_iter().filter(|(_, _, there)| *there) { a href={ "#" (id) } { (name) } }
         }
     }
 }

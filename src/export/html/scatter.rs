@@ -205,7 +205,7 @@ fn names(
 }
 
 /// A name that leaves room for others.
-fn short_name(name: &str) -> String {
+pub fn short_name(name: &str) -> String {
     const MOST: usize = 28;
     match name.chars().count() > MOST {
         true => name.chars().take(MOST - 1).chain(['…']).collect(),
@@ -214,10 +214,11 @@ fn short_name(name: &str) -> String {
 }
 
 /// Marks of an axis of sizes, round in its unit.
-fn ticks(across: Axis, unit: f64, most: usize) -> Vec<f64> {
+pub fn ticks(across: Axis, unit: f64, most: usize) -> Vec<f64> {
     let in_unit = match across {
         Axis::Linear(end) => Axis::Linear(end / unit),
         Axis::Log(low, high) => Axis::Log(low - unit.log10(), high - unit.log10()),
+        Axis::Between(low, high) => Axis::Between(low / unit, high / unit),
     };
     in_unit
         .ticks(most)
@@ -252,7 +253,7 @@ fn frontiers(
 }
 
 /// A place with one digit behind the point.
-fn px(place: f64) -> String {
+pub fn px(place: f64) -> String {
     format!("{place:.1}")
 }
 

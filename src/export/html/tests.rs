@@ -2,8 +2,10 @@
 //! (`scripts/report_check.py`).
 
 use super::{Shown, render};
-use crate::report::compare::{self, Run};
-use crate::report::{Report, fixture, several_budgets, to_json};
+use crate::report::compare::{self, Quantity, Run};
+use crate::report::{
+    RepeatedTrial, Report, fixture, repeated_report, several_budgets, studied, to_json,
+};
 use serde_json::Value;
 
 fn shown(label: &str, report: Report) -> Shown {
@@ -166,6 +168,7 @@ fn a_result_without_rows_is_a_page_that_says_so() {
     let mut report = fixture();
     report.trials.clear();
     report.verdict = None;
+    report.study = None;
     let text = page(report);
     assert!(text.matches("class=\"empty\"").count() >= 6, "{text}");
     assert!(!text.contains("data-value") && text.contains("not measured: the result has no trial"));
@@ -186,14 +189,15 @@ fn a_budget_far_beyond_the_bars_is_told_in_words_and_a_near_one_is_a_line() {
     for row in &mut report.trials {
         row.memory.budget_bytes = 79 << 30;
     }
-    let far = page(report.clone());
+    let memory = |page: String| between(&page, "id=\"memory\"", "</section>")[0].to_owned();
+    let far = memory(page(report.clone()));
     assert!(
         !far.contains("class=\"mark\"") && far.contains("and so not on the scale: budget 79.0 GiB")
     );
     for row in &mut report.trials {
         row.memory.budget_bytes = 1 << 30;
     }
-    let near = page(report);
+    let near = memory(page(report));
     assert!(near.contains("class=\"mark\"") && !near.contains("not on the scale"));
 }
 
@@ -279,4 +283,77 @@ fn huge_values_stay_inside_the_drawing() {
             "{place}"
         );
     }
+}
+
+/// The values that a chart draws.
+fn drawn(page: &str, chart: &str, key: &str) -> Vec<f64> {
+    let open = format!("data-chart=\"{chart}\"");
+    let charts = between(page, &open, "</figure>");
+    let marks = charts
+        .iter()
+        .flat_map(|chart| between(chart, &format!("data-key=\"{key}\""), ">"));
+    marks
+        .map(|mark| between(mark, "data-value=\"", "\"")[0].parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn latency_over_the_position_is_drawn_as_it_stands_in_the_result() {
+    let report = fixture();
+    let known: Vec<f64> = report
+        .trials
+        .iter()
+        .flat_map(|row| row.itl_by_position.iter().map(|one| one.median_ms))
+        .collect();
+    let text = page(report.clone());
+    let found = drawn(&text, "positions", "itl_by_position_median_ms");
+    assert!(!known.is_empty());
+    assert_eq!(found, known);
+    let mut older = report;
+    for row in &mut older.trials {
+        row.itl_by_position.clear();
+    }
+    let text = page(older);
+    assert!(!text.contains("data-chart=\"positions\""));
+    assert!(text.contains("made before latencies were kept by position"));
+}
+
+#[test]
+fn a_study_is_drawn_pair_by_pair_and_what_it_says_is_text() {
+    let mut report = studied();
+    let evil = "<img src=x>";
+    let study = report.study.as_mut().unwrap();
+    study.pairs[0].verdict = evil.to_owned();
+    let speeds: Vec<f64> = study
+        .pairs
+        .iter()
+        .filter_map(|pair| pair.ratio(Quantity::DecodeTokS)?.ratio)
+        .collect();
+    let text = page(report);
+    let mut found = drawn(&text, "pairs_decode_tok_s", "ratio");
+    let mut known = speeds;
+    known.sort_by(f64::total_cmp);
+    found.sort_by(f64::total_cmp);
+    assert!(!known.is_empty());
+    assert_eq!(found, known);
+    assert!(!text.contains("<img") && text.contains("href=\"#study\""));
+    let plain = page(several_budgets());
+    assert!(plain.contains("data-chart=\"budgets\"") && !plain.contains("id=\"repeat\""));
+}
+
+#[test]
+fn every_run_of_every_trial_is_a_dot() {
+    let report = repeated_report();
+    let repeated = report.repeatability.clone().unwrap();
+    let spread = |trial: &&RepeatedTrial| {
+        let mut all = trial.spread.iter();
+        all.any(|spread| spread.metric == Quantity::DecodeTokS)
+    };
+    let runs = repeated.trials.iter().filter(spread);
+    let known: Vec<f64> = runs
+        .flat_map(|trial| trial.runs.iter().filter(|run| run.status == "ok"))
+        .filter_map(|run| run.decode_tok_s)
+        .collect();
+    assert!(!known.is_empty());
+    assert_eq!(drawn(&page(report), "runs_decode_tok_s", "run"), known);
 }

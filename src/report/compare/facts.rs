@@ -16,6 +16,7 @@ pub const NAMES: &[&str] = &[
     "gpu_power_limit_mw",
     "gpu_sm_clock_mhz",
     "gpu_memory_clock_mhz",
+    "gpu_locked_clock_mhz",
     "cpu",
     "cpu_cores",
     "cpu_threads",
@@ -177,8 +178,14 @@ fn of_environment(environment: &Environment) -> Facts {
         facts.count("gpu_sm_clock_mhz", gpu.sm_clock_mhz);
         facts.count("gpu_memory_clock_mhz", gpu.memory_clock_mhz);
     }
+    let locked = environment.locked_clocks.as_ref();
+    facts.count(
+        "gpu_locked_clock_mhz",
+        locked.map(|locked| locked.graphics_mhz),
+    );
     let fields = [
         ("gpu", "gpu_info"),
+        ("gpu_locked_clock_mhz", "locked_clocks"),
         ("cpu", "cpu_info"),
         ("cpu_cores", "cpu_cores"),
         ("cpu_threads", "cpu_threads"),

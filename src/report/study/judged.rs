@@ -12,7 +12,7 @@ use crate::stats;
 pub fn method(runs: Option<&Repeatability>) -> String {
     let spread = match runs {
         Some(repeated) => format!(
-            "the spread of up to {} runs of the whole suite, each trial in processes of its own, on the narrow side where they are few; every quantity has it",
+            "the spread of up to {} runs of the whole suite, each trial in processes of its own, on the narrow side where they are few, and where one of the two models has but one run, of the repetitions within it",
             repeated.runs
         ),
         None => "the spread of the repetitions within one run, which is smaller than that between runs; peak memory and energy are one figure for each trial and have no interval, and a cost has that of the decode speed it comes from".to_owned(),
@@ -28,6 +28,9 @@ pub fn pair(found: &Found<'_>, runs: Option<&Repeatability>) -> StudyPair {
     let (dense, moe) = (found.dense, found.moe);
     let refused = refusal(dense, moe);
     let judge = |metric: Quantity| {
+        // An interval of one kind: the spread between runs is wider than that of repetitions.
+        let several = |row| has_several(row, metric, runs);
+        let runs = runs.filter(|_| several(dense) && several(moe));
         let (below, above) = (figure(dense, metric, runs), figure(moe, metric, runs));
         let labels = Labels {
             baseline: &dense.model,
@@ -36,7 +39,10 @@ pub fn pair(found: &Found<'_>, runs: Option<&Repeatability>) -> StudyPair {
         let priced =
             || unlike_prices(dense, moe).filter(|_| metric == Quantity::CostPerMillionTokens);
         let refused = refused.clone().or_else(priced);
-        compare::judge(metric, &below, &above, refused.as_deref(), labels).into()
+        let found = compare::judge(metric, &below, &above, refused.as_deref(), labels);
+        let mut ratio: Ratio = found.into();
+        ratio.intervals_of = ratio.ci95.map(|_| kind(runs.is_some()).to_owned());
+        ratio
     };
     let sizes = [moe, dense].map(|row| pairs::size(row, found.basis).max(1) as f64);
     let pair = StudyPair {
@@ -53,6 +59,7 @@ pub fn pair(found: &Found<'_>, runs: Option<&Repeatability>) -> StudyPair {
         prompt_tokens: dense.prompt_tokens,
         gen_tokens: dense.gen_tokens,
         budget_bytes: dense.memory.budget_bytes,
+        offload: pairs::offload(dense).map(str::to_owned),
         ratios: Quantity::STUDIED.into_iter().map(judge).collect(),
         verdict: String::new(),
     };
@@ -97,6 +104,29 @@ fn refusal(dense: &Row, moe: &Row) -> Option<String> {
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
+/// What an interval is of.
+fn kind(of_runs: bool) -> &'static str {
+    if of_runs { "runs" } else { "repetitions" }
+}
+
+/// What the intervals of all pairs are of.
+pub fn intervals_of(pairs: &[StudyPair], runs: Option<&Repeatability>) -> &'static str {
+    let all = pairs.iter().flat_map(|pair| &pair.ratios);
+    let mut kinds = all.filter_map(|ratio| ratio.intervals_of.as_deref());
+    let first = kinds.next().unwrap_or(kind(runs.is_some()));
+    match (first, kinds.all(|other| other == first)) {
+        (_, false) => "mixed",
+        ("runs", true) => "runs",
+        (_, true) => "repetitions",
+    }
+}
+
+/// Whether a row has the quantity in several runs.
+fn has_several(row: &Row, metric: Quantity, runs: Option<&Repeatability>) -> bool {
+    let values = runs.and_then(|runs| runs.values(row, metric));
+    values.is_some_and(|values| values.len() > 1)
+}
+
 /// A figure with what its interval is taken from: its runs where there are several, else its repetitions.
 pub fn figure(row: &Row, metric: Quantity, runs: Option<&Repeatability>) -> Figure {
     let own = compare::figure(row, metric);
@@ -125,6 +155,7 @@ fn side(row: &Row) -> Side {
             ("does_not_fit" | "out_of_memory", _) => Some(false),
             _ => None,
         },
+        pinned_bytes: row.offload.as_ref().map(|offload| offload.mapped_bytes),
         memory: compare::parts(row),
     }
 }
@@ -146,6 +177,7 @@ impl From<Judgement> for Ratio {
             moe: found.other,
             ratio: found.ratio,
             ci95: found.ci95,
+            intervals_of: None,
             verdict: found.word.to_owned(),
             not_measured: reasons
                 .map(|(field, reason)| (name(field), reason))

@@ -13,7 +13,7 @@ pub use pairs::PUBLISHED;
 pub use prices::{Formula, Priced};
 pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduced, to_reproduce};
 
-pub use turns::{CurvePoint, CurveSide, PairCurve};
+pub use turns::PairCurve;
 
 pub use router::{RouterFacts, RouterLayer, routed, to_route, with_routers};
 
@@ -28,7 +28,8 @@ use std::collections::BTreeMap;
 pub struct Study {
     /// Whether it was asked for by `edgebench study`: then its tables are shown, and not its words alone.
     pub asked: bool,
-    /// What the intervals are of: `runs`, where the suite ran several times, or `repetitions` within one run.
+    /// What the intervals are of: `runs`, where the suite ran several times, `repetitions` within one run, or `mixed`, where only some
+    /// pairs have several runs of both models: then each ratio says it.
     pub intervals_of: String,
     /// Each pair in each of its settings.
     pub pairs: Vec<StudyPair>,
@@ -92,6 +93,9 @@ pub struct StudyPair {
     pub gen_tokens: u32,
     /// Memory budget of both.
     pub budget_bytes: u64,
+    /// Which weights were to stay in main memory; absent where all were to be on the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offload: Option<String>,
     /// Each quantity, the mixture's over the dense model's.
     pub ratios: Vec<Ratio>,
     /// What follows, in words.
@@ -115,6 +119,9 @@ pub struct Side {
     pub status: String,
     /// Whether it ran inside the budget; null where its memory was not read.
     pub fits: Option<bool>,
+    /// Weights in pinned main memory, which the peak does not count; absent where none were to be there, or it did not come so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_bytes: Option<u64>,
     /// Parts of its peak.
     pub memory: Parts,
 }
@@ -132,6 +139,9 @@ pub struct Ratio {
     pub ratio: Option<f64>,
     /// 95 % interval of the ratio.
     pub ci95: Option<[f64; 2]>,
+    /// What the interval is of: `runs` or `repetitions`, of both models; absent where there is no interval.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervals_of: Option<String>,
     /// The mixture is `faster`, `slower`, `less`, `more`, `cheaper`, `dearer`; `no_difference` where the interval holds 1 or the
     /// ratio is within 1 % of it; `not_comparable`.
     pub verdict: String,
@@ -163,12 +173,7 @@ pub fn study(
     }
     Some(Study {
         asked: formulas.is_some(),
-        intervals_of: if runs.is_some() {
-            "runs"
-        } else {
-            "repetitions"
-        }
-        .to_owned(),
+        intervals_of: judged::intervals_of(&pairs, runs).to_owned(),
         prices: prices::of(rows, &pairs, formulas.unwrap_or_default()),
         curves: turns::of(&pairs, rows),
         pairs,

@@ -158,21 +158,31 @@ fn mismatch(dense: &Row, moe: &Row, basis: Basis) -> Option<String> {
     } else if apart >= EQUAL {
         reasons.push(format!("{:.0} % apart", (apart - 1.0) * 100.0));
     }
-    if let (Some(a), Some(b)) = (vocabulary(dense), vocabulary(moe))
-        && a != b
-    {
-        reasons.push(format!("a vocabulary of {b} words against {a}"));
+    match (vocabulary(dense), vocabulary(moe)) {
+        (Some(a), Some(b)) if a == b => {}
+        (Some(a), Some(b)) => reasons.push(format!("a vocabulary of {b} words against {a}")),
+        // Of a checkpoint the result does not tell it, and a head of another width is another amount of work.
+        (Some(_), None) => reasons.push(format!("the vocabulary of {} is not known", moe.model)),
+        (None, Some(_)) => reasons.push(format!("the vocabulary of {} is not known", dense.model)),
+        (None, None) => reasons.push("neither vocabulary is known".to_owned()),
     }
     (!reasons.is_empty()).then(|| reasons.join(", "))
 }
 
+/// Which weights were to stay in main memory, where any were. A row that did not come so far has it in its name.
+pub fn offload(row: &Row) -> Option<&str> {
+    let told = row.offload.as_ref().map(|offload| offload.asked.as_str());
+    told.or_else(|| row.id.split('/').find_map(|part| part.strip_prefix("off-")))
+}
+
 /// What must be equal for two rows to be compared.
-fn setting(row: &Row) -> (&str, &str, &str, [u32; 3], u64) {
+fn setting(row: &Row) -> (&str, &str, &str, &str, [u32; 3], u64) {
     let lengths = [row.batch, row.prompt_tokens, row.gen_tokens];
     (
         &row.device,
         &row.form,
         &row.kv_cache_type,
+        offload(row).unwrap_or("none"),
         lengths,
         row.memory.budget_bytes,
     )

@@ -220,8 +220,80 @@ fn of_models_that_are_nowhere_equal_the_nearest_are_told_as_not_matched() {
     });
     let pair = &found.pairs[0];
     assert_eq!((pair.basis, pair.matched), (Basis::Total, false));
-    assert_eq!(pair.mismatch.as_deref(), Some("21 % apart"));
+    let why = "21 % apart, the vocabulary of other-moe is not known";
+    assert_eq!(pair.mismatch.as_deref(), Some(why));
     assert!(!pair.verdict.contains("here "), "{}", pair.verdict);
+}
+
+#[test]
+fn models_of_equal_size_are_not_matched_where_a_vocabulary_is_not_known() {
+    let of = |models: [(usize, &str); 2]| {
+        let found = after(|rows| {
+            for (place, name) in models {
+                rows[place].model = name.into();
+            }
+        });
+        let pair = &found.pairs[0];
+        assert_eq!((pair.basis, pair.matched), (Basis::Total, false));
+        assert!(!pair.verdict.contains("here "), "{}", pair.verdict);
+        pair.mismatch.clone().unwrap()
+    };
+    assert_eq!(
+        of([(0, "dense-120m"), (1, "my-moe")]),
+        "the vocabulary of my-moe is not known"
+    );
+    assert_eq!(
+        of([(0, "my-dense"), (1, "moe-120m-a82m")]),
+        "the vocabulary of my-dense is not known"
+    );
+    assert_eq!(
+        of([(0, "my-dense"), (1, "my-moe")]),
+        "neither vocabulary is known"
+    );
+}
+
+/// A row of a run with weights in main memory.
+fn offloaded(row: &mut Row, asked: &str, mapped_bytes: u64) {
+    row.offload = Some(crate::report::schema::OffloadRow {
+        asked: asked.to_owned(),
+        resident_bytes: 1 << 20,
+        mapped_bytes,
+        mapped_tensors: 1,
+        tensors: 2,
+        link_bytes_per_step: 0,
+        link_bytes_per_prompt: 0,
+        predicted_decode_tok_s: None,
+        step_link_share: None,
+        prompt_link_share: None,
+        ways: None,
+        refused: None,
+    });
+}
+
+#[test]
+fn a_pair_with_weights_in_main_memory_says_so_and_is_none_with_a_row_without() {
+    let both = after(|rows| {
+        offloaded(&mut rows[0], "all", 300 << 20);
+        offloaded(&mut rows[1], "all", 400 << 20);
+    });
+    let pair = &both.pairs[0];
+    assert_eq!(pair.offload.as_deref(), Some("all"));
+    assert_eq!(
+        (pair.dense.pinned_bytes, pair.moe.pinned_bytes),
+        (Some(300 << 20), Some(400 << 20))
+    );
+    let told = "with weights in main memory (--offload all: 400 MiB of the MoE's and 300 MiB of the dense model's)";
+    assert!(pair.verdict.contains(told), "{}", pair.verdict);
+    let one = after(|rows| offloaded(&mut rows[1], "all", 400 << 20));
+    assert!(one.pairs.iter().all(|pair| pair.basis != Basis::Total));
+    // One that ended before it was placed has it in its name.
+    let early = after(|rows| {
+        offloaded(&mut rows[0], "auto", 300 << 20);
+        rows[1].id.push_str("/off-auto");
+    });
+    assert_eq!(early.pairs[0].moe.pinned_bytes, None);
+    assert!(early.pairs[0].verdict.contains("(--offload auto)"));
+    assert!(after(|_| ()).pairs[0].offload.is_none());
 }
 
 #[test]
@@ -293,4 +365,37 @@ proptest::proptest! {
             proptest::prop_assert!(low > 1.0);
         }
     }
+}
+
+#[test]
+fn an_interval_is_of_runs_only_where_both_models_have_several() {
+    let rows = studied().trials;
+    let mut repeated = Repeatability::new(3, &rows);
+    for (run, factor) in [(1, 1.0), (2, 1.01), (3, 1.05)] {
+        for (place, row) in rows.iter().enumerate() {
+            let mut row = row.clone();
+            if let Some(speed) = &mut row.decode_tok_s {
+                speed.mean *= factor;
+            }
+            // The mixture of equal total parameters runs to the end once only.
+            if place == 1 && run > 1 {
+                row.status = "crashed".into();
+            }
+            repeated.record(place, run, &row);
+        }
+    }
+    let found = study(&rows, Some(&repeated), None).unwrap();
+    assert_eq!(found.intervals_of, "mixed");
+    let speed = |basis: Basis| {
+        let pair = found.pairs.iter().find(|pair| pair.basis == basis);
+        pair.unwrap().ratio(Quantity::DecodeTokS).unwrap()
+    };
+    let (once, several) = (speed(Basis::Total), speed(Basis::AsPublished));
+    assert_eq!(once.intervals_of.as_deref(), Some("repetitions"));
+    assert_eq!(several.intervals_of.as_deref(), Some("runs"));
+    // As if the suite had run once: not the mean of the dense model's runs over the one of the other.
+    let alone = study(&rows, None, None).unwrap();
+    let alone = alone.pairs[0].ratio(Quantity::DecodeTokS).unwrap();
+    assert_eq!((once.ratio, once.ci95), (alone.ratio, alone.ci95));
+    assert_eq!(alone.intervals_of.as_deref(), Some("repetitions"));
 }

@@ -106,7 +106,22 @@ fn head(pair: &StudyPair) -> String {
             pair.moe.precision, pair.dense.precision
         ));
     }
+    head.push_str(&pinned(pair));
     head
+}
+
+/// What of the weights lies in main memory, where the peak does not count it and every token waits for the link.
+fn pinned(pair: &StudyPair) -> String {
+    let Some(asked) = &pair.offload else {
+        return String::new();
+    };
+    let of = |side: &Side| side.pinned_bytes.map(bytes);
+    match (of(&pair.moe), of(&pair.dense)) {
+        (Some(moe), Some(dense)) => format!(
+            ", with weights in main memory (--offload {asked}: {moe} of the MoE's and {dense} of the dense model's),"
+        ),
+        _ => format!(", with weights in main memory (--offload {asked}),"),
+    }
 }
 
 /// Why there is nothing to compare: who did not fit, or broke.
