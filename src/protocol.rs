@@ -10,7 +10,7 @@ pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortT
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
-    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, Phase,
+    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, Paging, Phase,
     PowerMark, Repetition, RoutedLayer, Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
@@ -437,6 +437,8 @@ pub enum Message {
     },
     /// Memory, when a phase begins or ends and whenever it reached a new peak.
     Memory(MemoryReading),
+    /// Swap and page faults so far, when the load or a timed phase ends.
+    Paging(Paging),
     /// Other processes on the GPU, at the start and at the end of a trial, or why nobody knows.
     Others {
         /// All but the worker itself.

@@ -161,7 +161,7 @@ impl Crank<'_> {
 
     fn predict(&self, spec: &model::ModelSpec, trial: &Trial) -> model::Footprint {
         let gpu = self.bench.probe.gpu.as_ref();
-        model::footprint_on(spec, trial, gpu.and_then(|gpu| gpu.probe_bytes))
+        model::footprint_on(spec, trial, super::plan::gpu_memory(gpu))
     }
 
     /// Runs one trial of a search in a worker of its own.

@@ -24,7 +24,7 @@ use crate::report::{
 };
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, DeviceLimits, Offload, Outcome, TrialResult};
+use crate::trial::{Device, DeviceLimits, Offload, OffloadFacts, Outcome, TrialResult};
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -394,6 +394,9 @@ pub(super) fn trial(
         Ok(result)
     };
     let first: TrialResult = run(prompts, Bytes(0))?;
+    // On one shared memory another plan would take as much.
+    let unified = |facts: &OffloadFacts| facts.unified;
+    let again = again.filter(|_| !first.offload.as_ref().is_some_and(unified));
     match (&first.outcome, again) {
         (Outcome::OutOfMemory { reason, .. }, Some(prompts)) => {
             let refused = reason.clone();

@@ -175,6 +175,7 @@ pub(super) fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         enforcement: None,
         others: None,
         power: PowerLog::default(),
+        paging: None,
         offload: None,
         routing: Vec::new(),
         first_ids: Vec::new(),

@@ -347,6 +347,8 @@ impl Foreign {
             Device::Cuda(_) => self.bytes.0,
         };
         Footprint {
+            // Nothing of a foreign graph is put into main memory apart.
+            unified: false,
             weights: Bytes(weights),
             kv_cache: Bytes(cache),
             activations: Bytes(logits.saturating_mul(2)),

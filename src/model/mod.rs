@@ -26,7 +26,7 @@ pub use adopted::{Origin, adopt};
 pub use census::{census, kv_bytes_per_token};
 pub use decode_rule::decode_rule;
 pub use emit::{Variant, check_cache, check_device, check_form};
-pub use footprint::{Footprint, basis, footprint, footprint_on};
+pub use footprint::{Footprint, GpuMemory, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
 pub use offload::{MappedWeight, OffloadPlan};

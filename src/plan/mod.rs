@@ -373,6 +373,7 @@ mod tests {
             kv_cache: Bytes(0),
             activations: Bytes(0),
             runtime: Bytes(0),
+            unified: false,
         })
     }
 

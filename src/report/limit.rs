@@ -82,7 +82,11 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
     let prompt_launching = launching_s(row, &limits.launch_s);
     let (weights, kv) = (work.step.weights.0, work.step.kv_cache.0);
     let step_s = itl.median / 1e3;
-    let (step_link, prompt_link) = row.offload.as_ref().map_or((0, 0), |offload| {
+    let over_link = row
+        .offload
+        .as_ref()
+        .filter(|offload| !offload.unified_memory);
+    let (step_link, prompt_link) = over_link.map_or((0, 0), |offload| {
         (offload.link_bytes_per_step, offload.link_bytes_per_prompt)
     });
     let link = limits.to_device_bytes_s.clone().ok();

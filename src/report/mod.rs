@@ -6,6 +6,7 @@ mod checks;
 mod codec;
 pub mod compare;
 mod cost;
+mod elsewhere;
 mod energy;
 #[cfg(test)]
 mod fixture;
@@ -14,6 +15,7 @@ mod limit;
 mod memory;
 mod metrics;
 mod offload;
+mod paging;
 mod positions;
 mod repeat;
 mod row;

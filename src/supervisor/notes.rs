@@ -3,7 +3,7 @@
 use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
-    MemoryReading, Outcome, Phase, PoolSource, PowerLog, Repetition, RoutedLayer, Trial,
+    MemoryReading, Outcome, Paging, Phase, PoolSource, PowerLog, Repetition, RoutedLayer, Trial,
     TrialResult, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
@@ -23,6 +23,7 @@ pub struct Notes {
     routing: Vec<RoutedLayer>,
     memory: Vec<MemoryReading>,
     power: PowerLog,
+    paging: Option<Paging>,
     others: Option<Told<Vec<GpuProcess>>>,
     own: Vec<u32>,
     enforcement: Option<Enforcement>,
@@ -96,6 +97,7 @@ impl Notes {
             }
             Message::Routed { layers } => self.routing = layers,
             Message::Memory(reading) => self.memory.push(reading),
+            Message::Paging(facts) => self.paging = Some(facts),
             Message::Others { processes } => self.saw(processes),
             Message::EnergySource { source } => self.power.source = Some(source),
             Message::Power(mark) => self.power.marks.push(*mark),
@@ -134,6 +136,7 @@ impl Notes {
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,
             power: self.power,
+            paging: self.paging,
             routing: self.routing,
             first_ids: self.first_ids,
             wall: Some(wall),

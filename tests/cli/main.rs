@@ -22,6 +22,7 @@ mod formats;
 mod import;
 mod inspect;
 mod ladder;
+mod offload;
 mod outcomes;
 mod published;
 mod real;

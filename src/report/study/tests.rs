@@ -265,6 +265,9 @@ fn offloaded(row: &mut Row, asked: &str, mapped_bytes: u64) {
         predicted_decode_tok_s: None,
         step_link_share: None,
         prompt_link_share: None,
+        unified_memory: false,
+        prediction_basis: None,
+        elsewhere: Vec::new(),
         ways: None,
         refused: None,
     });
