@@ -81,6 +81,13 @@ pub fn main() -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Reads an ONNX file as far as it is read without running it: what `inspect` tells of it, and why a run would be refused. For those
+/// who try to break the reader, `tests/mutations.rs` and `fuzz/`; no part of an interface.
+#[doc(hidden)]
+pub fn read_onnx(path: &std::path::Path) -> Result<String, String> {
+    app::everything(path).map_err(|error| error.to_string())
+}
+
 /// Runs the worker: serves the one request that comes on stdin. What `edgebench __worker` does, without the rest of it.
 #[cfg(not(target_feature = "crt-static"))]
 pub fn worker() -> ExitCode {

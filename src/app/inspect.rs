@@ -169,6 +169,32 @@ fn file(path: &Path, command: &InspectCommand, as_json: bool) -> Result<u8> {
             path.display()
         )));
     }
+    print(&sheet(path, command, as_json)?)
+}
+
+/// Everything that is told of a file, and that would be before a run of it.
+pub fn everything(path: &Path) -> Result<String> {
+    let command = InspectCommand {
+        target: path.display().to_string(),
+        budgets: vec![Bytes(1 << 30)],
+        forms: Vec::new(),
+        precisions: Vec::new(),
+        device: DeviceChoice::Auto,
+        batch: 1,
+        prompt_tokens: None,
+        gen_tokens: None,
+        format: ListFormat::Table,
+    };
+    let text = sheet(path, &command, false)?;
+    let json = sheet(path, &command, true)?;
+    let run = match foreign::examine(path, foreign::ExternalPaths::Inside) {
+        Ok(spec) => spec.summary,
+        Err(reason) => reason.to_string(),
+    };
+    Ok(format!("{text}{json}{run}"))
+}
+
+fn sheet(path: &Path, command: &InspectCommand, as_json: bool) -> Result<String> {
     let file = onnx::read(path)?;
     let positions = file.positions.as_ref().ok().map(|(count, _)| *count);
     let (prompt, generated) = plan::lengths(command.prompt_tokens, command.gen_tokens, positions);
@@ -199,5 +225,5 @@ fn file(path: &Path, command: &InspectCommand, as_json: bool) -> Result<u8> {
         predictions,
         budgets: command.budgets.clone(),
     };
-    print(&inspect::file(&sheet, as_json)?)
+    inspect::file(&sheet, as_json)
 }

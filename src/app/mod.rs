@@ -37,6 +37,8 @@ use crate::units::Bytes;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
+pub use inspect::everything;
+
 /// Runs a command to its exit code.
 pub fn run(command: Command, command_line: Vec<String>) -> Result<u8> {
     match command {

@@ -105,6 +105,12 @@ pub fn adopt(graph: &Path, paths: ExternalPaths) -> Result<&'static ModelSpec> {
     Ok(adopted::adopt_foreign(spec, foreign))
 }
 
+/// Reads and understands a graph as [`adopt`] does, and takes nothing in.
+pub fn examine(graph: &Path, paths: ExternalPaths) -> Result<ModelSpec> {
+    let foreign = understand(graph, paths)?;
+    describe(&foreign)
+}
+
 fn understand(graph: &Path, paths: ExternalPaths) -> Result<Foreign> {
     let refuse =
         |cause: String| Error::Model(format!("{} cannot be run: {cause}", graph.display()));
