@@ -39,6 +39,7 @@ mod export;
 mod failures;
 mod import;
 mod model;
+mod npy;
 mod payload;
 mod plan;
 mod progress;

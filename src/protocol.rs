@@ -2,16 +2,18 @@
 //! Both sides import this file; it imports neither.
 
 mod driver;
+mod passes;
 mod ports;
 
 pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
+pub use passes::{PassContent, PassDim, PassInput, PassIo};
 pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType};
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
-    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, Paging, Phase,
-    PowerMark, Repetition, RoutedLayer, Trial, WarmthFacts,
+    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, OutputFacts,
+    Paging, Phase, PowerMark, Repetition, RoutedLayer, Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -60,6 +62,9 @@ pub struct DecoderIo {
     /// Of a graph that another program wrote: then this alone tells how it is fed.
     #[serde(default)]
     pub foreign: Option<Box<ForeignIo>>,
+    /// Of a model that is no decoder: then this alone tells how it is fed.
+    #[serde(default)]
+    pub pass: Option<Box<PassIo>>,
 }
 
 /// Shape of one layer's key (and value) cache.
@@ -268,6 +273,9 @@ pub struct TrialRequest {
     /// Run the whole sequence again for each token, as the published study does, instead of decoding with the KV cache.
     #[serde(default)]
     pub whole_sequence: bool,
+    /// Look at what comes out of a model that is no decoder, after everything was measured.
+    #[serde(default)]
+    pub output_check: bool,
     /// Only tell where the routers send the tokens of the first prompt; nothing is timed.
     #[serde(default)]
     pub routing: bool,
@@ -498,6 +506,11 @@ pub enum Message {
     Fp32Compared {
         /// What was found.
         facts: Told<DifferenceFacts>,
+    },
+    /// What came out of a model that is no decoder was looked at.
+    OutputsChecked {
+        /// What was found.
+        facts: OutputFacts,
     },
     /// Where the routers sent the tokens of a prompt.
     Routed {

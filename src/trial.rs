@@ -8,6 +8,7 @@ mod memory;
 mod numerics;
 mod offload;
 mod paging;
+mod pass;
 mod pool;
 mod power;
 mod routing;
@@ -21,6 +22,7 @@ pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 pub use numerics::{Float, KvCache, Numerics, Precision};
 pub use offload::{LinkWay, LinkWays, Offload, OffloadFacts};
 pub use paging::{Paging, Swapped};
+pub use pass::{OutputFacts, Pass};
 pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
@@ -142,6 +144,9 @@ pub struct Trial {
     /// Which weights stay in main memory.
     #[serde(default, skip_serializing_if = "is_resident")]
     pub offload: Offload,
+    /// Of a model that is no decoder: what its passes run over. Such a trial has no tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Pass>,
     /// Tunings of the runtime that its worker is started with. No part of `id`: they change how fast the same work is done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tuning: Vec<TuningName>,
@@ -175,6 +180,7 @@ impl Trial {
             cuda_graph: false,
             offload: Offload::None,
             tuning: Vec::new(),
+            pass: None,
             seed: 0,
             budget: Bytes(0),
         }
@@ -414,6 +420,9 @@ pub struct TrialResult {
     /// Decode held to prefill, or why it could not be; `None` where that was not asked for or not reached.
     #[serde(default)]
     pub decode_check: Option<Result<DecodeFacts, String>>,
+    /// What came out of a model that is no decoder; `None` where that was not asked for or not reached.
+    #[serde(default)]
+    pub output_check: Option<OutputFacts>,
     /// Difference from the logits in fp32, or why they could not be compared; `None` where there are none, that was not asked for or
     /// not reached.
     #[serde(default)]

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 /// Rooms by rank. One may import those of the ranks above it here and itself, none of its own rank.
 const RANKS: &[&[&str]] = &[
-    &["error", "units", "cachedir", "carried", "elf", "shelf"],
+    &[
+        "error", "units", "cachedir", "carried", "elf", "npy", "shelf",
+    ],
     &["trial"],
     &["protocol"],
     &[

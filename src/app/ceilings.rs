@@ -170,13 +170,19 @@ impl Crank<'_> {
         self.progress.event(&Event::Searching {
             id: trial.id.clone(),
         });
-        let prompts = text::rows_repeated(
-            self.words.tokenizer(&planned.trial.model),
-            &self.words.prompts,
-            trial.batch,
-            trial.prompt_tokens,
-            planned.spec.vocab,
-        )?;
+        let of_text = |trial: &Trial| {
+            text::rows_repeated(
+                self.words.tokenizer(&planned.trial.model),
+                &self.words.prompts,
+                trial.batch,
+                trial.prompt_tokens,
+                planned.spec.vocab,
+            )
+        };
+        let prompts = match &trial.pass {
+            Some(_) => Vec::new(),
+            None => of_text(trial)?,
+        };
         let began = run::utc(SystemTime::now());
         let result = run::trial(
             self.command,

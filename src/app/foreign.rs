@@ -2,6 +2,8 @@
 
 use crate::cli::RunCommand;
 use crate::error::{Error, Result};
+use crate::model::foreign::{Foreign, NO_DECODER};
+use crate::model::onnx::Decoder;
 use crate::model::{self, ModelSpec};
 use crate::plan::{PlannedTrial, PrecisionChoice, Request, Selection};
 use crate::progress::{Event, Progress};
@@ -17,6 +19,7 @@ pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
         return Ok(());
     };
     let name = &spec.name;
+    check_pass(spec, foreign, request)?;
     let refuse = |flag: &str, what: &str| {
         Err(Error::Usage(format!(
             "{flag} {what}, and the graph of {name} is run as it was exported; leave it out"
@@ -51,7 +54,8 @@ pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
     if request.ablate {
         return refuse("--ablate", "compares graphs that edgebench writes");
     }
-    let fixed = foreign.decoder.io.fixed_batch();
+    let decoder = foreign.decoder.as_ref();
+    let fixed = decoder.and_then(|decoder| decoder.io.fixed_batch());
     match (
         fixed,
         request
@@ -64,6 +68,51 @@ pub fn check(spec: &ModelSpec, request: &Request) -> Result<()> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// Refuses what a model that is no decoder has not, or what only such a one has.
+fn check_pass(spec: &ModelSpec, foreign: &Foreign, request: &Request) -> Result<()> {
+    let name = &spec.name;
+    let refuse = |flag: &str| {
+        Err(Error::Usage(format!(
+            "{flag} is for decoders of text, and {name} is none; give the sizes of its inputs with --dim NAME=N"
+        )))
+    };
+    match foreign.pass(&request.dims, &request.inputs) {
+        None if !request.dims.is_empty() || !request.inputs.is_empty() => {
+            Err(Error::Usage(format!(
+                "--dim and --input are for models that are no decoders, and {name} is one; give --batch, --prompt-tokens and --gen-tokens"
+            )))
+        }
+        None => Ok(()),
+        Some(Err(reason)) => Err(Error::Usage(format!("{name}: {reason}"))),
+        Some(Ok(_)) if request.batches != [1] => refuse("--batch"),
+        Some(Ok(_)) if !request.prompt_tokens.is_empty() => refuse("--prompt-tokens"),
+        Some(Ok(_)) if !request.gen_tokens.is_empty() => refuse("--gen-tokens"),
+        Some(Ok(_)) if request.kv_room.is_some() => refuse("--context"),
+        Some(Ok(_)) => Ok(()),
+    }
+}
+
+/// Refuses sizes and files of inputs where no model is named that has such.
+pub fn check_all(request: &Request) -> Result<()> {
+    if request.dims.is_empty() && request.inputs.is_empty() {
+        return Ok(());
+    }
+    let names = match &request.selection {
+        Selection::Models(names) => names.as_slice(),
+        Selection::Suite(_) => &[],
+    };
+    let all = names.iter().all(|name| {
+        let foreign = model::find(name).and_then(|spec| spec.foreign);
+        foreign.is_some_and(|foreign| foreign.decoder.is_none())
+    });
+    if all && !names.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(
+        "--dim and --input are for models that are no decoders, and only for those; name one with --model FILE.onnx".into(),
+    ))
 }
 
 /// The tokenizers that stand beside the graphs of a request, by the names of their models.
@@ -93,7 +142,34 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
     let Some(foreign) = planned.spec.foreign else {
         return row;
     };
-    let io = &foreign.decoder.io;
+    let (active, active_read) = foreign.active();
+    for (name, told) in [
+        ("params.active", active),
+        ("params.active_read", active_read),
+    ] {
+        if let Err(reason) = told {
+            row.not_measured.insert(name.to_owned(), reason);
+        }
+    }
+    let tuning = "the graph is run as it was exported; settings of the runtime are tried for edgebench's own";
+    if row.tuning.is_none() {
+        row.not_measured
+            .insert("tuning".to_owned(), tuning.to_owned());
+    }
+    let Some(Decoder { io, .. }) = &foreign.decoder else {
+        row.foreign = Some(ForeignRow {
+            path: foreign.graph.display().to_string(),
+            producer: foreign.file.producer.clone(),
+            cache_in_place: None,
+            cache_note: Some(NO_DECODER.into()),
+            graph: false,
+            graph_note: Some(NO_DECODER.into()),
+            whole_sequence: false,
+            tokenizer: None,
+            all_logits: false,
+        });
+        return row;
+    };
     let (cache_in_place, cache_note) = match &io.update {
         CacheUpdate::InPlace => (Some(true), None),
         CacheUpdate::Grown(why) => (Some(false), Some(why.clone())),
@@ -109,25 +185,11 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
         (_, false) => "a step has other shapes than the one before it, and a graph cannot",
         (_, true) => "steps of graphs that another program wrote are not captured yet",
     };
-    let (active, active_read) = foreign.active();
-    for (name, told) in [
-        ("params.active", active),
-        ("params.active_read", active_read),
-    ] {
-        if let Err(reason) = told {
-            row.not_measured.insert(name.to_owned(), reason);
-        }
-    }
     if foreign.is_whole() {
         let reason = "it has no KV cache, so there is no decode to hold to prefill";
         row.not_measured
             .insert("decode_check".to_owned(), reason.to_owned());
         row.warnings.push("it has no KV cache: every token runs the whole sequence again, which is slower the longer it gets; export it with one (past and present keys and values)".to_owned());
-    }
-    let tuning = "the graph is run as it was exported; settings of the runtime are tried for edgebench's own";
-    if row.tuning.is_none() {
-        row.not_measured
-            .insert("tuning".to_owned(), tuning.to_owned());
     }
     let cache = io.caches.first().map(|cache| cache.past.kind);
     if let Some(kind) = cache {

@@ -37,7 +37,7 @@ fn tell_notes(imported: &Imported, progress: &Progress) {
 pub fn adopt(request: &mut Request, quiet: bool) -> Result<()> {
     let asked = request.clone();
     let Selection::Models(models) = &mut request.selection else {
-        return Ok(());
+        return super::foreign::check_all(request);
     };
     let progress = progress(quiet);
     for model in models.iter_mut().filter(|model| is_folder(model)) {
@@ -59,7 +59,7 @@ pub fn adopt(request: &mut Request, quiet: bool) -> Result<()> {
         }
         model.clone_from(&spec.name);
     }
-    Ok(())
+    super::foreign::check_all(request)
 }
 
 /// The checkpoint in a folder as a model.

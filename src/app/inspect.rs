@@ -117,6 +117,8 @@ fn request(
         offload: Default::default(),
         kv_room: None,
         external_paths: Default::default(),
+        dims: Default::default(),
+        inputs: Default::default(),
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),
         gen_tokens: command.gen_tokens.into_iter().collect(),

@@ -228,7 +228,8 @@ impl Bench {
     /// Prompt ids of every trial that will run, so that a tokenizer that does not suit a model stops the run before it begins.
     fn prompts(&self, words: &Words, try_all: bool) -> Result<Vec<Vec<Vec<i64>>>> {
         let rows = |planned: &PlannedTrial| {
-            if planned.refusal(try_all).is_some() {
+            // Only decoders of text have prompts.
+            if planned.refusal(try_all).is_some() || planned.trial.pass.is_some() {
                 return Ok(Vec::new());
             }
             let trial = &planned.trial;
@@ -464,7 +465,7 @@ fn attempt(
             .flatten(),
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
-            Purpose::Row if is_whole => None,
+            Purpose::Row if is_whole || trial.pass.is_some() => None,
             Purpose::Row => Some(model::decode_rule(spec, trial)),
             _ => None,
         },
@@ -472,6 +473,7 @@ fn attempt(
             Purpose::Row => model::text_logits(&spec.name, trial.seed),
             _ => None,
         },
+        output_check: purpose == Purpose::Row && trial.pass.is_some(),
         whole_sequence: purpose == Purpose::AsPublished || is_whole,
         routing: purpose == Purpose::Routing,
         sample_interval: command.sample_interval.map(Nanos::from),

@@ -170,6 +170,7 @@ pub(super) fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         warmth: None,
         check: None,
         decode_check: None,
+        output_check: None,
         fp32_difference: None,
         memory: Vec::new(),
         enforcement: None,

@@ -319,6 +319,12 @@ pub struct SelectionArgs {
     /// Take a model of another exporter also where it has its weights in files outside of its folder or behind links, which it could use to have any file of this machine read [default: refused]
     #[arg(long)]
     pub allow_external_paths: bool,
+    /// Size of a dimension that the graph of --model leaves free, for a model that is no decoder: batch=1,seq=128; `inspect` shows their names
+    #[arg(long, value_name = "NAME=N", value_delimiter = ',', value_parser = values::dimension)]
+    pub dim: Vec<(String, u32)>,
+    /// Input of --model that is read from a file and not made, for a model that is no decoder: an array as numpy.save writes it, of the input's type and shape; may be given more than once
+    #[arg(long, value_name = "NAME=FILE.npy", value_parser = values::input)]
+    pub input: Vec<(String, PathBuf)>,
     /// Instead of one form, run each step from standard operators to all that the runtime offers, and show what it buys: plain, fused, KV cache in place, and on a GPU captured CUDA graph and tuned settings
     #[arg(long, conflicts_with = "form")]
     pub ablate: bool,

@@ -477,6 +477,8 @@ fn selected(args: args::SelectionArgs, suite: &str) -> Request {
             true => ExternalPaths::Anywhere,
             false => ExternalPaths::Inside,
         },
+        dims: args.dim.into_iter().collect(),
+        inputs: args.input.into_iter().collect(),
         batches: args.batch,
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,

@@ -4,6 +4,7 @@ use crate::report::compare::{Condition, Operator, Quantity, Rename};
 use crate::trial::{DeviceChoice, Offload, TuningName};
 use crate::tuning::Choice;
 use crate::units::Bytes;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Largest size accepted; a slip of the finger otherwise.
@@ -326,6 +327,25 @@ pub fn rename(text: &str) -> Result<Rename, String> {
         }),
         _ => Err("give NAME=MODEL, for example 'llama 1B F16=llama-1b'".to_owned()),
     }
+}
+
+/// `NAME=N` of a dimension. The name may hold `=` itself, as in `batch*2=n`: the last one parts.
+pub fn dimension(text: &str) -> Result<(String, u32), String> {
+    let given = text
+        .rsplit_once('=')
+        .filter(|(name, _)| !name.is_empty())
+        .and_then(|(name, size)| Some((name.to_owned(), size.parse().ok()?)))
+        .filter(|(_, size)| *size > 0);
+    given.ok_or_else(|| "expected NAME=N, such as seq=128, with a size of 1 to 4294967295".into())
+}
+
+/// `NAME=FILE` of an input.
+pub fn input(text: &str) -> Result<(String, PathBuf), String> {
+    let parts = text.split_once('=');
+    let given = parts.filter(|(name, file)| !name.is_empty() && !file.is_empty());
+    given
+        .map(|(name, file)| (name.to_owned(), PathBuf::from(file)))
+        .ok_or_else(|| "expected NAME=FILE.npy, such as pixel_values=image.npy".into())
 }
 
 #[cfg(test)]

@@ -63,6 +63,12 @@ pub trait Engine {
     fn next_ids(&self) -> &[i64];
     /// Logits of the last position, `[batch * vocab]`, as f32.
     fn logits(&mut self) -> Result<Vec<f32>, EngineError>;
+    /// What comes out of a pass of a model that is no decoder. Not timed.
+    fn outputs(&mut self) -> Result<Vec<Output>, EngineError> {
+        Err(EngineError::Other(
+            "what comes out of a decoder is its logits".into(),
+        ))
+    }
     /// Device memory used by everybody now (total - free), where the device tells.
     fn device_used(&self) -> Option<Bytes>;
     /// What its routers decided since this was last asked; nothing where they do not tell, which is so unless the request asks.
@@ -71,6 +77,17 @@ pub trait Engine {
     }
     /// What the runtime's allocator on the device says of itself, where it does.
     fn arena(&self) -> Option<Arena>;
+}
+
+/// An output of a model that is no decoder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Its dimensions.
+    pub shape: Vec<i64>,
+    /// Its numbers; none where they are of a type that is not read.
+    pub values: Vec<f64>,
 }
 
 /// Memory of a GPU that is kept from others until this is dropped.

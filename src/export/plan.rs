@@ -287,6 +287,8 @@ mod tests {
             offload: Default::default(),
             kv_room: None,
             external_paths: Default::default(),
+            dims: Default::default(),
+            inputs: Default::default(),
             batches: vec![1, 8],
             prompt_tokens: vec![prompt],
             gen_tokens: vec![],

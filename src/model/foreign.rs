@@ -9,16 +9,21 @@ use super::spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position};
 use super::store::Prepared;
 use super::traffic::{Traffic, Work, experts_used};
 use crate::error::{Error, Result};
-use crate::protocol::{CacheUpdate, DecoderIo, PortType, Told};
-use crate::trial::{Device, Form, KvCache, KvUpdate, Precision, Trial};
+use crate::protocol::{CacheUpdate, DecoderIo, PassIo, PortType, Told};
+use crate::trial::{Device, Form, KvCache, KvUpdate, Pass, Precision, Trial};
 use crate::units::Bytes;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+mod passes;
 #[cfg(test)]
 mod tests;
 
 /// Positions of a model that does not tell how many it has: as many as a flag takes.
 const UNTOLD_POSITIONS: u32 = 1 << 20;
+
+/// Why a figure of decoders is missing.
+pub const NO_DECODER: &str = "not a decoder";
 
 /// A model of another program, understood.
 #[derive(Debug)]
@@ -27,8 +32,10 @@ pub struct Foreign {
     pub graph: PathBuf,
     /// What that says.
     pub file: OnnxFile,
-    /// How it is a decoder.
-    pub decoder: Decoder,
+    /// How it is a decoder; `None` where it is none.
+    pub decoder: Option<Decoder>,
+    /// How it is fed where it is no decoder.
+    pub io: Option<PassIo>,
     /// Whether attention is one of ONNX Runtime's own operators.
     pub form: Form,
     /// The precision that most of its weights are nearest to.
@@ -121,10 +128,17 @@ fn understand(graph: &Path, paths: ExternalPaths) -> Result<Foreign> {
             "its operator {first} is neither of the standard nor of ONNX Runtime, and libraries of custom operators are not loaded; export it without"
         )));
     }
-    let decoder = file.decoder.clone().map_err(refuse)?;
+    // What has caches is a decoder; where it is not understood as one, why is worth more than a pass of it.
+    let (decoder, pass) = match (file.decoder.clone(), &file.caches) {
+        (Ok(decoder), _) => (Some(decoder), None),
+        (Err(reason), Ok(_)) => return Err(refuse(reason)),
+        (Err(_), Err(_)) => (None, Some(file.pass.clone().map_err(refuse)?)),
+    };
     let params = file.counts.total.clone().map_err(refuse)?;
     let bytes = Bytes(file.counts.bytes.clone().map_err(refuse)?);
-    if decoder.io.logits.kind == PortType::Bf16 {
+    if let Some(decoder) = &decoder
+        && decoder.io.logits.kind == PortType::Bf16
+    {
         return Err(refuse(format!(
             "its {} are of bf16, which results have no name for yet; export it in fp16 or fp32",
             decoder.io.logits.name
@@ -144,6 +158,7 @@ fn understand(graph: &Path, paths: ExternalPaths) -> Result<Foreign> {
         params,
         bytes,
         decoder,
+        io: pass,
         file,
     })
 }
@@ -213,16 +228,17 @@ fn describe(foreign: &Foreign) -> Result<ModelSpec> {
         ))
     };
     let narrow = |size: u64, what: &str| u32::try_from(size).map_err(|_| too_large(what));
-    let (decoder, config) = (&foreign.decoder, &foreign.file.config);
-    let (kv_heads, head_dim) = decoder.cache_heads.unwrap_or((1, 1));
-    let heads = decoder.heads.or(config.heads).unwrap_or(kv_heads);
-    let caches = decoder.io.caches.len() as u64;
+    let (decoder, config) = (foreign.decoder.as_ref(), &foreign.file.config);
+    let cache_heads = decoder.and_then(|decoder| decoder.cache_heads);
+    let (kv_heads, head_dim) = cache_heads.unwrap_or((1, 1));
+    let told = decoder.and_then(|decoder| decoder.heads);
+    let heads = told.or(config.heads).unwrap_or(kv_heads);
+    let caches = decoder.map_or(&[][..], |decoder| &decoder.io.caches);
     // Keys and values apart, or together with two in front.
-    let together = decoder
-        .io
-        .caches
+    let together = caches
         .first()
         .is_some_and(|cache| cache.past.axes.len() == 5);
+    let caches = caches.len() as u64;
     let positions = foreign
         .file
         .positions
@@ -240,7 +256,10 @@ fn describe(foreign: &Foreign) -> Result<ModelSpec> {
         summary: format!("ONNX file written by {producer}"),
         source: foreign.graph.display().to_string(),
         suites: Vec::new(),
-        vocab: narrow(decoder.io.vocab(), "vocabulary")?,
+        vocab: narrow(
+            decoder.map_or(0, |decoder| decoder.io.vocab()),
+            "vocabulary",
+        )?,
         max_positions: positions.unwrap_or(UNTOLD_POSITIONS).min(UNTOLD_POSITIONS),
         n_layers: narrow(
             if together { caches } else { caches / 2 },
@@ -292,6 +311,16 @@ fn name(graph: &Path) -> String {
 }
 
 impl Foreign {
+    /// What a pass runs over and its items; `None` for a decoder, and why not where that is not settled. A file settles the
+    /// dimensions of its input.
+    pub fn pass(
+        &self,
+        dims: &BTreeMap<String, u32>,
+        files: &BTreeMap<String, PathBuf>,
+    ) -> Option<Told<(Pass, u32)>> {
+        Some(passes::settle(self.io.as_ref()?, dims, files))
+    }
+
     /// Why some figure of its counts is not known, or the figure.
     pub fn active(&self) -> (Result<u64, String>, Result<u64, String>) {
         (
@@ -302,12 +331,28 @@ impl Foreign {
 
     /// Whether past and present of its cache are one buffer.
     pub fn in_place(&self) -> bool {
-        self.decoder.io.update == CacheUpdate::InPlace
+        self.update() == Some(&CacheUpdate::InPlace)
     }
 
     /// Whether each token needs the whole sequence again.
     pub fn is_whole(&self) -> bool {
-        self.decoder.io.update == CacheUpdate::None
+        self.update() == Some(&CacheUpdate::None)
+    }
+
+    fn update(&self) -> Option<&CacheUpdate> {
+        self.decoder.as_ref().map(|decoder| &decoder.io.update)
+    }
+
+    /// Bytes of the inputs of a pass, as far as they are known.
+    fn input_bytes(&self, pass: &Pass) -> u64 {
+        let inputs = self.io.iter().flat_map(|io| &io.inputs);
+        let bytes = inputs.map(|input| {
+            let shape = input.shape(|name| pass.dims.get(name).copied());
+            let dims = shape.unwrap_or_default();
+            dims.iter()
+                .fold(input.kind.bytes(), |all, size| all.saturating_mul(*size))
+        });
+        bytes.fold(0, u64::saturating_add)
     }
 
     /// How its trials name the growth of the cache.
@@ -325,7 +370,18 @@ impl Foreign {
 
     /// Predicted memory of a trial. Of activations only the logits are known by shape.
     pub fn footprint(&self, trial: &Trial, probed: Option<Bytes>) -> Footprint {
-        let io = &self.decoder.io;
+        let runtime = probed.unwrap_or_else(|| footprint::runtime(trial.device));
+        let Some(Decoder { io, .. }) = &self.decoder else {
+            // What is between the inputs and outputs is not told by shapes.
+            let inputs = trial.pass.as_ref().map(|pass| self.input_bytes(pass));
+            return Footprint {
+                unified: false,
+                weights: self.weights(trial.device),
+                kv_cache: Bytes(0),
+                activations: Bytes(inputs.unwrap_or(0)),
+                runtime,
+            };
+        };
         let copies = if self.in_place() { 1 } else { 2 };
         let tokens = u64::from(trial.batch).saturating_mul(trial.context().into());
         let cache = io
@@ -341,30 +397,32 @@ impl Foreign {
         let logits = rows
             .saturating_mul(io.vocab())
             .saturating_mul(io.logits.kind.bytes());
-        let half = self
-            .file
-            .counts
-            .types
-            .get("float16")
-            .map_or(0, |one| one.bytes.0);
-        let weights = match trial.device {
-            // The CPU provider computes in fp32 and keeps what it converts beside what was loaded.
-            Device::Cpu => self.bytes.0.saturating_add(half.saturating_mul(2)),
-            Device::Cuda(_) => self.bytes.0,
-        };
         Footprint {
             // Nothing of a foreign graph is put into main memory apart.
             unified: false,
-            weights: Bytes(weights),
+            weights: self.weights(trial.device),
             kv_cache: Bytes(cache),
             activations: Bytes(logits.saturating_mul(2)),
-            runtime: probed.unwrap_or_else(|| footprint::runtime(trial.device)),
+            runtime,
         }
+    }
+
+    fn weights(&self, device: Device) -> Bytes {
+        let half = self.file.counts.types.get("float16");
+        let half = half.map_or(0, |one| one.bytes.0);
+        Bytes(match device {
+            // The CPU provider computes in fp32 and keeps what it converts beside what was loaded.
+            Device::Cpu => self.bytes.0.saturating_add(half.saturating_mul(2)),
+            Device::Cuda(_) => self.bytes.0,
+        })
     }
 
     /// What a trial asks of a device at least, or why it cannot be told.
     pub fn work(&self, spec: &ModelSpec, trial: &Trial) -> Told<Work> {
         let counts = &self.file.counts;
+        let Some(Decoder { io, .. }) = &self.decoder else {
+            return Err(NO_DECODER.into());
+        };
         let active_read = counts.active_read.clone()?;
         let tokens = u64::from(trial.batch).saturating_mul(trial.prompt_tokens.into());
         let read = |tokens: u64| {
@@ -381,7 +439,7 @@ impl Foreign {
             Bytes(bytes.fold(0, u64::saturating_add))
         };
         let depth = u64::from(trial.prompt_tokens) + u64::from(trial.gen_tokens) / 2;
-        let per_token = self.decoder.io.bytes_per_token();
+        let per_token = io.bytes_per_token();
         let cache = per_token
             .saturating_mul(depth)
             .saturating_mul(trial.batch.into());
@@ -390,11 +448,7 @@ impl Foreign {
         let head = wide(spec.vocab) * wide(spec.d_model);
         let layers = (active_read as f64 - head).max(0.0);
         let attention = wide(spec.n_layers) * wide(spec.n_heads * spec.head_dim) * prompt;
-        let heads = if self.decoder.io.all_logits() {
-            prompt * head
-        } else {
-            head
-        };
+        let heads = if io.all_logits() { prompt * head } else { head };
         Ok(Work {
             step: Traffic {
                 weights: read(trial.batch.into()),
@@ -407,16 +461,18 @@ impl Foreign {
 
     /// The files as they are.
     pub fn prepared(&self) -> Prepared {
+        let decoder = self.decoder.as_ref().map(|decoder| &decoder.io);
         let io = DecoderIo {
             caches: Vec::new(),
-            vocab: u32::try_from(self.decoder.io.vocab()).unwrap_or(u32::MAX),
+            vocab: decoder.map_or(0, |io| u32::try_from(io.vocab()).unwrap_or(u32::MAX)),
             shared_kv: self.in_place(),
             // What this asks of a session is true of edgebench's own graphs only.
             fused: false,
             kv_cache: KvCache::Float,
             position_ids: false,
             router_width: None,
-            foreign: Some(Box::new(self.decoder.io.clone())),
+            foreign: decoder.cloned().map(Box::new),
+            pass: self.io.clone().map(Box::new),
         };
         Prepared::as_is(
             self.graph.clone(),

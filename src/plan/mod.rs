@@ -20,6 +20,8 @@ use crate::model::{Footprint, ModelSpec, check_cache, check_device, check_form};
 use crate::trial::{Device, Form, KvCache, Offload, Precision, Trial};
 use crate::units::Bytes;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Names of the suites, smallest first but for the last: `study` is the matched pairs, of all sizes.
 pub const SUITES: [&str; 5] = ["sanity", "quick", "core", "extended", STUDY_SUITE];
@@ -55,6 +57,10 @@ pub struct Request {
     pub kv_room: Option<u32>,
     /// Where weights of graphs that other programs wrote may be.
     pub external_paths: ExternalPaths,
+    /// Sizes of dimensions that the graph of a model leaves free which is no decoder, by name.
+    pub dims: BTreeMap<String, u32>,
+    /// Files of its inputs, by name.
+    pub inputs: BTreeMap<String, PathBuf>,
     /// Batch sizes.
     pub batches: Vec<u32>,
     /// Prompt lengths; empty for each model's default.
@@ -344,6 +350,8 @@ mod tests {
             offload: Offload::None,
             kv_room: None,
             external_paths: Default::default(),
+            dims: Default::default(),
+            inputs: Default::default(),
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

@@ -88,6 +88,15 @@ fn in_budget(
     let kv_caches = unique(&request.kv_caches);
     let mut cells: Vec<Cell> = Vec::new();
     for spec in specs {
+        if let Some(trial) = pass(spec, request, facts, budget) {
+            cells.push(Cell {
+                spec,
+                trial,
+                tune: false,
+                passed_over: Vec::new(),
+            });
+            continue;
+        }
         // A graph that another program wrote is as it is.
         let as_it_is = spec.foreign.map(|foreign| vec![as_it_is(foreign)]);
         let ways = as_it_is.unwrap_or_else(|| all_ways.clone());
@@ -209,8 +218,31 @@ fn trial(
         seed: request.seed,
         budget,
         offload: request.offload,
+        pass: None,
         tuning: Vec::new(),
     }
+}
+
+/// The one trial of a model that is no decoder: it has no tokens.
+fn pass(spec: &ModelSpec, request: &Request, facts: &Facts, budget: Bytes) -> Option<Trial> {
+    let foreign = spec.foreign?;
+    // What is wrong with them was told when the model was taken in.
+    let (pass, items) = foreign.pass(&request.dims, &request.inputs)?.ok()?;
+    let way = as_it_is(foreign);
+    let kind = (way, foreign.precision, KvCache::Float);
+    let trial = trial(spec, kind, items, (0, 0), request, facts, budget);
+    Some(Trial {
+        id: format!(
+            "{}/{}/{}/{}",
+            spec.name,
+            foreign.form,
+            foreign.precision,
+            pass.name()
+        ),
+        kv_room: None,
+        pass: Some(pass),
+        ..trial
+    })
 }
 
 /// A size as an argument of `--vram-budget`, exactly and in the largest unit: `4G`, `1536M`.
@@ -263,6 +295,8 @@ mod tests {
             offload: Offload::None,
             kv_room: None,
             external_paths: Default::default(),
+            dims: Default::default(),
+            inputs: Default::default(),
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

@@ -51,6 +51,20 @@ impl PortType {
         }
     }
 
+    /// NumPy's word for it, where there is one.
+    pub fn numpy(self) -> Option<&'static str> {
+        Some(match self {
+            PortType::Fp32 => "<f4",
+            PortType::Fp16 => "<f2",
+            PortType::Int64 => "<i8",
+            PortType::Int32 => "<i4",
+            PortType::Int8 => "|i1",
+            PortType::Uint8 => "|u1",
+            PortType::Bool => "|b1",
+            PortType::Bf16 => return None,
+        })
+    }
+
     /// Its name in every output.
     pub fn name(self) -> &'static str {
         match self {

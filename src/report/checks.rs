@@ -1,8 +1,20 @@
 //! What a row says of its logits: held to a committed reference, and decode held to prefill.
 
 use super::row::ended;
-use super::schema::{Check, DecodeCheck, Difference};
-use crate::trial::{CheckFacts, DifferenceFacts, Outcome, Reading, TrialResult};
+use super::schema::{Check, DecodeCheck, Difference, OutputCheck};
+use crate::trial::{CheckFacts, DifferenceFacts, Outcome, OutputFacts, Reading, TrialResult};
+
+/// What came out of a model that is no decoder.
+pub fn outputs(facts: &OutputFacts) -> OutputCheck {
+    OutputCheck {
+        passed: facts.passed(),
+        outputs: facts.outputs,
+        values: facts.values,
+        not_finite: facts.not_finite,
+        difference: facts.difference,
+        tolerance: facts.tolerance,
+    }
+}
 
 /// Comparison with the reference, shortened to what a reader needs.
 pub fn check(facts: &CheckFacts) -> Check {

@@ -2,6 +2,7 @@
 
 use super::row::ended;
 use super::schema::{Energy, EnergyWindow};
+use crate::model::foreign::NO_DECODER;
 use crate::trial::{Edge, EnergySource, Phase, PowerLog, PowerMark, PowerSample, TrialResult};
 use crate::units::Nanos;
 
@@ -15,6 +16,9 @@ type Told<T> = Result<T, String>;
 
 /// The energy of a trial and the reasons, by path, for what of it is null; or why there is none at all.
 pub fn energy(result: &TrialResult) -> Told<(Energy, Vec<(String, String)>)> {
+    if result.trial.pass.is_some() {
+        return Err(format!("it is told for each token: {NO_DECODER}"));
+    }
     let log = &result.power;
     let source = match &log.source {
         Some(source) => source.as_ref().map_err(String::clone)?,

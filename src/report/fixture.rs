@@ -95,6 +95,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         warmth: None,
         check: None,
         decode_check: None,
+        output_check: None,
         fp32_difference: None,
         memory: vec![
             reading(Phase::Start, 3, 6),

@@ -53,6 +53,24 @@ pub fn ttft_ms(repetitions: &[Repetition]) -> Option<Metric> {
     metric(&samples, Detail::Samples)
 }
 
+/// Time of a forward pass in milliseconds, one sample for each repetition.
+pub fn latency_ms(repetitions: &[Repetition]) -> Option<Metric> {
+    let samples: Vec<f64> = repetitions
+        .iter()
+        .map(|timing| timing.prefill.as_millis_f64())
+        .collect();
+    metric(&samples, Detail::Samples)
+}
+
+/// Items of a pass per second of it, one sample for each repetition.
+pub fn items_s(trial: &Trial, repetitions: &[Repetition]) -> Option<Metric> {
+    let samples: Vec<f64> = repetitions
+        .iter()
+        .map(|timing| f64::from(trial.batch) / timing.prefill.as_secs_f64())
+        .collect();
+    metric(&samples, Detail::Samples)
+}
+
 /// Time of one repetition, the first token's included.
 fn all_time(timing: &Repetition) -> Nanos {
     Nanos(timing.ttft.0 + decode_time(timing).0)

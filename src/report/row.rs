@@ -4,6 +4,7 @@ use super::cost::{CostInputs, cost};
 use super::ladder::step;
 use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row, Steady};
 use super::{checks, energy, memory, metrics, offload, paging, positions, state, tuning, warnings};
+use crate::model::foreign::NO_DECODER;
 use crate::stats;
 use crate::trial::{
     Device, Float, Form, KvCache, Outcome, Trial, TrialResult, WarmthEnd, WarmthFacts,
@@ -49,6 +50,12 @@ pub fn pending_row(
         row.not_measured
             .insert(field.to_owned(), "the trial has not run yet".to_owned());
     }
+    if trial.pass.is_some() {
+        for field in ["latency_ms", "items_s", "output_check"] {
+            row.not_measured
+                .insert(field.to_owned(), "the trial has not run yet".to_owned());
+        }
+    }
     row
 }
 
@@ -61,7 +68,12 @@ pub fn row(
     cost_inputs: &CostInputs,
     test_time: Option<String>,
 ) -> Row {
-    let (trial, timed) = (&result.trial, result.repetitions.as_slice());
+    let (trial, all) = (&result.trial, result.repetitions.as_slice());
+    // What is no decoder has passes and no tokens.
+    let (timed, passes) = match trial.pass {
+        None => (all, &[][..]),
+        Some(_) => (&[][..], all),
+    };
     let decode = metrics::decode_tok_s(trial, timed);
     let energy = energy::energy(result).ok().map(|(energy, _)| energy);
     let measured = energy.as_ref().map(energy::power);
@@ -83,6 +95,9 @@ pub fn row(
         prefill_tok_s: metrics::prefill_tok_s(trial, timed),
         decode_tok_s: decode,
         itl_ms: metrics::itl_ms(timed),
+        latency_ms: metrics::latency_ms(passes),
+        items_s: metrics::items_s(trial, passes),
+        output_check: result.output_check.as_ref().map(checks::outputs),
         itl_by_position: positions::itl_by_position(trial, timed),
         outside_run_share: metrics::outside_run_share(timed),
         steady: result.warmth.as_ref().map(steady),
@@ -156,6 +171,10 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         decode_tok_s: None,
         itl_ms: None,
         itl_by_position: Vec::new(),
+        latency_ms: None,
+        items_s: None,
+        dims: trial.pass.as_ref().map(|pass| pass.dims.clone()),
+        output_check: None,
         outside_run_share: None,
         memory,
         limits: None,
@@ -195,7 +214,10 @@ fn llama_bench(trial: &Trial, params: &Params, weight_bytes: Bytes) -> LlamaBenc
         (KvCache::Int8, _) => "i8",
     };
     LlamaBench {
-        test: format!("pp{}+tg{}", trial.prompt_tokens, trial.gen_tokens),
+        test: match &trial.pass {
+            Some(pass) => pass.name(),
+            None => format!("pp{}+tg{}", trial.prompt_tokens, trial.gen_tokens),
+        },
         model_type: trial.model.clone(),
         model_size: weight_bytes.0,
         model_n_params: params.total,
@@ -276,7 +298,49 @@ fn with_reasons(mut row: Row, result: &TrialResult) -> Row {
         Err(reason) => vec![("device_state".to_owned(), reason)],
     });
     row.not_measured = reasons.into_iter().collect();
+    if result.trial.pass.is_some() {
+        without_tokens(&mut row, result);
+    }
     row
+}
+
+/// What only decoders have is missing for that reason, and what only others have for its own.
+fn without_tokens(row: &mut Row, result: &TrialResult) {
+    let of_decoders = [
+        "ttft_ms",
+        "prefill_tok_s",
+        "decode_tok_s",
+        "itl_ms",
+        "outside_run_share",
+        "cost",
+        "limits",
+        "check",
+        "decode_check",
+        "fp32_difference",
+        "avg_ns",
+        "avg_ts",
+        "stddev_ns",
+        "stddev_ts",
+    ];
+    for name in of_decoders {
+        row.not_measured
+            .insert(name.to_owned(), NO_DECODER.to_owned());
+    }
+    let passes = [("latency_ms", &row.latency_ms), ("items_s", &row.items_s)];
+    for (name, metric) in passes {
+        match metric {
+            Some(metric) => row
+                .not_measured
+                .extend(metrics::missing_parts(name, metric)),
+            None => {
+                row.not_measured.insert(name.to_owned(), no_timing(result));
+            }
+        }
+    }
+    if row.output_check.is_none() {
+        let reason = ended(result, "outputs were looked at");
+        row.not_measured.insert("output_check".to_owned(), reason);
+    }
 }
 
 /// Reasons for metrics that are null, and for null parts of the others.

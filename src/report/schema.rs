@@ -201,6 +201,19 @@ pub struct Row {
     /// results of before the field was there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub itl_by_position: Vec<ItlAtPosition>,
+    /// Time of a forward pass, milliseconds, inputs and outputs in main memory; only of models that are no decoders, as the next
+    /// three. From schema 1.3 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Metric>,
+    /// Items (`batch`: the first dimension of the first input) per second of the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_s: Option<Metric>,
+    /// Sizes of the dimensions that the graph leaves free, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dims: Option<BTreeMap<String, u32>>,
+    /// What came out of two passes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_check: Option<OutputCheck>,
     /// Share of the decode time spent outside the runtime's run call, 0 to 1.
     pub outside_run_share: Option<f64>,
     /// Memory.
@@ -365,6 +378,23 @@ pub struct ForeignRow {
     pub tokenizer: Option<String>,
     /// Whether it computes logits of all positions of a prompt, where the last one's are asked for.
     pub all_logits: bool,
+}
+
+/// What came out of a model that is no decoder, in two passes over the same inputs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputCheck {
+    /// Whether all of it is finite, and the passes differ by no more than `tolerance`.
+    pub passed: bool,
+    /// Outputs.
+    pub outputs: u32,
+    /// Numbers in them.
+    pub values: u64,
+    /// Of these, which are no finite numbers.
+    pub not_finite: u64,
+    /// The largest difference between the two passes, over the largest number of its output; 0 where they are equal bit by bit.
+    pub difference: f64,
+    /// How large it may be.
+    pub tolerance: f64,
 }
 
 /// Parameter counts.

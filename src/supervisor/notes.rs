@@ -3,8 +3,8 @@
 use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
-    MemoryReading, Outcome, Paging, Phase, PoolSource, PowerLog, Repetition, RoutedLayer, Trial,
-    TrialResult, WarmthFacts,
+    MemoryReading, Outcome, OutputFacts, Paging, Phase, PoolSource, PowerLog, Repetition,
+    RoutedLayer, Trial, TrialResult, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ pub struct Notes {
     load: Option<LoadFacts>,
     check: Option<CheckFacts>,
     decode_check: Option<Told<DecodeFacts>>,
+    output_check: Option<OutputFacts>,
     fp32_difference: Option<Told<DifferenceFacts>>,
     first_run: Option<Repetition>,
     warmth: Option<WarmthFacts>,
@@ -86,6 +87,7 @@ impl Notes {
             Message::Loaded(facts) => self.load = Some(facts),
             Message::Checked(facts) => self.check = Some(facts),
             Message::DecodeChecked { facts } => self.decode_check = Some(facts),
+            Message::OutputsChecked { facts } => self.output_check = Some(facts),
             Message::Fp32Compared { facts } => self.fp32_difference = Some(facts),
             Message::WarmedUp(timing) => {
                 self.first_run.get_or_insert(timing);
@@ -131,6 +133,7 @@ impl Notes {
             warmth: self.warmth,
             check: self.check,
             decode_check: self.decode_check,
+            output_check: self.output_check,
             fp32_difference: self.fp32_difference,
             memory: thin(self.memory),
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),

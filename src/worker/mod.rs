@@ -6,6 +6,7 @@ mod fixed_text;
 mod foreign_tests;
 mod limit;
 mod meter;
+mod outputs;
 mod paging;
 mod phases;
 mod power;

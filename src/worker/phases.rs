@@ -3,6 +3,7 @@
 use super::Stop;
 use super::fixed_text;
 use super::meter::{Meter, Seen};
+use super::outputs;
 use super::reference;
 use super::routing;
 use super::selfcheck::{self, Transcript};
@@ -108,6 +109,16 @@ fn self_check(
     engine: &mut dyn Engine,
     transcript: &Transcript,
 ) -> Result<(), Stop> {
+    if request.output_check && request.trial.repetitions > 0 {
+        speaker.say(&Message::Phase {
+            phase: Phase::SelfCheck,
+            at: started.elapsed().into(),
+        })?;
+        let facts = outputs::check(engine)?;
+        let verdict = outputs::verdict(&facts);
+        speaker.say(&Message::OutputsChecked { facts })?;
+        return Ok(verdict?);
+    }
     let decoded = request.decode_rule.filter(|_| request.trial.gen_tokens > 1);
     if request.trial.repetitions == 0 || decoded.is_none() && request.fp32_text.is_none() {
         return Ok(());

@@ -296,6 +296,8 @@ mod tests {
             offload: Default::default(),
             kv_room: None,
             external_paths: Default::default(),
+            dims: Default::default(),
+            inputs: Default::default(),
             batches: vec![1, 2],
             prompt_tokens: vec![32, 64],
             gen_tokens: vec![8],

@@ -15,6 +15,7 @@ mod io;
 mod library;
 mod packing;
 mod packing_check;
+mod passes;
 mod placement;
 mod probe;
 mod tensors;
@@ -79,6 +80,9 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
         next: Vec::new(),
         log: Log::default(),
     };
+    if let Some(io) = &request.io.pass {
+        return Ok(Box::new(passes::PassEngine::new(engine, (**io).clone())));
+    }
     Ok(match &request.io.foreign {
         Some(io) => Box::new(foreign::ForeignEngine::new(engine, (**io).clone())),
         None => Box::new(engine),

@@ -26,6 +26,8 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
         offload: Default::default(),
         kv_room: None,
         external_paths: Default::default(),
+        dims: Default::default(),
+        inputs: Default::default(),
         batches: vec![1],
         prompt_tokens: vec![],
         gen_tokens: vec![],

@@ -187,6 +187,7 @@ pub fn emit_with_copies(
         position_ids: form == Form::Plain || spec.position == Position::Learned,
         router_width: spec.specialists.map(|specialists| specialists.count),
         foreign: None,
+        pass: None,
     };
     let mut metadata = vec![
         ("edgebench.model", spec.name.clone()),

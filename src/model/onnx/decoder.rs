@@ -5,6 +5,7 @@ use super::caches::{Dim, Value};
 use super::element::Element;
 use super::network::{Network, integer};
 use super::pairs::{Pair, pairs};
+use super::passes::vocabulary;
 use crate::protocol::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, Told};
 
 /// A decoder as its graph says.
@@ -32,6 +33,19 @@ pub fn decoder(network: &Network, inputs: &[Value], outputs: &[Value]) -> Told<D
         )
     })?;
     let logits = logits(inputs, outputs, ids, &pairs)?;
+    // An encoder's states are as wide as its layers.
+    if pairs.is_empty()
+        && let Some(rows) = vocabulary(network, &inputs[ids].name)
+        && logits
+            .axes
+            .last()
+            .is_some_and(|axis| matches!(axis, Axis::Size(width) if *width < rows))
+    {
+        return Err(format!(
+            "{} has fewer numbers than there are tokens ({rows}), so it is no decoder of text; {INSTEAD}",
+            logits.name
+        ));
+    }
     let mut fed = Vec::new();
     for (place, input) in inputs.iter().enumerate() {
         if pairs.iter().all(|pair| pair.input != place) {
@@ -134,7 +148,8 @@ fn port(value: &Value, axes: &[Axis]) -> Told<Port> {
     })
 }
 
-fn kind(value: &Value) -> Told<PortType> {
+/// Element type of an input or output.
+pub fn kind(value: &Value) -> Told<PortType> {
     Ok(match value.element {
         Some(Element(1)) => PortType::Fp32,
         Some(Element(2)) => PortType::Uint8,

@@ -8,6 +8,7 @@ mod element;
 mod names;
 mod network;
 mod pairs;
+mod passes;
 mod predict;
 mod roles;
 mod skim;
@@ -25,7 +26,7 @@ use super::emit::{Variant, emit};
 use super::spec::ModelSpec;
 use super::weights::Layout;
 use crate::error::{Error, Result};
-use crate::protocol::Told;
+use crate::protocol::{PassIo, Told};
 use crate::trial::{Form, KvCache, Numerics};
 use network::Network;
 use skim::{Cause, Skimmed};
@@ -57,6 +58,8 @@ pub struct OnnxFile {
     pub caches: Told<Caches>,
     /// How it is a decoder, or why it is not known to be one.
     pub decoder: Told<Decoder>,
+    /// How it is fed where it is no decoder, or why it cannot be.
+    pub pass: Told<PassIo>,
     /// Operators that neither the standard, nor ONNX Runtime, nor the file itself defines: of custom libraries.
     pub custom: Vec<String>,
     /// The most positions it can take and what says so, or why that is not known.
@@ -237,6 +240,7 @@ fn parse(source: impl Read + Seek, length: u64, config: &Config) -> Result<OnnxF
     let counts = count::count(&network);
     let caches = caches::find(&network, &inputs, &outputs);
     let decoder = decoder::decoder(&network, &inputs, &outputs);
+    let pass = passes::passes(&network, &inputs);
     Ok(OnnxFile {
         file_bytes: length,
         ir_version,
@@ -252,6 +256,7 @@ fn parse(source: impl Read + Seek, length: u64, config: &Config) -> Result<OnnxF
         counts,
         caches,
         decoder,
+        pass,
         custom: custom(&network, &own),
     })
 }
