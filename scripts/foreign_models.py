@@ -4,12 +4,14 @@
     pip install onnxruntime-genai==0.18.0 onnxruntime==1.31.1 transformers==5.24.0 torch onnx onnx-ir onnxscript
     python scripts/foreign_models.py tests/fixtures/foreign --only genai,hand
 
+    python scripts/foreign_models.py tests/fixtures/passes --only passes
+
     pip install optimum-onnx==0.1.0 transformers==4.57.6 onnxruntime==1.31.1    # in an environment of its own
     python scripts/foreign_models.py tests/fixtures/foreign --only optimum
 
 One small model with random weights (seeded) for each exporter and kind of graph, with nothing changed in what the exporter
 wrote; beside it golden.json: a prompt, the logits after it and after each of 16 greedy tokens, as onnxruntime's Python API
-computes them on the CPU. The same versions give the same files.
+computes them on the CPU; of models that are no decoders, inputs as .npy files and the output. The same versions give the same files.
 """
 
 import argparse
@@ -166,6 +168,91 @@ def dynamo(out):
     torch.onnx.export(model, (torch.ones(2, 3, dtype=torch.int64), cache), target / "model.onnx", dynamo=True,
                       dynamic_shapes=shapes, opset_version=18, external_data=True)
     golden(target)
+
+
+def vision():
+    """A small convolutional net for pictures."""
+    import torch
+    from torch import nn
+
+    torch.manual_seed(7)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1, groups=8), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Conv2d(16, 16, 1), nn.SiLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+    ).eval()
+
+
+def embedding():
+    """A small encoder of text in the manner of BERT, whose states are averaged over the tokens that the mask leaves."""
+    import torch
+    from torch import nn
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v, self.o = (nn.Linear(32, 32) for _ in range(4))
+            self.up, self.down, self.norm, self.norm2 = nn.Linear(32, 64), nn.Linear(64, 32), nn.LayerNorm(32), nn.LayerNorm(32)
+
+        def forward(self, x, bias):
+            q, k, v = (to(x).unflatten(-1, (2, 16)).transpose(1, 2) for to in (self.q, self.k, self.v))
+            weights = torch.softmax(q @ k.transpose(-1, -2) * 0.25 + bias, -1)
+            x = self.norm(x + self.o((weights @ v).transpose(1, 2).flatten(2)))
+            return self.norm2(x + self.down(nn.functional.gelu(self.up(x))))
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.positions, self.kinds = nn.Embedding(VOCAB, 32), nn.Embedding(64, 32), nn.Embedding(2, 32)
+            self.norm, self.layers = nn.LayerNorm(32), nn.ModuleList([Layer()])
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            at = torch.arange(input_ids.shape[1])
+            x = self.norm(self.words(input_ids) + self.positions(at) + self.kinds(token_type_ids))
+            mask = attention_mask.to(x.dtype)
+            bias = (1.0 - mask)[:, None, None] * -1e9
+            for layer in self.layers:
+                x = layer(x, bias)
+            return (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+
+    torch.manual_seed(7)
+    return Encoder().eval()
+
+
+def passes(out):
+    """Models that are no decoders, with inputs and what ONNX Runtime computes of them."""
+    import torch
+
+    random = np.random.default_rng(7)
+    batch, seq = torch.export.Dim("batch"), torch.export.Dim("seq")
+    ids = {"input_ids": random.integers(0, VOCAB, [2, 9]), "attention_mask": np.ones([2, 9], np.int64),
+           "token_type_ids": random.integers(0, 2, [2, 9])}
+    ids["attention_mask"][1, 6:] = 0
+    pictures = {"pixel_values": random.standard_normal([2, 3, 32, 32]).astype(np.float32)}
+    models = {
+        "vision": (vision(), pictures, "scores", ({0: batch},)),
+        "embedding": (embedding(), ids, "sentence", tuple({0: batch, 1: seq} for _ in range(3))),
+    }
+    for name, (model, inputs, output, shapes) in models.items():
+        target = out / name
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        torch.onnx.export(model, tuple(torch.from_numpy(one) for one in inputs.values()), target / "model.onnx", dynamo=True,
+                          dynamic_shapes=shapes, opset_version=18, external_data=False,
+                          input_names=list(inputs), output_names=[output])
+        # Where each node was in a program, more than half of the file, is of no use here.
+        graph = onnx.load(target / "model.onnx")
+        for part in [graph.graph, *graph.graph.node, *graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer]:
+            part.ClearField("metadata_props")
+        onnx.save(graph, target / "model.onnx")
+        for one, array in inputs.items():
+            np.save(target / f"{one}.npy", array)
+        session = onnxruntime.InferenceSession(target / "model.onnx", providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, inputs)
+        values = [float(f"{value:.8g}") for value in found.ravel()]
+        golden = {"output": output, "shape": list(found.shape), "values": values}
+        (target / "golden.json").write_text(json.dumps(golden, separators=(",", ":")))
+        size = sum(path.stat().st_size for path in target.iterdir())
+        print(f"{name}: {size} bytes, inputs {[(one.name, one.type, one.shape) for one in session.get_inputs()]}, {output} {found.shape}")
 
 
 class Graph:
@@ -343,6 +430,8 @@ def main():
         attention_23(arguments.output)
         merged(arguments.output)
         dynamo(arguments.output)
+    if "passes" in only:
+        passes(arguments.output)
     if "optimum" in only:
         optimum(arguments.output)
     if "genai" in only:

@@ -59,6 +59,13 @@ impl Crank<'_> {
             let (ceiling, error) = match task.kind {
                 Kind::Model => self.largest(task, store, rows),
                 Kind::Context | Kind::Batch => self.size(task, store, rows),
+                Kind::Dimension => match &task.refusal {
+                    Some(reason) => (
+                        entries::not_searched(task.pending.clone(), reason.clone()),
+                        None,
+                    ),
+                    None => self.size(task, store, rows),
+                },
             };
             // Weights or graphs that cannot be written cost this ceiling; the others may not need them.
             code = code.max(error.map_or(exit::OK, |error| error.exit_code()));
@@ -206,6 +213,9 @@ impl Crank<'_> {
 
     /// Where to begin: the largest size that is predicted to fit, the prediction shifted by what it missed in a row.
     fn start(&self, task: &Task, model: &PlannedTrial, row: &Row, target: Bytes) -> u32 {
+        if task.kind == Kind::Dimension {
+            return task.ahead(model, row, target);
+        }
         let predicted = row.memory.predicted_peak_bytes;
         let (over, under) = match row.memory.peak_bytes.zip(predicted) {
             Some((peak, predicted)) => (
@@ -221,7 +231,7 @@ impl Crank<'_> {
         let bounds = plan::bounds_of(model.spec, &trial, &|spec, trial| self.predict(spec, trial));
         let bound = match task.kind {
             Kind::Context => bounds.context_at_batch_1,
-            Kind::Batch | Kind::Model => bounds.batch,
+            Kind::Batch | Kind::Model | Kind::Dimension => bounds.batch,
         };
         bound.size.unwrap_or(1)
     }
@@ -277,7 +287,10 @@ impl Crank<'_> {
             precision: trial.precision,
             kv_cache: trial.kv_cache,
             offload: trial.offload,
-            kind: task.kind.name().to_owned(),
+            kind: match &model.trial.pass {
+                Some(pass) => format!("{} at {}", task.pending.kind, task.others(pass).name()),
+                None => task.pending.kind.clone(),
+            },
             prompt_tokens: task.pending.prompt_tokens.unwrap_or(0),
             gen_tokens: task.pending.gen_tokens.unwrap_or(0),
             threads: trial.threads,

@@ -33,6 +33,8 @@ pub enum Kind {
     Batch,
     /// The largest built-in model and precision.
     Model,
+    /// The largest size of a dimension.
+    Dimension,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Context => "context",
             Kind::Batch => "batch",
             Kind::Model => "model",
+            Kind::Dimension => "dim",
         }
     }
 }

@@ -16,7 +16,6 @@ pub use watch::{Pause, WatchArgs};
 
 use super::values;
 use super::{CacheAction, ColorChoice, ListFormat, OutputFormat};
-use crate::ceiling::Kind;
 use crate::export::compare::ComparisonFormat;
 use crate::model::builtin;
 use crate::payload::Arch;
@@ -79,12 +78,6 @@ const COLORS: &[(&str, ColorChoice)] = &[
     ("auto", ColorChoice::Auto),
     ("always", ColorChoice::Always),
     ("never", ColorChoice::Never),
-];
-const CEILINGS: &[(&str, Option<Kind>)] = &[
-    ("none", None),
-    ("context", Some(Kind::Context)),
-    ("batch", Some(Kind::Batch)),
-    ("model", Some(Kind::Model)),
 ];
 const CACHE_ACTIONS: &[(&str, CacheAction)] =
     &[("list", CacheAction::List), ("clear", CacheAction::Clear)];
@@ -354,10 +347,9 @@ pub struct SweepArgs {
     /// Longest time for each phase of a trial: 90s, 10m, 1h
     #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = values::deadline)]
     pub timeout: Duration,
-    /// After the trials, search for the largest that fits the budget by running: the longest context at batch 1, the most sequences at each prompt length, the largest built-in model; at most 8 short trials each [default: context,batch on a GPU, none on the CPU]
-    // An Option inside a list: clap would take it for one that may be absent.
-    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = named(CEILINGS))]
-    pub ceiling: Vec<std::option::Option<Kind>>,
+    /// After the trials, search for the largest that fits the budget by running: the longest context at batch 1, the most sequences (batch) at each prompt length, the largest built-in model, dim:NAME for a dimension of a model that is no decoder, or none; at most 8 short trials each [default: context,batch on a GPU, none on the CPU]
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = values::ceiling)]
+    pub ceiling: Vec<values::Ceiling>,
     /// Run also what is predicted not to fit the budget, which is enforced all the same: an excess ends the trial as out_of_memory
     #[arg(long)]
     pub try_all: bool,

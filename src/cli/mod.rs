@@ -69,6 +69,8 @@ pub struct RunCommand {
     pub timeout: Duration,
     /// Ceilings to search for; `None` where the device decides.
     pub ceilings: Option<Vec<Kind>>,
+    /// Dimensions to search for the largest size of, of models that are no decoders.
+    pub ceiling_dims: Vec<String>,
     /// How firmly the budget is held; `None` for as firmly as the device allows.
     pub enforce: Option<Enforce>,
     /// Whether other processes on the GPU are refused.
@@ -373,6 +375,7 @@ fn run(args: args::RunArgs, suite: &str) -> RunCommand {
     RunCommand {
         timeout: args.sweep.timeout,
         ceilings: ceilings(&args.sweep.ceiling),
+        ceiling_dims: ceiling_dims(&args.sweep.ceiling),
         dry_run: args.sweep.dry_run,
         enforce: args.watch.enforce,
         exclusive: args.watch.exclusive,
@@ -431,9 +434,23 @@ fn baseline(action: Option<args::BaselineSub>) -> BaselineAction {
 }
 
 /// The ceilings to search for, each once and in their own order; `none` beside others adds nothing.
-fn ceilings(given: &[Option<Kind>]) -> Option<Vec<Kind>> {
-    let kinds: std::collections::BTreeSet<Kind> = given.iter().copied().flatten().collect();
+fn ceilings(given: &[values::Ceiling]) -> Option<Vec<Kind>> {
+    let kinds = given.iter().filter_map(|one| match one {
+        values::Ceiling::Of(kind) => Some(*kind),
+        values::Ceiling::None | values::Ceiling::Dimension(_) => None,
+    });
+    let kinds: std::collections::BTreeSet<Kind> = kinds.collect();
     (!given.is_empty()).then(|| kinds.into_iter().collect())
+}
+
+/// The dimensions to search for the ceilings of, each once.
+fn ceiling_dims(given: &[values::Ceiling]) -> Vec<String> {
+    let names = given.iter().filter_map(|one| match one {
+        values::Ceiling::Dimension(name) => Some(name.clone()),
+        _ => None,
+    });
+    let names: std::collections::BTreeSet<String> = names.collect();
+    names.into_iter().collect()
 }
 
 /// A folder that a variable may have left empty.

@@ -1,5 +1,6 @@
 //! Values of arguments: sizes, spans of time, counts, prices, devices, conditions. Each parser says what is wrong and what to write.
 
+use crate::ceiling::Kind;
 use crate::report::compare::{Condition, Operator, Quantity, Rename};
 use crate::trial::{DeviceChoice, Offload, TuningName};
 use crate::tuning::Choice;
@@ -346,6 +347,31 @@ pub fn input(text: &str) -> Result<(String, PathBuf), String> {
     given
         .map(|(name, file)| (name.to_owned(), PathBuf::from(file)))
         .ok_or_else(|| "expected NAME=FILE.npy, such as pixel_values=image.npy".into())
+}
+
+/// A ceiling to search for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ceiling {
+    /// None at all.
+    None,
+    /// Of this kind.
+    Of(Kind),
+    /// Of a dimension with this name.
+    Dimension(String),
+}
+
+/// `none`, a kind, or `dim:NAME`.
+pub fn ceiling(text: &str) -> Result<Ceiling, String> {
+    if let Some(name) = text.strip_prefix("dim:").filter(|name| !name.is_empty()) {
+        return Ok(Ceiling::Dimension(name.to_owned()));
+    }
+    let kinds = [Kind::Context, Kind::Batch, Kind::Model];
+    let kind = kinds.into_iter().find(|kind| kind.name() == text);
+    match (text, kind) {
+        ("none", _) => Ok(Ceiling::None),
+        (_, Some(kind)) => Ok(Ceiling::Of(kind)),
+        _ => Err("expected none, context, batch, model or dim:NAME".into()),
+    }
 }
 
 #[cfg(test)]

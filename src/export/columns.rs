@@ -1,6 +1,8 @@
 //! The columns of a result: key, title, unit, where each is shown and how it is read off a row. Table, CSV and Markdown
 //! share the list; none of them knows a field of its own.
 
+use std::collections::BTreeMap;
+
 use crate::report::{
     Difference, Energy, EnergyWindow, Metric, Quantiles, Readings, Row, step, tuning_name,
 };
@@ -39,6 +41,8 @@ pub enum Unit {
     Millis,
     /// Tokens per second.
     TokensPerSecond,
+    /// Items per second.
+    ItemsPerSecond,
     /// Watts.
     Watts,
     /// Joules for a token.
@@ -168,6 +172,30 @@ fn ci(metric: &Metric, end: usize) -> Option<f64> {
     metric.ci95.map(|ends| ends[end])
 }
 
+/// Sizes of dimensions: `batch=1 seq=128`.
+fn sizes(dims: &BTreeMap<String, u32>) -> String {
+    let sizes = dims.iter().map(|(name, size)| format!("{name}={size}"));
+    sizes.collect::<Vec<_>>().join(" ")
+}
+
+/// The columns of models that are no decoders.
+pub const OF_PASSES: [&str; 5] = [
+    "dims",
+    "latency_ms_mean",
+    "latency_ms_median",
+    "latency_ms_p90",
+    "items_s_mean",
+];
+
+/// The columns of decoders.
+pub const OF_DECODERS: [&str; 5] = [
+    "prompt_tokens",
+    "gen_tokens",
+    "ttft_ms_mean",
+    "prefill_tok_s_mean",
+    "decode_tok_s_mean",
+];
+
 /// One figure of the energy.
 fn energy(row: &Row, read: fn(&Energy) -> f64) -> Value {
     row.energy.as_ref().map(read).into_value()
@@ -221,8 +249,8 @@ fn fp32(row: &Row) -> Option<&Difference> {
 
 use Place::{Quantized, Setting, Shown};
 use Unit::{
-    Bytes, JoulesPerToken, Millis, MoneyPerMillion, Parameters, Plain, Share, TokensPerSecond,
-    Watts,
+    Bytes, ItemsPerSecond, JoulesPerToken, Millis, MoneyPerMillion, Parameters, Plain, Share,
+    TokensPerSecond, Watts,
 };
 
 /// Every column, in the order in which they are shown.
@@ -259,6 +287,27 @@ pub const COLUMNS: &[Column] = &[
     data("params_active_read", |r| r.params.active_read.into()),
     shown("load_ms", "load", Millis, Shown(11), |r| {
         of(&r.load_ms, |m| m.mean)
+    }),
+    shown("dims", "sizes", Plain, Setting(2), |r| {
+        r.dims.as_ref().map(sizes).into()
+    }),
+    shown("latency_ms_mean", "latency", Millis, Shown(1), |r| {
+        spread(&r.latency_ms)
+    }),
+    shown("latency_ms_median", "median", Millis, Shown(5), |r| {
+        of(&r.latency_ms, |m| m.median)
+    }),
+    data("latency_ms_sd", |r| of(&r.latency_ms, |m| m.sd)),
+    shown("latency_ms_p90", "p90", Millis, Shown(7), |r| {
+        of(&r.latency_ms, |m| {
+            m.quantiles.as_ref().and_then(|all| all.p90)
+        })
+    }),
+    shown("items_s_mean", "items", ItemsPerSecond, Shown(2), |r| {
+        spread(&r.items_s)
+    }),
+    data("output_check_passed", |r| {
+        r.output_check.as_ref().map(|check| check.passed).into()
     }),
     shown("ttft_ms_mean", "TTFT", Millis, Shown(4), |r| {
         spread(&r.ttft_ms)

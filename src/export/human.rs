@@ -85,6 +85,7 @@ fn scale(unit: Unit, largest: f64, currency: &str) -> (f64, String) {
         Unit::Bytes => (1024.0 * mib, "GiB"),
         Unit::Millis => (1.0, "ms"),
         Unit::TokensPerSecond => (1.0, "tok/s"),
+        Unit::ItemsPerSecond => (1.0, "items/s"),
         Unit::Watts => (1.0, "W"),
         Unit::JoulesPerToken => (1.0, "J/tok"),
         Unit::Share => (0.01, "%"),

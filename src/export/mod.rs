@@ -127,6 +127,17 @@ pub fn terminal_width() -> Option<usize> {
 
 /// A finished trial in a few words, for the progress lines.
 pub fn summary(row: &Row) -> String {
+    if let (Some(latency), Some(items), Some(peak)) =
+        (&row.latency_ms, &row.items_s, row.memory.peak_bytes)
+        && row.status == "ok"
+    {
+        return format!(
+            "{} ms, {} items/s, peak {}",
+            human::plain(latency.mean),
+            human::plain(items.mean),
+            human::bytes(peak)
+        );
+    }
     match (&row.decode_tok_s, row.memory.peak_bytes) {
         (Some(speed), Some(peak)) if row.status == "ok" => {
             format!(

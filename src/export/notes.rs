@@ -1,7 +1,7 @@
 //! What stands around a table, shared by the text table and Markdown: the settings above it, the remarks below it.
 
 use super::ceilings;
-use super::columns::{COLUMNS, Column, Place};
+use super::columns::{COLUMNS, Column, OF_DECODERS, OF_PASSES, Place};
 use super::{fp32, human, limits, memory, offload};
 use crate::report::{self, Cost, Report, Row, budgets, hardware_price_source, is_same_work};
 use std::collections::BTreeSet;
@@ -95,6 +95,12 @@ pub fn is_common(column: &Column, rows: &[Row]) -> bool {
 
 /// Whether a column stands in the tables for people.
 pub fn is_shown(column: &Column, rows: &[Row]) -> bool {
+    let passes = |row: &Row| row.dims.is_some();
+    if OF_PASSES.contains(&column.key) && !rows.iter().any(passes)
+        || OF_DECODERS.contains(&column.key) && !rows.is_empty() && rows.iter().all(passes)
+    {
+        return false;
+    }
     match column.place {
         Place::Data => false,
         Place::Quantized(_) => rows.iter().any(fp32::is_quantized),

@@ -4,11 +4,19 @@ use super::run::Bench;
 use crate::ceiling::{CONTEXT_STEP, Failure, Fit, Kind, Limit, Pass, Sizes};
 use crate::cli::RunCommand;
 use crate::plan::{MOST_SEQUENCES, Plan, PlannedTrial};
+use crate::protocol::PassDim;
 use crate::report::{Ceiling, CeilingTrial, Row, ceilings as entries};
-use crate::trial::{Device, Trial};
+use crate::trial::{Device, Pass as Run, Trial};
+use crate::units::Bytes;
 
 /// Tokens generated at the end of a context: the first comes out of the prompt, the median of the others is the speed there.
 const DECODED: u32 = 16;
+
+/// The largest size of a dimension that is tried.
+const LARGEST_DIMENSION: u32 = 1 << 24;
+
+/// How many times a row's size the first guess may be.
+const AHEAD: f64 = 64.0;
 
 /// One ceiling to search for.
 pub struct Task {
@@ -18,6 +26,10 @@ pub struct Task {
     pub pending: Ceiling,
     /// Places in the plan of the trials it is about: one model, form, precision and budget, for a batch the same lengths.
     pub of: Vec<usize>,
+    /// The dimension that is searched for, of those.
+    pub dimension: Option<String>,
+    /// Why there is nothing to search for.
+    pub refusal: Option<String>,
 }
 
 /// The ceilings of a plan: those that were asked for, else contexts and batches on a GPU. On the CPU a long context may take hours.
@@ -30,6 +42,11 @@ pub fn tasks(command: &RunCommand, bench: &Bench) -> Vec<Task> {
         (None, _) => Vec::new(),
     };
     let mut tasks = Vec::new();
+    for name in &command.ceiling_dims {
+        for place in 0..plan.trials.len() {
+            tasks.push(dimension(plan, place, name));
+        }
+    }
     for group in groups(plan, |trial| {
         (
             trial.model.clone(),
@@ -38,6 +55,10 @@ pub fn tasks(command: &RunCommand, bench: &Bench) -> Vec<Task> {
             trial.budget,
         )
     }) {
+        // What is no decoder has neither.
+        if plan.trials[group[0]].trial.pass.is_some() {
+            continue;
+        }
         if kinds.contains(&Kind::Context) {
             tasks.push(context(plan, group.clone()));
         }
@@ -61,6 +82,8 @@ pub fn tasks(command: &RunCommand, bench: &Bench) -> Vec<Task> {
             kind: Kind::Model,
             pending: entries::pending(Kind::Model, &plan.trials[of[0]].trial, None, None),
             of,
+            dimension: None,
+            refusal: None,
         }));
     }
     tasks
@@ -90,6 +113,8 @@ fn context(plan: &Plan, of: Vec<usize>) -> Task {
         kind: Kind::Context,
         pending: entries::pending(Kind::Context, &trial, Some(CONTEXT_STEP), predicted),
         of,
+        dimension: None,
+        refusal: None,
     }
 }
 
@@ -100,6 +125,48 @@ fn batch(plan: &Plan, of: Vec<usize>) -> Task {
         kind: Kind::Batch,
         pending: entries::pending(Kind::Batch, &planned.trial, Some(1), predicted),
         of,
+        dimension: None,
+        refusal: None,
+    }
+}
+
+/// The largest size of a dimension, the others as in the row.
+fn dimension(plan: &Plan, place: usize, name: &str) -> Task {
+    let trial = &plan.trials[place].trial;
+    let dims = trial.pass.as_ref().map(|pass| &pass.dims);
+    let refusal = match (dims, trial.pass.as_ref().map(|pass| &pass.files)) {
+        (None, _) => Some(format!(
+            "dim:{name} is of models that are no decoders, and {} is one; search for context or batch",
+            trial.model
+        )),
+        (Some(dims), _) if !dims.contains_key(name) => {
+            let names: Vec<&str> = dims.keys().map(String::as_str).collect();
+            Some(format!(
+                "{} leaves no dimension {name} free; it has {}",
+                trial.model,
+                if names.is_empty() {
+                    "none".into()
+                } else {
+                    names.join(", ")
+                }
+            ))
+        }
+        // Its sizes would no longer be those of the file.
+        (Some(_), Some(files)) if !files.is_empty() => Some(
+            "an input is read from a file, and is of one size only; leave --input out".to_owned(),
+        ),
+        _ => None,
+    };
+    let pending = entries::pending(Kind::Dimension, trial, Some(1), None);
+    Task {
+        kind: Kind::Dimension,
+        pending: Ceiling {
+            kind: format!("dim:{name}"),
+            ..pending
+        },
+        of: vec![place],
+        dimension: Some(name.to_owned()),
+        refusal,
     }
 }
 
@@ -117,6 +184,11 @@ impl Task {
                 most: model.spec.max_positions,
                 end: Limit::Positions,
             },
+            Kind::Dimension => Sizes {
+                step: 1,
+                most: LARGEST_DIMENSION,
+                end: Limit::Flag,
+            },
             Kind::Batch | Kind::Model => Sizes {
                 step: 1,
                 most: MOST_SEQUENCES,
@@ -128,12 +200,19 @@ impl Task {
     /// The trial of a size: a short one, for a context; for a batch the row's own lengths, so that a cache that grows grows as
     /// far as it does there.
     pub fn trial(&self, model: &PlannedTrial, size: u32) -> Trial {
+        if let (Some(pass), Some(name)) = (&model.trial.pass, &self.dimension) {
+            let mut pass = pass.clone();
+            pass.dims.insert(name.clone(), size);
+            return with_pass(model, pass);
+        }
         let (batch, prompt_tokens, gen_tokens) = match self.kind {
             Kind::Context => {
                 let generated = decoded(model).min(size.saturating_sub(1)).max(1);
                 (1, size.saturating_sub(generated).max(1), generated)
             }
-            Kind::Batch | Kind::Model => (size, model.trial.prompt_tokens, model.trial.gen_tokens),
+            Kind::Batch | Kind::Model | Kind::Dimension => {
+                (size, model.trial.prompt_tokens, model.trial.gen_tokens)
+            }
         };
         let Trial {
             model: name,
@@ -163,6 +242,38 @@ impl Task {
             kv_room,
             ..model.trial.clone()
         }
+    }
+
+    /// The dimensions that are not searched for.
+    pub fn others(&self, pass: &Run) -> Run {
+        let mut others = pass.clone();
+        if let Some(name) = &self.dimension {
+            others.dims.remove(name);
+        }
+        others
+    }
+
+    /// Size of the dimension in a trial.
+    fn size_in(&self, trial: &Trial) -> Option<u32> {
+        trial
+            .pass
+            .as_ref()?
+            .dims
+            .get(self.dimension.as_ref()?)
+            .copied()
+    }
+
+    /// A first guess for a dimension: memory beyond the weights grows at least as the dimension does.
+    pub fn ahead(&self, model: &PlannedTrial, row: &Row, target: Bytes) -> u32 {
+        let size = self.size_in(&model.trial).unwrap_or(1);
+        let weights = model
+            .predicted
+            .map_or(0, |terms| terms.weights.0 + terms.runtime.0);
+        let grows = |bytes: u64| bytes.saturating_sub(weights).max(1) as f64;
+        let taken = row.memory.peak_bytes.unwrap_or(target.0);
+        // Some of what one size took is taken by any; from far below, a step of this many times is far enough.
+        let times = (grows(target.0) / grows(taken)).clamp(1.0, AHEAD);
+        (f64::from(size) * times) as u32
     }
 
     /// The trials of this ceiling that ran inside the budget, the largest last.
@@ -199,6 +310,7 @@ impl Task {
                     one.then(|| trial.sequence())?
                 }
                 Kind::Batch => trial.batch,
+                Kind::Dimension => self.size_in(trial)?,
                 Kind::Model => return None,
             };
             // With a tuning it took more than the search's own trials, which have none.
@@ -221,6 +333,7 @@ impl Task {
         let size = |trial: &Trial| match self.kind {
             Kind::Context => Some(trial.sequence()),
             Kind::Batch => Some(trial.batch),
+            Kind::Dimension => self.size_in(trial),
             Kind::Model => None,
         };
         ran.iter()
@@ -232,7 +345,7 @@ impl Task {
     pub fn base(&self, ran: &[(&PlannedTrial, &Row)]) -> Option<Fit> {
         let (planned, row) = match self.kind {
             Kind::Context => ran.iter().rfind(|(planned, _)| planned.trial.batch == 1)?,
-            Kind::Batch | Kind::Model => return None,
+            Kind::Batch | Kind::Model | Kind::Dimension => return None,
         };
         Some(Fit {
             size: planned.trial.sequence(),
@@ -243,12 +356,38 @@ impl Task {
     /// A row that is one of the sizes searched for: a batch at these lengths.
     pub fn fit(&self, ran: &[(&PlannedTrial, &Row)]) -> Option<(Fit, CeilingTrial)> {
         let (planned, row) = ran.last()?;
-        let size = planned.trial.batch;
+        let size = self.size_in(&planned.trial).unwrap_or(planned.trial.batch);
         let fit = Fit {
             size,
             pass: warm(row),
         };
-        (self.kind == Kind::Batch).then(|| (fit, entries::trial(Some(size), row)))
+        matches!(self.kind, Kind::Batch | Kind::Dimension)
+            .then(|| (fit, entries::trial(Some(size), row)))
+    }
+}
+
+/// The trial of a model that is no decoder, once over other dimensions.
+fn with_pass(model: &PlannedTrial, pass: Run) -> Trial {
+    let io = model.spec.foreign.and_then(|foreign| foreign.io.as_ref());
+    let batch = match io.and_then(|io| io.items()) {
+        Some(PassDim::Named(name)) => pass.dims.get(name).copied(),
+        _ => None,
+    };
+    let trial = &model.trial;
+    Trial {
+        id: format!(
+            "{}/{}/{}/{}",
+            trial.model,
+            trial.form,
+            trial.precision,
+            pass.name()
+        ),
+        batch: batch.unwrap_or(trial.batch),
+        repetitions: 1,
+        warmup: 0,
+        steady: false,
+        pass: Some(pass),
+        ..trial.clone()
     }
 }
 

@@ -4,14 +4,14 @@ use super::super::human;
 use super::super::lists::grouped;
 use super::{Sheet, line};
 use crate::model::onnx::{Config, Decoder, OnnxFile};
-use crate::protocol::{Axis, CacheUpdate, Fed, Port};
+use crate::protocol::{Axis, CacheUpdate, Fed, PassDim, Port};
 use serde_json::{Value, json};
 
 /// As lines of text.
 pub(super) fn text(file: &OnnxFile) -> String {
     let decoder = match &file.decoder {
         Ok(decoder) => decoder,
-        Err(reason) => return line("decoder", &format!("no: {reason}")),
+        Err(reason) => return line("decoder", &format!("no: {reason}")) + &passes(file),
     };
     let io = &decoder.io;
     let fed = io.inputs.iter().map(|fed| {
@@ -54,6 +54,35 @@ pub(super) fn text(file: &OnnxFile) -> String {
     }
     text.push_str(&ends(&file.config));
     text
+}
+
+/// How it is fed in forward passes.
+fn passes(file: &OnnxFile) -> String {
+    let io = match (&file.pass, &file.caches) {
+        (Ok(io), Err(_)) => io,
+        (Err(reason), Err(_)) => return line("passes", &format!("no: {reason}")),
+        (_, Ok(_)) => return String::new(),
+    };
+    let fed = io.inputs.iter().map(|input| {
+        let dims = input.dims.iter().map(|dim| match dim {
+            PassDim::Size(size) => size.to_string(),
+            PassDim::Named(name) => name.clone(),
+        });
+        let dims = dims.collect::<Vec<_>>().join(", ");
+        let fed = input.content.words();
+        let text = format!("{} {} [{dims}] ({fed})", input.name, input.kind.name());
+        human::one_line(&text)
+    });
+    let fed = fed.collect::<Vec<_>>().join(", ");
+    let names = io.names();
+    let free = match names.as_slice() {
+        [] => String::new(),
+        names => format!(
+            "; a run needs --dim {}",
+            human::one_line(&names.join("=N,")) + "=N"
+        ),
+    };
+    line("passes", &format!("fed by {fed}{free}"))
 }
 
 fn ends(config: &Config) -> String {
