@@ -1,7 +1,7 @@
 //! What stands around a table, shared by the text table and Markdown: the settings above it, the remarks below it.
 
 use super::ceilings;
-use super::columns::{COLUMNS, Column, OF_DECODERS, OF_PASSES, Place};
+use super::columns::{COLUMNS, Column, OF_DECODERS, OF_PASSES, Place, Value};
 use super::{fp32, human, limits, memory, offload};
 use crate::report::{self, Cost, Report, Row, budgets, hardware_price_source, is_same_work};
 use std::collections::BTreeSet;
@@ -68,6 +68,11 @@ fn common_settings(rows: &[Row]) -> Vec<String> {
             "kv_cache_type" => format!("KV cache in {}", first.kv_cache_type),
             "device" => first.device.clone(),
             "batch" => format!("batch {}", first.batch),
+            "prompt_tokens" | "gen_tokens" if first.dims.is_some() => return None,
+            "dims" => match (column.get)(first) {
+                Value::Text(sizes) if !sizes.is_empty() => sizes,
+                _ => return None,
+            },
             "prompt_tokens" => format!("{} prompt tokens", first.prompt_tokens),
             "gen_tokens" => format!("{} generated", first.gen_tokens),
             key => key.to_owned(),

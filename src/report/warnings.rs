@@ -124,9 +124,13 @@ fn slow_first_run(result: &TrialResult) -> Option<String> {
         .map(|timing| timing.ttft.as_millis_f64())
         .collect();
     let typical = stats::median(&timed)?;
+    let end = match result.trial.pass {
+        Some(_) => "",
+        None => " to its first token",
+    };
     (first > SLOW_FIRST_RUN * typical).then(|| {
         format!(
-            "the first, untimed run took {first:.1} ms to its first token against a median of {typical:.1} ms afterwards (cold caches, lazy initialisation); the figures are of a warm model: for a single cold request add the load time and expect this run"
+            "the first, untimed run took {first:.1} ms{end} against a median of {typical:.1} ms afterwards (cold caches, lazy initialisation); the figures are of a warm model: for a single cold request add the load time and expect this run"
         )
     })
 }

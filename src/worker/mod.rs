@@ -8,6 +8,8 @@ mod limit;
 mod meter;
 mod outputs;
 mod paging;
+#[cfg(test)]
+mod pass_tests;
 mod phases;
 mod power;
 mod reference;

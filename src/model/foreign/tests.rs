@@ -113,9 +113,12 @@ fn of_experts_the_chosen_ones_are_active_and_what_is_computed_is_no_parameter() 
 fn caches_heads_and_positions_are_told_by_shapes_and_by_what_stands_beside_the_graph() {
     let genai = understood(&fixture(MODEL), ExternalPaths::Inside).unwrap();
     assert!(genai.in_place() && genai.form == Form::Fused);
-    assert_eq!(genai.decoder.cache_heads, Some((1, 16)));
-    assert_eq!(genai.decoder.heads, Some(2));
-    assert_eq!(genai.decoder.io.bytes_per_token(), 4 * 16 * 4);
+    assert_eq!(genai.decoder.as_ref().unwrap().cache_heads, Some((1, 16)));
+    assert_eq!(genai.decoder.as_ref().unwrap().heads, Some(2));
+    assert_eq!(
+        genai.decoder.as_ref().unwrap().io.bytes_per_token(),
+        4 * 16 * 4
+    );
     let spec = describe(&genai).unwrap();
     assert_eq!(
         (spec.n_layers, spec.vocab, spec.max_positions),
@@ -130,12 +133,12 @@ fn caches_heads_and_positions_are_told_by_shapes_and_by_what_stands_beside_the_g
     let alone = understood(alone.path(), ExternalPaths::Inside).unwrap();
     assert_eq!(alone.decoder, genai.decoder);
     let dynamo = understood(&fixture("torch-dynamo"), ExternalPaths::Inside).unwrap();
-    let ports = dynamo.decoder.io.caches.iter();
+    let ports = dynamo.decoder.as_ref().unwrap().io.caches.iter();
     let pairs: Vec<_> = ports
         .map(|cache| (cache.past.name.as_str(), cache.present.name.as_str()))
         .collect();
     assert_eq!(pairs.len(), 4, "{pairs:?}");
-    assert_eq!(dynamo.decoder.io.logits.name, "linear_8");
+    assert_eq!(dynamo.decoder.as_ref().unwrap().io.logits.name, "linear_8");
 }
 
 #[test]
@@ -235,7 +238,7 @@ fn what_cannot_be_run_is_named() {
     refused(&size(0, 1, 8), &["input_ids", "just 8 tokens", "dynamic"]);
     refused(&size(2, 2, 64), &["fixed length of 64", "dynamic"]);
     let fixed = understood(size(0, 0, 1).path(), ExternalPaths::Inside).unwrap();
-    assert_eq!(fixed.decoder.io.fixed_batch(), Some(1));
+    assert_eq!(fixed.decoder.as_ref().unwrap().io.fixed_batch(), Some(1));
     let no_ids = changed("attention-23-moe", |model| {
         model
             .graph
