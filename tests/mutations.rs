@@ -72,12 +72,10 @@ impl Random {
 
 /// The graphs of other exporters that are committed.
 fn corpus() -> Vec<(PathBuf, Vec<u8>)> {
-    let all = Path::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/fixtures/foreign"
-    ));
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(all)
-        .unwrap()
+    let all = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"));
+    let mut folders: Vec<PathBuf> = ["foreign", "passes"]
+        .iter()
+        .flat_map(|kind| std::fs::read_dir(all.join(kind)).unwrap())
         .map(|entry| entry.unwrap().path())
         .collect();
     folders.sort();

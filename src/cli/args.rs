@@ -39,6 +39,37 @@ fn named<T: Copy + Send + Sync + 'static>(
     })
 }
 
+/// A ceiling to search for: one of the names, or a dimension.
+#[derive(Clone)]
+struct Ceilings;
+
+impl TypedValueParser for Ceilings {
+    type Value = values::Ceiling;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<values::Ceiling, clap::Error> {
+        if let Some(ceiling) = value.to_str().and_then(values::ceiling) {
+            return Ok(ceiling);
+        }
+        // It is none of them: the sentence is that of every list of names.
+        let names = PossibleValuesParser::new(values::CEILINGS);
+        names
+            .parse_ref(command, arg, value)
+            .map(|_| values::Ceiling::None)
+    }
+
+    fn possible_values(
+        &self,
+    ) -> Option<Box<dyn Iterator<Item = clap::builder::PossibleValue> + '_>> {
+        let names = values::CEILINGS.iter();
+        Some(Box::new(names.map(clap::builder::PossibleValue::new)))
+    }
+}
+
 fn models() -> PossibleValuesParser {
     PossibleValuesParser::new(builtin().iter().map(|spec| spec.name.as_str()))
 }
@@ -348,7 +379,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "TIME", default_value = "10m", allow_hyphen_values = true, value_parser = values::deadline)]
     pub timeout: Duration,
     /// After the trials, search for the largest that fits the budget by running: the longest context at batch 1, the most sequences (batch) at each prompt length, the largest built-in model, dim:NAME for a dimension of a model that is no decoder, or none; at most 8 short trials each [default: context,batch on a GPU, none on the CPU]
-    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = values::ceiling)]
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = Ceilings)]
     pub ceiling: Vec<values::Ceiling>,
     /// Run also what is predicted not to fit the budget, which is enforced all the same: an excess ends the trial as out_of_memory
     #[arg(long)]

@@ -360,17 +360,19 @@ pub enum Ceiling {
     Dimension(String),
 }
 
+/// What may be searched for, besides dimensions.
+pub const CEILINGS: [&str; 5] = ["none", "context", "batch", "model", "dim:NAME"];
+
 /// `none`, a kind, or `dim:NAME`.
-pub fn ceiling(text: &str) -> Result<Ceiling, String> {
+pub fn ceiling(text: &str) -> Option<Ceiling> {
     if let Some(name) = text.strip_prefix("dim:").filter(|name| !name.is_empty()) {
-        return Ok(Ceiling::Dimension(name.to_owned()));
+        return Some(Ceiling::Dimension(name.to_owned()));
     }
     let kinds = [Kind::Context, Kind::Batch, Kind::Model];
     let kind = kinds.into_iter().find(|kind| kind.name() == text);
-    match (text, kind) {
-        ("none", _) => Ok(Ceiling::None),
-        (_, Some(kind)) => Ok(Ceiling::Of(kind)),
-        _ => Err("expected none, context, batch, model or dim:NAME".into()),
+    match text {
+        "none" => Some(Ceiling::None),
+        _ => kind.map(Ceiling::Of),
     }
 }
 

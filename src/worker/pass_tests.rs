@@ -44,7 +44,9 @@ fn asked(name: &str, dims: &[(&str, u32)]) -> TrialRequest {
     let dims = dims.iter().map(|(name, size)| ((*name).to_owned(), *size));
     let (pass, items) = foreign.pass(&dims.collect(), &files).unwrap().unwrap();
     let prepared = foreign.prepared();
-    let mut request = request(Vec::new(), 0);
+    let mut request = request(vec![Vec::new()], 0);
+    request.prompts.clear();
+    (request.trial.prompt_tokens, request.trial.gen_tokens) = (0, 0);
     request.engine = EngineKind::Onnx {
         library: env!("EDGEBENCH_BUILD_ORT").into(),
         cuda_dirs: Vec::new(),

@@ -24,6 +24,7 @@ mod inspect;
 mod ladder;
 mod offload;
 mod outcomes;
+mod passes;
 mod published;
 mod real;
 mod report;

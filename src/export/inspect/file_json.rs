@@ -55,7 +55,10 @@ pub(super) fn to_json(sheet: &FileSheet<'_>) -> Value {
         |(count, by)| json!({ "positions": count, "by": by }),
     );
     out.told("decoder", &file.decoder, decoder::json);
-    out.told("pass", &file.pass, |io| json!(io.inputs));
+    // What has caches is a decoder, whether it is understood or not.
+    if file.decoder.is_err() && file.caches.is_err() {
+        out.told("pass", &file.pass, |io| json!(io.inputs));
+    }
     out.put("eos_token_ids", json!(file.config.eos));
     out.put("custom_operators", json!(file.custom));
     let external = file.external.iter().map(
