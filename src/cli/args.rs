@@ -149,7 +149,7 @@ pub enum Sub {
         format: ListFormat,
     },
     /// Print the trials of a run with their predicted memory by terms, and run nothing; with --device and --vram-budget no GPU is needed
-    Plan(PlanArgs),
+    Plan(Box<PlanArgs>),
     /// Run dense and Mixture-of-Experts models that are matched in size, and say which is worth it in the budget; options as without a command
     Study(Box<StudyArgs>),
     /// Say what a model is without running it: parameters, bytes, operators, KV cache, predicted memory

@@ -16,7 +16,8 @@ const METHOD: &str = "each size ran in a worker of its own: one prompt at that s
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ceiling {
     /// `context`: the longest context of one sequence, in tokens of prompt and generated text; `batch`: the most sequences at
-    /// these lengths; `model`: the largest built-in model and precision.
+    /// these lengths; `model`: the largest built-in model and precision; from schema 1.3 on `dim:NAME`: the largest size of a
+    /// dimension of a model that is no decoder, the others as in its row.
     pub kind: String,
     /// Model name; where that is what was searched for, the largest that ran.
     pub model: Option<String>,
