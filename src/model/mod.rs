@@ -24,6 +24,8 @@ mod yardstick;
 pub use adopted::{Origin, adopt};
 pub use census::{census, kv_bytes_per_token};
 pub use decode_rule::decode_rule;
+#[cfg(test)]
+pub use emit::with_top_k;
 pub use emit::{Variant, check_cache, check_device, check_form};
 pub use footprint::{Footprint, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};

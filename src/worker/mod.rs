@@ -7,6 +7,7 @@ mod meter;
 mod phases;
 mod power;
 mod reference;
+mod router;
 mod routing;
 mod selfcheck;
 mod shared;

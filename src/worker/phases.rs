@@ -4,6 +4,7 @@ use super::Stop;
 use super::fixed_text;
 use super::meter::{Meter, Seen};
 use super::reference;
+use super::router;
 use super::routing;
 use super::selfcheck::{self, Transcript};
 use super::speaker::Speaker;
@@ -109,7 +110,9 @@ fn self_check(
     transcript: &Transcript,
 ) -> Result<(), Stop> {
     let decoded = request.decode_rule.filter(|_| request.trial.gen_tokens > 1);
-    if request.trial.repetitions == 0 || decoded.is_none() && request.fp32_text.is_none() {
+    let is_checked =
+        decoded.is_some() || request.fp32_text.is_some() || request.router_check.is_some();
+    if request.trial.repetitions == 0 || !is_checked {
         return Ok(());
     }
     speaker.say(&Message::Phase {
@@ -131,6 +134,12 @@ fn self_check(
     if let Some(expected) = &request.fp32_text {
         let facts = fixed_text::compare(engine, request, expected)?;
         speaker.say(&Message::Fp32Compared { facts })?;
+    }
+    if let Some(check) = &request.router_check {
+        let facts = router::look(engine, check, &request.prompts)?;
+        let verdict = facts.as_ref().map_or(Ok(()), router::verdict);
+        speaker.say(&Message::RouterChecked { facts })?;
+        verdict?;
     }
     Ok(())
 }
