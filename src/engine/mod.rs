@@ -8,7 +8,8 @@ mod scripted;
 pub use scripted::{ScriptedDriver, ScriptedPower};
 
 use crate::protocol::{
-    EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, SideGraph, TrialRequest, Yardsticks,
+    EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, SideGraph, TrialRequest,
+    Yardsticks,
 };
 use crate::trial::{Arena, Choice, Device, DeviceChoice, DeviceLimits, LoadFacts};
 use crate::units::{Bytes, Nanos};

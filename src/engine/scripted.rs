@@ -473,7 +473,7 @@ impl Engine for Scripted {
     fn beside(&mut self, graph: &SideGraph) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
         let told = graph.outputs.iter().map(|output| {
             let row = self.behaviour.router.get(&output.name)?;
-            Some(row.iter().copied().cycle().take(output.len()).collect())
+            Some(row.iter().copied().cycle().take(output.count()).collect())
         });
         Ok(told.collect())
     }

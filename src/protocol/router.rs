@@ -57,7 +57,7 @@ pub struct SideOutput {
 
 impl SideOutput {
     /// Numbers that it has.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.dims.iter().product::<i64>().max(0) as usize
     }
 }

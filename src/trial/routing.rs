@@ -18,31 +18,43 @@ pub struct Choice {
 pub struct RoutedLayer {
     /// Its place in the graph.
     pub layer: String,
-    /// Tokens it saw.
+    /// Tokens of the prompt that it saw.
     pub tokens: u64,
     /// How many of them went to each expert: a token goes to several.
     pub chosen: Vec<u64>,
+    /// The experts of each token, of the prompt and then of those that were generated.
+    #[serde(default)]
+    pub trace: Vec<Vec<u32>>,
 }
 
 impl RoutedLayer {
-    /// Counts a choice among those so far, in the order in which routers are met.
+    /// Counts a choice for a token of the prompt among those so far, in the order in which routers are met.
     pub fn count(layers: &mut Vec<RoutedLayer>, choice: &Choice) {
-        let place = layers.iter().position(|known| known.layer == choice.layer);
-        let place = place.unwrap_or_else(|| {
-            layers.push(RoutedLayer {
-                layer: choice.layer.clone(),
-                tokens: 0,
-                chosen: vec![0; choice.experts],
-            });
-            layers.len() - 1
-        });
-        let layer = &mut layers[place];
+        let layer = RoutedLayer::follow(layers, choice);
         layer.tokens += 1;
         for expert in &choice.chosen {
             if let Some(count) = layer.chosen.get_mut(*expert) {
                 *count += 1;
             }
         }
+    }
+
+    /// Keeps a choice without counting it.
+    pub fn follow<'a>(layers: &'a mut Vec<RoutedLayer>, choice: &Choice) -> &'a mut RoutedLayer {
+        let place = layers.iter().position(|known| known.layer == choice.layer);
+        let place = place.unwrap_or_else(|| {
+            layers.push(RoutedLayer {
+                layer: choice.layer.clone(),
+                tokens: 0,
+                chosen: vec![0; choice.experts],
+                trace: Vec::new(),
+            });
+            layers.len() - 1
+        });
+        let layer = &mut layers[place];
+        let chosen = choice.chosen.iter().map(|expert| *expert as u32);
+        layer.trace.push(chosen.collect());
+        layer
     }
 }
 

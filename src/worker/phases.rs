@@ -49,7 +49,9 @@ fn measure(
     speaker.say(&Message::Loaded(facts))?;
     if request.routing {
         meter.enter(Phase::Warmup, Seen::by(engine))?;
-        let layers = routing::trace(engine, &request.prompts)?;
+        // The last id that is generated is read by nobody.
+        let generated = (request.trial.gen_tokens as usize).saturating_sub(1);
+        let layers = routing::trace(engine, &request.prompts, generated)?;
         return speaker.say(&Message::Routed { layers });
     }
     if let Some(golden) = reference::of(request) {

@@ -173,7 +173,11 @@ pub fn verdict(facts: &RouterFacts) -> Result<(), EngineError> {
         None => "one at least".to_owned(),
     };
     let mut wrong = Vec::new();
-    if *fewest == 0 || facts.per_token.is_some_and(|count| (*fewest, *most) != (count, count)) {
+    if *fewest == 0
+        || facts
+            .per_token
+            .is_some_and(|count| (*fewest, *most) != (count, count))
+    {
         wrong.push(format!(
             "tokens go to {fewest} to {most} experts and have to go to {wanted}"
         ));

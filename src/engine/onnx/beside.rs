@@ -56,10 +56,10 @@ fn run(
         buffers.push(buffer);
     }
     for output in &side.outputs {
-        let buffer = Buffer::new(space, output.len() * 4)?;
+        let buffer = Buffer::new(space, output.count() * 4)?;
         let tensor = Tensor::over(&buffer, &place, f32::ELEMENT, &output.dims)?;
         binding.output(&output.name, tensor)?;
-        outputs.push((buffer, output.len()));
+        outputs.push((buffer, output.count()));
     }
     if let Space::Gpu(cuda, _) = space {
         // Written on the default stream, which the session's does not wait for.

@@ -5,11 +5,11 @@
 //! its own, and what stands there then is its weight. In a second such layer every expert that is not to be chosen computes what is
 //! no number: where one of them is read into a result, even with a weight of zero, that is no number either.
 
+use super::super::graph::Attr;
 use super::super::graph::{Dim, GraphBuilder};
 use super::super::proto::{DataType, ModelProto, TensorProto};
 use super::super::spec::{Ffn, ModelSpec};
 use super::super::weights::{Layout, stored};
-use super::super::graph::Attr;
 use super::{Emitter, Variant};
 use crate::protocol::{Element, RouterCheck, SideGraph, SideInput, SideOutput};
 use crate::trial::{Float, Form, RouterRead, Trial};
@@ -204,7 +204,10 @@ fn operator(spec: &ModelSpec, layout: &Layout, trial: &Trial) -> (SideGraph, Vec
         }
     }
     let bytes = emitter.g.finish(&[]);
-    (side, filled(&bytes, layout.numerics.quantized_bits(), top_k))
+    (
+        side,
+        filled(&bytes, layout.numerics.quantized_bits(), top_k),
+    )
 }
 
 /// Ranks of the experts, other ones for each token.
@@ -253,7 +256,9 @@ fn contents(tensor: &TensorProto, bits: Option<u32>, top_k: u32) -> Vec<u8> {
     let is_half = tensor.data_type == DataType::Float16 as i32;
     let floats = |values: &mut dyn Iterator<Item = f32>| -> Vec<u8> {
         match is_half {
-            true => values.flat_map(|one| f16::from_f32(one).to_le_bytes()).collect(),
+            true => values
+                .flat_map(|one| f16::from_f32(one).to_le_bytes())
+                .collect(),
             false => values.flat_map(f32::to_le_bytes).collect(),
         }
     };

@@ -50,7 +50,9 @@ fn open(
 }
 
 fn with_router() -> impl Iterator<Item = &'static ModelSpec> {
-    let tiny = builtin().iter().filter(|spec| spec.name.starts_with("tiny-"));
+    let tiny = builtin()
+        .iter()
+        .filter(|spec| spec.name.starts_with("tiny-"));
     tiny.filter(|spec| spec.has_experts() || spec.specialists.is_some())
 }
 
@@ -63,7 +65,10 @@ fn every_router_of_test_size_passes_in_every_form_and_precision() {
                 let facts = look(engine, &check, prompts).unwrap().unwrap();
                 let what = format!("{} {} {}: {facts:?}", spec.name, graph.0, graph.1);
                 verdict(&facts).unwrap_or_else(|error| panic!("{what}: {error}"));
-                assert!(facts.tokens >= 8 && facts.experts_per_token >= 1.0, "{what}");
+                assert!(
+                    facts.tokens >= 8 && facts.experts_per_token >= 1.0,
+                    "{what}"
+                );
                 seen += 1;
             });
         }
@@ -121,7 +126,12 @@ fn weights_have_to_be_what_they_are_for() {
     ] {
         let facts = judge(&token(&weights, &chosen), &rule(2, true));
         assert!(!facts.passed(), "{facts:?}");
-        assert!(verdict(&facts).unwrap_err().to_string().contains("router check: "));
+        assert!(
+            verdict(&facts)
+                .unwrap_err()
+                .to_string()
+                .contains("router check: ")
+        );
     }
     let shares = [0.6439, 0.2369];
     assert!(passed(&token(&shares, &[1.0, 2.0]), false));
