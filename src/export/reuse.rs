@@ -158,7 +158,7 @@ mod tests {
             "each layer",
             "50.0",
             "a cache pays.",
-            "4 MiB of experts",
+            "4.00 MiB of experts",
             "no speed is predicted: no link.",
             "no caches: all specialists run.",
             "Caches: by hand.",

@@ -22,6 +22,9 @@ const SHARES: [f64; 4] = [0.125, 0.25, 0.5, 0.75];
 /// more closely.
 const WORTH: f64 = 0.05;
 
+/// How many standard deviations of a share of so many uses it has to hit more, besides: the best of two dozen caches is told.
+const BEYOND_CHANCE: f64 = 3.0;
+
 /// Where the entropy of the choices is above this, experts are about equally likely.
 const EVEN: f64 = 0.95;
 
@@ -205,7 +208,7 @@ pub fn reuse(trace: &[RoutedLayer], model: &Experts<'_>) -> Result<ExpertReuse, 
         link_bytes_per_token: per_token,
         not_predicted: without.clone().err(),
         predicted_decode_tok_s: without.ok(),
-        verdict: verdict(&caches, entropy(trace)),
+        verdict: verdict(&caches, entropy(trace), uses),
         caches,
         method: method(prompt, generated),
     })
@@ -213,7 +216,7 @@ pub fn reuse(trace: &[RoutedLayer], model: &Experts<'_>) -> Result<ExpertReuse, 
 
 fn method(prompt: u64, generated: u64) -> String {
     format!(
-        "one sequence, {prompt} tokens of a prompt and {generated} that the model generated after it, token by token; caches are filled by the first half of the trace and judged on the second; static: the most frequent experts of the first half and no others; lru: those used last; lfu: those used most so far; random: a cache of that size whatever it holds. Nothing was run with such a cache: the MoE operator takes the experts of a layer as one tensor, which lies in one memory as a whole, so that pinning its hottest experts on the GPU would need tensors of their own for them, and an operator that takes both"
+        "one sequence, {prompt} tokens of a prompt and {generated} that the model generated after it, token by token; caches are filled by the first half of the trace and judged on the second; static: the most frequent experts of the first half and no others; lru: those used last; lfu: those used most so far; random: a cache of that size whatever it holds; a text that repeats itself, as models with random weights write it, uses the same experts again. Nothing was run with such a cache: the MoE operator takes the experts of a layer as one tensor, which lies in one memory as a whole, so that pinning its hottest experts on the GPU would need tensors of their own for them, and an operator that takes both"
     )
 }
 
@@ -325,31 +328,39 @@ fn entropy(trace: &[RoutedLayer]) -> f64 {
     trace.iter().map(of).sum::<f64>() / trace.len().max(1) as f64
 }
 
-fn verdict(caches: &[ExpertCache], entropy: f64) -> String {
+fn verdict(caches: &[ExpertCache], entropy: f64, uses: usize) -> String {
     let gain = |cache: &ExpertCache| cache.hit_rate - cache.random_hit_rate;
-    let Some(best) = caches.iter().max_by(|a, b| gain(a).total_cmp(&gain(b))) else {
+    let chance = |cache: &ExpertCache| {
+        let random = cache.random_hit_rate;
+        BEYOND_CHANCE * (random * (1.0 - random) / uses.max(1) as f64).sqrt()
+    };
+    let pays = |cache: &&ExpertCache| gain(cache) >= WORTH && gain(cache) >= chance(cache);
+    let most = |a: &&ExpertCache, b: &&ExpertCache| gain(a).total_cmp(&gain(b));
+    let paying = caches.iter().filter(pays).max_by(most);
+    let Some(best) = paying.or_else(|| caches.iter().max_by(most)) else {
         return "there are too few experts for a cache of these sizes".to_owned();
     };
     let percent = |share: f64| format!("{:.0} %", share * 100.0);
-    let (policy, scope) = (best.policy.name(), best.scope.name());
-    let (hit, random) = (percent(best.hit_rate), percent(best.random_hit_rate));
-    let which = format!(
-        "{policy} over {scope} with {} of the experts",
-        percent(best.share)
+    let found = format!(
+        "{} over {} with {} of the experts, hits {} where random experts would hit {}",
+        best.policy.name(),
+        best.scope.name(),
+        percent(best.share),
+        percent(best.hit_rate),
+        percent(best.random_hit_rate)
     );
-    if gain(best) >= WORTH {
-        return format!(
-            "a cache pays: the one that gains most, {which}, hits {hit} where random experts would hit {random}"
-        );
+    if paying.is_some() {
+        return format!("a cache pays: the one that gains most, {found}");
     }
-    let why = match entropy >= EVEN {
-        true => "every expert is about equally likely",
-        false => "what is used often in one half of the text is not in the other",
+    let why = match (gain(best) >= WORTH, entropy >= EVEN) {
+        (true, _) => format!("in {uses} uses that much is chance"),
+        (_, true) => {
+            let entropy = percent(entropy);
+            format!("every expert is about equally likely (entropy {entropy})")
+        }
+        _ => "what is used often in one half of the text is not in the other".to_owned(),
     };
-    format!(
-        "a cache does not pay for more than its size: the one that gains most, {which}, hits {hit} where random experts would hit {random}; {why} (entropy {})",
-        percent(entropy)
-    )
+    format!("a cache does not pay for more than its size: the one that gains most, {found}; {why}")
 }
 
 #[cfg(test)]

@@ -186,3 +186,28 @@ fn a_trace_with_holes_or_too_short_has_no_caches() {
     let found = of(&[whole], None).unwrap();
     assert!(found.caches.iter().all(|cache| cache.share > 0.125));
 }
+
+#[test]
+fn what_few_uses_can_do_by_chance_is_no_gain() {
+    let cache = |hit_rate| ExpertCache {
+        policy: CachePolicy::Lru,
+        scope: CacheScope::Layer,
+        share: 0.5,
+        slots: 4,
+        bytes: 4,
+        hit_rate,
+        random_hit_rate: 0.5,
+        link_bytes_per_token: 1.0,
+        predicted_decode_tok_s: None,
+    };
+    let few = verdict(&[cache(0.4), cache(0.65)], 0.9, 40);
+    assert!(few.starts_with("a cache does not pay"), "{few}");
+    assert!(
+        few.contains("hits 65 %") && few.ends_with("in 40 uses that much is chance"),
+        "{few}"
+    );
+    assert!(verdict(&[cache(0.4), cache(0.65)], 0.9, 4000).starts_with("a cache pays"));
+    let never = verdict(&[cache(0.4)], 0.5, 4000);
+    assert!(never.ends_with("is not in the other"), "{never}");
+    assert!(verdict(&[], 1.0, 0).contains("too few experts"));
+}
