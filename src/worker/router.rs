@@ -98,7 +98,7 @@ fn measured(row: &[f32], logits: &[f32], unit: f64, nothing: f64) -> Token {
     Token {
         chosen: weights
             .enumerate()
-            .filter(|(_, weight)| !(weight.abs() <= nothing))
+            .filter(|(_, weight)| weight.is_nan() || weight.abs() > nothing)
             .collect(),
         logits: logits.iter().copied().map(f64::from).collect(),
         broken: row.iter().chain(logits).any(|value| !value.is_finite()),
@@ -149,7 +149,8 @@ fn judge(tokens: &[Token], check: &RouterCheck) -> RouterFacts {
         most: counts.clone().max().unwrap_or(0),
         experts_per_token: f64::from(counts.sum::<u32>()) / tokens.len().max(1) as f64,
         per_token: check.per_token,
-        least_weight: least,
+        // Neither has a result an infinity.
+        least_weight: least.max(f64::MIN),
         largest_chosen: tokens.iter().all(Token::went_to_the_largest),
         weight_sum_error: errors.fold(0.0, f64::max),
         tolerance: check.tolerance,
@@ -182,12 +183,12 @@ pub fn verdict(facts: &RouterFacts) -> Result<(), EngineError> {
             "tokens go to {fewest} to {most} experts and have to go to {wanted}"
         ));
     }
-    if !(*weight_sum_error <= *tolerance) {
+    if weight_sum_error > tolerance {
         wrong.push(format!(
             "the weights of a token sum to {weight_sum_error:.1e} more or less than they have to, where {tolerance:.0e} is allowed"
         ));
     }
-    if !(facts.least_weight >= 0.0) {
+    if facts.least_weight < 0.0 {
         wrong.push("a weight is below zero".to_owned());
     }
     if !facts.largest_chosen {

@@ -16,7 +16,9 @@ pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduce
 
 pub use turns::PairCurve;
 
-pub use reuse::{CachePolicy, CacheScope, ExpertCache, ExpertReuse, Experts};
+#[cfg(test)]
+pub use reuse::{CachePolicy, CacheScope, ExpertReuse};
+pub use reuse::{ExpertCache, Experts};
 pub use router::{RouterFacts, RouterLayer, routed, to_route, with_routers};
 
 use super::compare::{Parts, Quantity};

@@ -16,12 +16,11 @@ const GRAPHS: [(Form, Precision); 6] = [
     (Form::Fused, Precision::Int4),
 ];
 
+/// What is done with an engine, how its router is looked at, and prompts.
+type Look<'a> = &'a mut dyn FnMut(&mut dyn engine::Engine, RouterCheck, &[Vec<i64>]);
+
 /// A model's engine and how its router is looked at.
-fn open(
-    spec: &ModelSpec,
-    (form, precision): (Form, Precision),
-    run: &mut dyn FnMut(&mut dyn engine::Engine, RouterCheck, &[Vec<i64>]),
-) {
+fn open(spec: &ModelSpec, (form, precision): (Form, Precision), run: Look<'_>) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Store::new(folder.path(), Bytes(u64::MAX));
     store.ensure().unwrap();
