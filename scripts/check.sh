@@ -15,5 +15,6 @@ step cargo clippy --all-targets --locked -- -D warnings
 step cargo test --locked
 # Opens pages made by the program that the tests have just built; needs Chromium, which root has installed with apt.
 step python3 scripts/report_check.py
+step scripts/gpu_check.sh --self-test
 step env RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked --document-private-items
 echo "check passed in $SECONDS s"

@@ -2,15 +2,17 @@
 //! Both sides import this file; it imports neither.
 
 mod driver;
+mod ports;
 mod router;
 
 pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
+pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType};
 pub use router::{EXPERT_WRITES, RouterCheck, SideGraph, SideInput, SideOutput};
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
-    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, Phase,
+    EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, Paging, Phase,
     PowerMark, Repetition, RoutedLayer, RouterFacts, Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
@@ -57,6 +59,9 @@ pub struct DecoderIo {
     pub position_ids: bool,
     /// Experts of the mixture-of-specialists router, whose weights over the sequence are a cache of their own.
     pub router_width: Option<u32>,
+    /// Of a graph that another program wrote: then this alone tells how it is fed.
+    #[serde(default)]
+    pub foreign: Option<Box<ForeignIo>>,
 }
 
 /// Shape of one layer's key (and value) cache.
@@ -437,6 +442,8 @@ pub enum Message {
     },
     /// Memory, when a phase begins or ends and whenever it reached a new peak.
     Memory(MemoryReading),
+    /// Swap and page faults so far, when the load or a timed phase ends.
+    Paging(Paging),
     /// Other processes on the GPU, at the start and at the end of a trial, or why nobody knows.
     Others {
         /// All but the worker itself.

@@ -7,6 +7,7 @@ mod limits;
 mod memory;
 mod numerics;
 mod offload;
+mod paging;
 mod pool;
 mod power;
 mod routing;
@@ -19,6 +20,7 @@ pub use memory::{Arena, Enforce, Enforcement, GpuProcess, MemoryReading};
 // Only a worker makes one.
 pub use numerics::{Float, KvCache, Numerics, Precision};
 pub use offload::{LinkWay, LinkWays, Offload, OffloadFacts};
+pub use paging::{Paging, Swapped};
 pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
@@ -430,6 +432,9 @@ pub struct TrialResult {
     /// Energy and state of the device, read around the timed phases.
     #[serde(default)]
     pub power: PowerLog,
+    /// Swap and page faults while it ran; `None` where its load did not end.
+    #[serde(default)]
+    pub paging: Option<Paging>,
     /// Where its weights were put, where some were to stay in main memory.
     #[serde(default)]
     pub offload: Option<OffloadFacts>,

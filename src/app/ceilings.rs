@@ -161,7 +161,7 @@ impl Crank<'_> {
 
     fn predict(&self, spec: &model::ModelSpec, trial: &Trial) -> model::Footprint {
         let gpu = self.bench.probe.gpu.as_ref();
-        model::footprint_on(spec, trial, gpu.and_then(|gpu| gpu.probe_bytes))
+        model::footprint_on(spec, trial, super::plan::gpu_memory(gpu))
     }
 
     /// Runs one trial of a search in a worker of its own.
@@ -171,7 +171,7 @@ impl Crank<'_> {
             id: trial.id.clone(),
         });
         let prompts = text::rows_repeated(
-            &self.words.tokenizer,
+            self.words.tokenizer(&planned.trial.model),
             &self.words.prompts,
             trial.batch,
             trial.prompt_tokens,
@@ -266,7 +266,7 @@ impl Crank<'_> {
                 || version.to_owned(),
                 |commit| format!("{version} {commit}"),
             ),
-            model: trial.model.clone(),
+            model: named(model),
             form: trial.form,
             precision: trial.precision,
             kv_cache: trial.kv_cache,
@@ -279,6 +279,18 @@ impl Crank<'_> {
             budget: trial.budget,
         }
     }
+}
+
+/// A model's name, and of a file that another program wrote which file: others may be called the same.
+fn named(planned: &PlannedTrial) -> String {
+    let name = &planned.trial.model;
+    planned.spec.foreign.map_or_else(
+        || name.clone(),
+        |foreign| {
+            let path = foreign.graph.display();
+            format!("{name} ({path}, {} bytes of weights)", foreign.bytes.0)
+        },
+    )
 }
 
 /// The variables of tunings that the user has set, as `NAME=value`.

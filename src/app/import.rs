@@ -4,7 +4,7 @@ use super::{print, progress, show_preparing};
 use crate::cli::{ImportCommand, is_folder};
 use crate::error::{Error, Result};
 use crate::import::{self, Imported};
-use crate::model::{self, ModelSpec, Preparing};
+use crate::model::{self, ModelSpec, Preparing, foreign};
 use crate::plan::{Request, Selection};
 use crate::progress::{Event, Progress};
 use crate::trial::{Float, KvCache};
@@ -35,11 +35,19 @@ fn tell_notes(imported: &Imported, progress: &Progress) {
 
 /// Puts the name of a model in the place of each folder that a request names, and takes the checkpoint in as that model.
 pub fn adopt(request: &mut Request, quiet: bool) -> Result<()> {
+    let asked = request.clone();
     let Selection::Models(models) = &mut request.selection else {
         return Ok(());
     };
     let progress = progress(quiet);
     for model in models.iter_mut().filter(|model| is_folder(model)) {
+        if let Some(graph) = foreign::graph(Path::new(model))? {
+            let spec = foreign::adopt(&graph, request.external_paths)?;
+            super::foreign::check(spec, &asked)?;
+            super::foreign::tell_notes(spec, &progress);
+            model.clone_from(&spec.name);
+            continue;
+        }
         let spec = adopted(Path::new(model), &progress)?;
         for form in &request.forms {
             import::check_heads(spec, *form)?;

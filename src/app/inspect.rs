@@ -6,7 +6,7 @@ use crate::cli::{InspectCommand, ListFormat};
 use crate::error::{Error, Result};
 use crate::export::inspect::{self, Builtin, FileSheet, Graph};
 use crate::model::onnx::{self, Shape};
-use crate::model::{self, ModelSpec};
+use crate::model::{self, ModelSpec, foreign};
 use crate::plan::{self, Facts, Plan, PrecisionChoice, Request, Selection};
 use crate::trial::{Device, DeviceChoice, Float, Form, KvCache, Precision};
 use crate::units::Bytes;
@@ -16,9 +16,12 @@ use std::path::Path;
 pub fn run(command: &InspectCommand) -> Result<u8> {
     let as_json = command.format == ListFormat::Json;
     let path = Path::new(&command.target);
-    // A folder as `export` and `import` write it.
-    let graph = path.join("model.onnx");
-    let path = if graph.is_file() { &graph } else { path };
+    // A folder as an exporter wrote it, `export` and `import` among them.
+    let graph = match path.is_dir() {
+        true => foreign::graph(path)?,
+        false => None,
+    };
+    let path = graph.as_deref().unwrap_or(path);
     let spec = match model::find(&command.target) {
         None if path.join("config.json").is_file() => Some(adopted(path, &progress(false))?),
         found => found,
@@ -113,6 +116,7 @@ fn request(
         ablate: false,
         offload: Default::default(),
         kv_room: None,
+        external_paths: Default::default(),
         batches: vec![command.batch],
         prompt_tokens: command.prompt_tokens.into_iter().collect(),
         gen_tokens: command.gen_tokens.into_iter().collect(),

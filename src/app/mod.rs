@@ -6,6 +6,7 @@ mod clocks;
 mod compare;
 mod doctor;
 mod facts;
+mod foreign;
 mod import;
 mod inputs;
 mod inspect;

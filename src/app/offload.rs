@@ -58,6 +58,7 @@ pub(super) fn place(
         tensors: plan.tensors,
         link_step: plan.link_step,
         link_prompt: plan.link_prompt,
+        unified: plan.unified,
         refused: None,
     };
     Placed {
@@ -81,7 +82,11 @@ pub(super) fn announce(planned: &PlannedTrial, limits: Option<&DeviceLimits>, pr
     let plan = predicted.offload_plan(planned.spec, trial, trial.budget);
     let work = model::work(planned.spec, trial);
     let step = limits.and_then(|limits| {
-        let bytes = (plan.link_step.0, plan.mapped_bytes.0);
+        // Over no link where there is one memory.
+        let bytes = match plan.unified {
+            true => (0, 0),
+            false => (plan.link_step.0, plan.mapped_bytes.0),
+        };
         report::predicted_step(bytes, planned.spec.n_layers, &work, limits)
     });
     let speed = step.map(|step| f64::from(trial.batch) / step);

@@ -9,7 +9,7 @@ use crate::export;
 use crate::model;
 use crate::plan::{Facts, Plan, Request};
 use crate::progress::{Event, Progress};
-use crate::protocol::ProbeFacts;
+use crate::protocol::{GpuFacts, ProbeFacts};
 use crate::supervisor;
 use crate::trial::{Device, DeviceChoice};
 use crate::units::Bytes;
@@ -153,10 +153,18 @@ fn build(
         device_memory: memory,
         cores: host.usable_cores.unwrap_or(1),
     };
-    let probed = probe.and_then(|probe| probe.gpu.as_ref()?.probe_bytes);
+    let gpu = gpu_memory(probe.and_then(|probe| probe.gpu.as_ref()));
     Plan::build(wanted.request, &facts, &|spec, trial| {
-        model::footprint_on(spec, trial, probed)
+        model::footprint_on(spec, trial, gpu)
     })
+}
+
+/// What a probe told of a GPU's memory.
+pub(super) fn gpu_memory(gpu: Option<&GpuFacts>) -> model::GpuMemory {
+    model::GpuMemory {
+        probed: gpu.and_then(|gpu| gpu.probe_bytes),
+        unified: gpu.is_some_and(|gpu| gpu.unified_memory),
+    }
 }
 
 fn device_memory(device: Device, probe: &ProbeFacts, host: &HostFacts) -> Result<Bytes> {

@@ -40,7 +40,7 @@ pub fn read(file: &Path, command: &RunCommand, now: &[String]) -> Result<Resumed
             file.display()
         )));
     };
-    let command = RunCommand {
+    let mut command = RunCommand {
         output: Some(file.to_owned()),
         resume: Some(file.to_owned()),
         format: command.format,
@@ -48,6 +48,8 @@ pub fn read(file: &Path, command: &RunCommand, now: &[String]) -> Result<Resumed
         color: command.color,
         ..*begun
     };
+    // Files and folders that it names are models again.
+    super::import::adopt(&mut command.request, command.quiet)?;
     Ok(Resumed { command, report })
 }
 

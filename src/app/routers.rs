@@ -56,7 +56,7 @@ impl Suite<'_> {
                 work: &work,
                 limits: rows.limits.as_ref(),
             });
-            let is_trained = model::origin(spec).is_some();
+            let is_trained = model::origin(spec).is_some() || spec.foreign.is_some();
             let row = &rows.rows[index];
             let found = report::routed(&result, row, experts.as_ref(), is_trained);
             code = code.max(code_of(&found.status));

@@ -6,8 +6,8 @@ use super::routers;
 use super::start::Start;
 use super::suite::{Suite, not_run};
 use super::{
-    ceilings, compare, facts, inputs, limits, offload, plan, print, progress, published, render,
-    show_preparing,
+    ceilings, compare, facts, foreign, inputs, limits, offload, plan, print, progress, published,
+    render, show_preparing,
 };
 use crate::cachedir;
 use crate::cli::{CostInputs, OutputFormat, RunCommand};
@@ -24,8 +24,9 @@ use crate::report::{
 };
 use crate::supervisor;
 use crate::text::{self, Prompts, Tokenizer};
-use crate::trial::{Device, DeviceLimits, Offload, Outcome, TrialResult};
+use crate::trial::{Device, DeviceLimits, Offload, OffloadFacts, Outcome, TrialResult};
 use crate::units::{Bytes, Nanos};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -141,8 +142,10 @@ fn show(command: &RunCommand, report: &report::Report) -> Result<u8> {
 
 /// Tokenizer and prompts, read before anything runs.
 pub(super) struct Words {
-    /// The tokenizer.
+    /// The tokenizer of models that have none of their own.
     pub tokenizer: Tokenizer,
+    /// Tokenizers of models that brought their own, by the models' names; none where one was named for all.
+    own: BTreeMap<String, Tokenizer>,
     /// The prompts.
     pub prompts: Prompts,
 }
@@ -157,7 +160,20 @@ impl Words {
             .prompt_file
             .as_deref()
             .map_or_else(|| Ok(Prompts::builtin()), Prompts::from_file)?;
-        Ok(Words { tokenizer, prompts })
+        let own = match &command.tokenizer {
+            Some(_) => BTreeMap::new(),
+            None => foreign::tokenizers(&command.request)?,
+        };
+        Ok(Words {
+            tokenizer,
+            own,
+            prompts,
+        })
+    }
+
+    /// The tokenizer of a model.
+    pub fn tokenizer(&self, model: &str) -> &Tokenizer {
+        self.own.get(model).unwrap_or(&self.tokenizer)
     }
 }
 
@@ -217,7 +233,7 @@ impl Bench {
             }
             let trial = &planned.trial;
             text::rows(
-                &words.tokenizer,
+                words.tokenizer(&trial.model),
                 &words.prompts,
                 trial.batch,
                 trial.prompt_tokens,
@@ -378,6 +394,9 @@ pub(super) fn trial(
         Ok(result)
     };
     let first: TrialResult = run(prompts, Bytes(0))?;
+    // On one shared memory another plan would take as much.
+    let unified = |facts: &OffloadFacts| facts.unified;
+    let again = again.filter(|_| !first.offload.as_ref().is_some_and(unified));
     match (&first.outcome, again) {
         (Outcome::OutOfMemory { reason, .. }, Some(prompts)) => {
             let refused = reason.clone();
@@ -414,6 +433,7 @@ fn attempt(
         ..model::Variant::of(trial)
     };
     let prepared = store.prepare(spec, variant, trial.numerics(), trial.seed, &mut tell)?;
+    let is_whole = spec.foreign.is_some_and(|foreign| foreign.is_whole());
     let is_checked = !matches!(purpose, Purpose::AsPublished | Purpose::Routing);
     let copied = offload::copied(mapped);
     let copies_graph = match copied.is_empty() {
@@ -451,6 +471,7 @@ fn attempt(
             .flatten(),
         tolerance: model::tolerance(trial.numerics(), trial.kv_cache),
         decode_rule: match purpose {
+            Purpose::Row if is_whole => None,
             Purpose::Row => Some(model::decode_rule(spec, trial)),
             _ => None,
         },
@@ -459,7 +480,7 @@ fn attempt(
             _ => None,
         },
         router_check,
-        whole_sequence: purpose == Purpose::AsPublished,
+        whole_sequence: purpose == Purpose::AsPublished || is_whole,
         routing: purpose == Purpose::Routing,
         sample_interval: command.sample_interval.map(Nanos::from),
         enforce: bench.firmness.mode,
@@ -510,10 +531,13 @@ fn pending(planned: &PlannedTrial) -> Row {
 
 pub(super) fn params(planned: &PlannedTrial) -> Params {
     let census = model::census(planned.spec);
+    let told = planned.spec.foreign.map(|foreign| foreign.active());
     Params {
         total: census.total,
-        active: census.active,
-        active_read: census.active_read,
+        active: told
+            .as_ref()
+            .map_or(Some(census.active), |told| told.0.clone().ok()),
+        active_read: told.map_or(Some(census.active_read), |told| told.1.ok()),
     }
 }
 

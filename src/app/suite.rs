@@ -1,5 +1,6 @@
 //! The trials of a suite, run after run: each in workers of its own, the result file rewritten after each.
 
+use super::foreign;
 use super::offload;
 use super::print;
 use super::run::{self, Bench, Rows};
@@ -104,13 +105,16 @@ impl Suite<'_> {
         );
         let row = report::with_tuning(row, tuning);
         let row = match &rows.limits {
-            Some(limits) => {
-                let work = model::work(planned.spec, &planned.trial);
-                let row = report::with_limits(row, &work, limits);
-                report::with_link(row, planned.spec.n_layers, &work, limits)
-            }
+            Some(limits) => match model::known_work(planned.spec, &planned.trial) {
+                Ok(work) => {
+                    let row = report::with_limits(row, &work, limits);
+                    report::with_link(row, planned.spec.n_layers, &work, limits)
+                }
+                Err(reason) => report::without_limits(row, reason),
+            },
             None => row,
         };
+        let row = foreign::with_facts(row, planned, self.command);
         let line = export::summary(&row);
         let code = code_of(&row.status).max(stopped);
         rows.keep(index, run, row);
@@ -172,6 +176,7 @@ pub(super) fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         enforcement: None,
         others: None,
         power: PowerLog::default(),
+        paging: None,
         offload: None,
         routing: Vec::new(),
         first_ids: Vec::new(),

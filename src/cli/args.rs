@@ -295,8 +295,8 @@ pub struct SelectionArgs {
     /// Memory each trial may use: 4G, 4.5GiB, 4096M (G and GB mean GiB, all units are binary); several as a list (2G,4G,6G), a range (1G..8G in steps of 1G) or one with a step or a factor (1G..8G+512M, 1G..8G*2): then every trial runs in each [default: all of the device's memory]
     #[arg(long, value_name = "SIZES", allow_hyphen_values = true, value_parser = values::budgets)]
     pub vram_budget: Option<values::Budgets>,
-    /// Models to run, separated by commas: built-in ones, which `edgebench models` lists, or folders of checkpoints that `edgebench import` takes, such as ./my-model [default: those of --suite]
-    #[arg(long, value_name = "NAME|FOLDER", value_delimiter = ',', value_parser = ModelOrFolder(models()))]
+    /// Models to run, separated by commas: built-in ones, which `edgebench models` lists, folders of checkpoints that `edgebench import` takes, or ONNX files and their folders as they came from an exporter, such as ./my-model [default: those of --suite]
+    #[arg(long, value_name = "NAME|PATH", value_delimiter = ',', value_parser = ModelOrFolder(models()))]
     pub model: Vec<String>,
     /// Group of models to run [default: quick; of the command study: study]
     #[arg(long, value_name = "NAME", conflicts_with = "model", value_parser = PossibleValuesParser::new(SUITES))]
@@ -316,6 +316,9 @@ pub struct SelectionArgs {
     /// Tokens that the KV cache has room for, as in an application that sets room aside for its longest conversation, but no more than the model has positions; ceilings of the batch have it too [default: the prompt and the generated tokens]
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = values::count::<1, 1_048_576>)]
     pub context: Option<u32>,
+    /// Take a model of another exporter also where it has its weights in files outside of its folder or behind links, which it could use to have any file of this machine read [default: refused]
+    #[arg(long)]
+    pub allow_external_paths: bool,
     /// Instead of one form, run each step from standard operators to all that the runtime offers, and show what it buys: plain, fused, KV cache in place, and on a GPU captured CUDA graph and tuned settings
     #[arg(long, conflicts_with = "form")]
     pub ablate: bool,

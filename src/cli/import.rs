@@ -31,7 +31,7 @@ impl From<ImportArgs> for ImportCommand {
     }
 }
 
-/// Whether a model is meant by its folder: no name of a model has a slash in it, nor is one of these.
+/// Whether a model is meant by its file or folder: no name of a model has a slash in it, nor is one of these.
 pub fn is_folder(model: &str) -> bool {
-    model.contains('/') || [".", ".."].contains(&model)
+    model.contains('/') || [".", ".."].contains(&model) || model.ends_with(".onnx")
 }

@@ -11,6 +11,7 @@ pub use unrun::{InspectCommand, PlanCommand};
 use crate::ceiling::Kind;
 use crate::error::exit;
 use crate::export::compare::ComparisonFormat;
+use crate::model::foreign::ExternalPaths;
 use crate::payload::BundleRequest;
 use crate::plan::{DEFAULT_SUITE, Request, STUDY_SUITE, Selection};
 use crate::report::Formula;
@@ -472,6 +473,10 @@ fn selected(args: args::SelectionArgs, suite: &str) -> Request {
         ablate: args.ablate,
         offload: args.offload,
         kv_room: args.context,
+        external_paths: match args.allow_external_paths {
+            true => ExternalPaths::Anywhere,
+            false => ExternalPaths::Inside,
+        },
         batches: args.batch,
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,

@@ -8,6 +8,8 @@ mod memory;
 #[cfg(not(target_feature = "crt-static"))]
 mod nvml;
 #[cfg(not(target_feature = "crt-static"))]
+mod paging;
+#[cfg(not(target_feature = "crt-static"))]
 mod pool;
 #[cfg(not(target_feature = "crt-static"))]
 mod power;
@@ -32,6 +34,8 @@ pub use jetson::{Cap, Jetson, Rail, Soc};
 pub use machine::{Machine, machine};
 #[cfg(not(target_feature = "crt-static"))]
 pub use nvml::{Gpu, NvmlClocks, driver, own_process};
+#[cfg(not(target_feature = "crt-static"))]
+pub use paging::{PagingCounters, PagingLook};
 #[cfg(not(target_feature = "crt-static"))]
 pub use pool::Pool;
 #[cfg(not(target_feature = "crt-static"))]

@@ -12,7 +12,7 @@
 //! ```
 //! Every field may be left out, an unknown one is refused. A model without an entry of its own follows `default`.
 //! - `session_ms`, `prefill_ms`, `step_ms` (a list, cycled): time that really passes, 1 ms each unless told.
-//! - `grow_mib`: anonymous memory touched at load and kept.
+//! - `grow_mib`: anonymous memory touched at load and kept. `lock_mib`: the same, locked as pinned weights are.
 //! - `memory`: `base_mib` and `bytes_per_token` for each position of each sequence: what the device tells from the load on, above
 //!   `device_used_mib`; with `touch` it is really taken, as resident memory; above `spills_above_mib` every run is 20 times slower.
 //! - `hello_protocol`: the protocol number to greet with. `logit_offset`: added to logit 0 of each row.
@@ -35,6 +35,7 @@
 //!
 //! The greedy next id after `n` ids is `n % vocab`; its logit is 1, the others are 0.
 
+mod locked;
 mod memory;
 mod power;
 mod variables;
@@ -84,6 +85,7 @@ struct Behaviour {
     first_run_ms: f64,
     step_ms: Vec<f64>,
     grow_mib: usize,
+    lock_mib: usize,
     hello_protocol: Option<u32>,
     logit_offset: f32,
     stale_from: Option<usize>,
@@ -103,6 +105,7 @@ impl Default for Behaviour {
             first_run_ms: 0.0,
             step_ms: vec![1.0],
             grow_mib: 0,
+            lock_mib: 0,
             hello_protocol: None,
             logit_offset: 0.0,
             stale_from: None,
@@ -318,6 +321,7 @@ pub fn open(script: &Path, request: &TrialRequest) -> Result<Box<dyn Engine>, En
         length: 0,
         next: vec![0; request.trial.batch as usize],
         ballast: Vec::new(),
+        locked: Vec::new(),
     };
     engine.strike(Point::Open, 1)?;
     Ok(Box::new(engine))
@@ -332,6 +336,8 @@ struct Scripted {
     length: usize,
     next: Vec<i64>,
     ballast: Vec<u8>,
+    /// Kept until the engine goes.
+    locked: Vec<u8>,
 }
 
 impl Scripted {
@@ -389,6 +395,7 @@ impl Engine for Scripted {
         self.loads += 1;
         let touched = self.behaviour.memory.touched(&self.request.trial) >> 20;
         self.ballast = grown(self.behaviour.grow_mib + touched)?;
+        self.locked = locked::locked(self.behaviour.lock_mib)?;
         let session = pass(self.behaviour.session_ms);
         self.strike(Point::Load, self.loads)?;
         let trial = &self.request.trial;

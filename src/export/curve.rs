@@ -36,9 +36,13 @@ pub fn speeds(report: &Report) -> Vec<Prepared<'static>> {
             numeric,
         },
     };
-    let named = |row: &&Row| human::one_line(&format!("{} {}", row.model, variant(row)));
+    let variants: BTreeSet<String> = works.iter().map(|row| variant(row)).collect();
+    let named = |row: &&Row| match variants.len() {
+        1 => human::one_line(&row.model),
+        _ => human::one_line(&format!("{} {}", row.model, variant(row))),
+    };
     let names = works.iter().map(named).collect();
-    let mut columns = vec![text(names, false, 0, "")];
+    let mut columns = vec![text(names, false, 0, "model")];
     for (place, budget) in budgets.iter().enumerate() {
         let cell = |first: &&Row| {
             let rows = report.trials.iter();
@@ -46,10 +50,23 @@ pub fn speeds(report: &Report) -> Vec<Prepared<'static>> {
             in_budget(rows.find(|row| is_same_work(first, row)))
         };
         let mut column = text(works.iter().map(cell).collect(), true, place as u8 + 1, "");
-        column.cells.unit = human::bytes(*budget);
+        column.cells.unit = briefly(*budget);
         columns.push(column);
     }
     columns
+}
+
+/// A budget as it is given on the command line.
+fn briefly(budget: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match budget {
+        whole if whole.is_multiple_of(1024 * MIB) => format!("{}G", whole / (1024 * MIB)),
+        half if half > 1024 * MIB && half.is_multiple_of(512 * MIB) => {
+            format!("{:.1}G", half as f64 / (1024 * MIB) as f64)
+        }
+        other if other.is_multiple_of(MIB) => format!("{}M", other / MIB),
+        other => human::bytes(other),
+    }
 }
 
 /// A row's decode speed, starred where weights were in main memory; else in a word what became of it.

@@ -21,6 +21,7 @@ pub fn render(report: &Report) -> String {
     blocks.push(grid(Some(memory::title(report)), &memory::columns(report)));
     blocks.push(grid(Some(limits::TITLE), &limits::columns(report)));
     blocks.push(grid(Some(offload::TITLE), &offload::columns(report)));
+    blocks.push(grid(Some(offload::ELSEWHERE), &offload::elsewhere(report)));
     blocks.push(grid(None, &ceilings::columns(&report.ceilings)));
     blocks.extend(study::markdown(report));
     blocks.push(grid(Some(repeat::TITLE), &repeat::columns(report)));

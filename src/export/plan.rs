@@ -59,9 +59,19 @@ pub fn plan(plan: &Plan, as_json: bool) -> Result<String> {
         text.push('\n');
     }
     text.push_str(&summary(plan));
-    text.push_str(&basis(&[plan.device]));
+    let foreign = |planned: &PlannedTrial| planned.spec.foreign.is_some();
+    if !plan.trials.iter().all(foreign) {
+        text.push_str(&basis(&[plan.device]));
+    }
+    if plan.trials.iter().any(foreign) {
+        text.push_str(&human::wrap(BASIS_OF_FOREIGN, WIDTH, 2));
+        text.push('\n');
+    }
     Ok(text)
 }
+
+/// What is predicted of graphs that other programs wrote.
+const BASIS_OF_FOREIGN: &str = "Predictions for graphs that other programs wrote are lower bounds. They rest on this: weights: as they are stored, on the CPU those in fp16 also as they are converted; KV cache: its buffers by shape, two where it is copied to grow; activations: the logits alone, as the sizes of other values are not in the file; runtime: as for edgebench's own graphs.";
 
 /// The trials of one budget.
 fn of_budget(plan: &Plan, budget: Bytes) -> impl Iterator<Item = &PlannedTrial> {
@@ -247,6 +257,13 @@ fn plan_json(plan: &Plan) -> Result<Value> {
         "basis": basis_json(plan.device),
         "trials": trials?,
     });
+    if plan
+        .trials
+        .iter()
+        .any(|planned| planned.spec.foreign.is_some())
+    {
+        value["basis_of_foreign"] = json!(BASIS_OF_FOREIGN);
+    }
     if plan.device_memory.is_none() {
         value["not_known"] =
             json!({ "device_memory": "the device was not asked, because its budget was given" });
@@ -269,6 +286,7 @@ mod tests {
             ablate: false,
             offload: Default::default(),
             kv_room: None,
+            external_paths: Default::default(),
             batches: vec![1, 8],
             prompt_tokens: vec![prompt],
             gen_tokens: vec![],

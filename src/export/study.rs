@@ -166,7 +166,8 @@ fn name(pair: &StudyPair) -> String {
     let count = |side: &Side| {
         let params = &side.params;
         let active = pair.basis == Basis::Active;
-        let count = if active { params.active } else { params.total };
+        // Only rows whose count is known make a pair.
+        let count = params.active.filter(|_| active).unwrap_or(params.total);
         format!("{} ({} M)", side.model, human::short(count as f64 / 1e6))
     };
     let basis = match (pair.basis, pair.matched) {

@@ -73,6 +73,11 @@ pub fn render(report: &Report, width: usize, colour: bool) -> String {
         let laid = layout(&carried, first.cells.texts.len());
         blocks.push(format!("{}\n{}", offload::TITLE, laid.join("\n")));
     }
+    let elsewhere = fit(offload::elsewhere(report), width);
+    if let Some(first) = elsewhere.first() {
+        let laid = layout(&elsewhere, first.cells.texts.len());
+        blocks.push(format!("{}\n{}", offload::ELSEWHERE, laid.join("\n")));
+    }
     let found = fit(ceilings::columns(&report.ceilings), width);
     if let Some(first) = found.first() {
         blocks.push(layout(&found, first.cells.texts.len()).join("\n"));

@@ -206,6 +206,7 @@ fn shape(options: &mut Options, d_model: u32, heads: u32, kv_heads: u32) -> Resu
         ffn: Ffn::Swiglu { d_ff: 0 },
         tied_head: false,
         specialists: None,
+        foreign: None,
     })
 }
 

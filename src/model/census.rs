@@ -23,6 +23,16 @@ pub struct Census {
 
 /// Counts the parameters of `spec`.
 pub fn census(spec: &ModelSpec) -> Census {
+    if let Some(foreign) = spec.foreign {
+        // What is not told of them is told apart where it matters: see `Foreign::active`.
+        let (active, active_read) = foreign.active();
+        return Census {
+            total: foreign.params,
+            active: active.unwrap_or(foreign.params),
+            active_read: active_read.unwrap_or(foreign.params),
+            unused: foreign.file.counts.unused,
+        };
+    }
     let d = u64::from(spec.d_model);
     let embedding = u64::from(spec.vocab) * d;
     let positions = match spec.position {

@@ -46,7 +46,9 @@ pub fn decode_rule(spec: &ModelSpec, trial: &Trial) -> DecodeRule {
 
 /// Whether something in it is chosen rather than added up.
 fn routes(spec: &ModelSpec) -> bool {
-    spec.specialists.is_some() || matches!(spec.ffn, Ffn::Moe { .. })
+    spec.foreign.is_some_and(|foreign| foreign.routes())
+        || spec.specialists.is_some()
+        || matches!(spec.ffn, Ffn::Moe { .. })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod census;
 mod decode_rule;
 mod emit;
 mod footprint;
+pub mod foreign;
 mod golden;
 mod graph;
 mod logits;
@@ -27,7 +28,7 @@ pub use decode_rule::decode_rule;
 #[cfg(test)]
 pub use emit::with_top_k;
 pub use emit::{Variant, check_cache, check_device, check_form};
-pub use footprint::{Footprint, basis, footprint, footprint_on};
+pub use footprint::{Footprint, GpuMemory, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
 pub use offload::{MappedWeight, OffloadPlan};
@@ -38,6 +39,6 @@ pub use spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position, RopeScaling, 
 pub use store::{Entry, Prepared, Preparing, Store, export};
 #[cfg(test)]
 pub use traffic::Traffic;
-pub use traffic::{Work, work};
+pub use traffic::{Work, known_work, work};
 pub use weights::{Seeded, Source, Values, Weight, weights};
 pub use yardstick::yardsticks;

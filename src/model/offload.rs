@@ -38,6 +38,19 @@ pub struct OffloadPlan {
     pub link_step: Bytes,
     /// Bytes that the prompt reads from main memory, if each is read once.
     pub link_prompt: Bytes,
+    /// Main memory is the GPU's too: what lies there counts against the same budget.
+    pub unified: bool,
+}
+
+impl OffloadPlan {
+    /// What of the GPU's memory it takes, copies included.
+    pub fn on_gpu(&self) -> Bytes {
+        let shared = match self.unified {
+            true => self.mapped_bytes,
+            false => Bytes(0),
+        };
+        self.resident + self.staging + shared
+    }
 }
 
 /// A weight tensor in main memory.
@@ -139,6 +152,28 @@ pub fn offload_plan(spec: &ModelSpec, trial: &Trial, room: Bytes) -> OffloadPlan
     plan
 }
 
+/// Places the weights of `trial` where CPU and GPU share one memory. Whatever is kept apart there is taken from it all the same, so that
+/// nothing is unless it was asked for by hand; and a copy would be one more of what the GPU can read as quickly where it lies.
+pub fn unified_plan(spec: &ModelSpec, trial: &Trial) -> OffloadPlan {
+    let by_hand = match trial.offload {
+        Offload::Auto => Offload::None,
+        asked => asked,
+    };
+    let trial = Trial {
+        offload: by_hand,
+        ..trial.clone()
+    };
+    let mut plan = offload_plan(spec, &trial, Bytes(0));
+    for weight in &mut plan.mapped {
+        weight.copied = false;
+    }
+    OffloadPlan {
+        staging: Bytes(0),
+        unified: true,
+        ..plan
+    }
+}
+
 /// Whether a tensor can be read where it lies, and is worth it. What the runtime packs anew it loads itself.
 fn may_be_mapped(tensor: &Tensor) -> bool {
     let part = of_weight(&tensor.name);
@@ -217,6 +252,31 @@ mod tests {
         assert!(all.mapped_bytes > experts.mapped_bytes && all.resident < experts.resident);
         // 24 layers, 32 experts of 3 x 1024 x 512 in fp16, a quarter of them for a token: the 604 MB that were measured.
         assert_eq!(experts.link_step.0, 24 * 8 * 3 * 1024 * 512 * 2);
+    }
+
+    #[test]
+    fn on_one_shared_memory_nothing_is_copied_and_auto_keeps_nothing_apart() {
+        let spec = find("granite-1b-a400m").unwrap();
+        let place = |offload| {
+            let trial = Trial {
+                budget: Bytes(1 << 30),
+                ..trial(offload, Precision::Fp16)
+            };
+            let plans = (
+                unified_plan(spec, &trial),
+                offload_plan(spec, &trial, Bytes(0)),
+            );
+            assert!(plans.0.unified && plans.0.staging == Bytes(0));
+            plans
+        };
+        let (auto, apart) = place(Offload::Auto);
+        assert!(auto.mapped.is_empty() && !apart.mapped.is_empty());
+        let (experts, apart) = place(Offload::Experts);
+        assert_eq!(experts.mapped_bytes, apart.mapped_bytes);
+        assert!(apart.mapped.iter().any(|one| one.copied));
+        assert!(experts.mapped.iter().all(|one| !one.copied));
+        assert_eq!(experts.on_gpu(), experts.resident + experts.mapped_bytes);
+        assert_eq!(apart.on_gpu(), apart.resident + apart.staging);
     }
 
     #[test]

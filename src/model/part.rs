@@ -100,6 +100,11 @@ pub fn parts(spec: &ModelSpec, numerics: Numerics) -> BTreeMap<Part, Amount> {
 
 /// Bytes of all stored parameters, with what quantised ones are scaled and shifted by.
 pub fn weight_bytes(spec: &ModelSpec, numerics: Numerics) -> Bytes {
+    if let Some(foreign) = spec.foreign {
+        let parts = foreign.file.counts.parts.iter();
+        let learned = parts.filter(|(part, _)| part.is_learned());
+        return learned.map(|(_, amount)| amount.bytes).sum();
+    }
     let parts = parts(spec, numerics);
     let learned = parts.iter().filter(|(part, _)| part.is_learned());
     learned.map(|(_, amount)| amount.bytes).sum()

@@ -1,6 +1,7 @@
 //! Model specs; the built-in ones are data files from `models/`, compiled in. A new one is a new file there, not code.
 
 use super::adopted;
+use super::foreign::Foreign;
 use serde::Deserialize;
 use std::sync::LazyLock;
 
@@ -54,6 +55,10 @@ pub struct ModelSpec {
     /// Several whole models with a router over their logits.
     #[serde(default)]
     pub specialists: Option<Specialists>,
+    /// The graph that another program wrote, where it is one: then this tells its sizes, and of the fields above only names, layers,
+    /// heads and positions are meant.
+    #[serde(skip)]
+    pub foreign: Option<&'static Foreign>,
 }
 
 /// Normalisation before attention and FFN, and at the end.

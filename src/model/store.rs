@@ -47,6 +47,19 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// A graph with its weights where they are, of which nothing was made here.
+    pub fn as_is(graph: PathBuf, io: DecoderIo, weights: Bytes, largest_tensor: Bytes) -> Prepared {
+        Prepared {
+            weight_file: graph.clone(),
+            graph,
+            io,
+            tensors: Vec::new(),
+            weights,
+            largest_tensor,
+            _in_use: None,
+        }
+    }
+
     /// The same files in another folder, where they have been moved.
     pub fn moved_to(mut self, folder: &Path) -> Prepared {
         for path in [&mut self.graph, &mut self.weight_file] {
@@ -109,6 +122,9 @@ impl Store {
         seed: u64,
         tell: &mut dyn FnMut(Preparing),
     ) -> Result<Prepared> {
+        if let Some(foreign) = spec.foreign {
+            return Ok(foreign.prepared());
+        }
         let layout = Layout::of(spec, numerics);
         let (origin, source): (_, Box<dyn Source>) = match adopted::origin(spec) {
             Some(origin) => (format!("c{:016x}", origin.key()), origin.weights(numerics)),

@@ -3,6 +3,7 @@
 use super::census::{census, kv_bytes_per_token};
 use super::part::{Part, parts};
 use super::spec::{Ffn, ModelSpec};
+use crate::protocol::Told;
 use crate::trial::Trial;
 use crate::units::Bytes;
 
@@ -34,6 +35,17 @@ pub fn work(spec: &ModelSpec, trial: &Trial) -> Work {
         prompt_weights: weights_read(spec, trial, tokens),
         prompt_flop: prompt_flop(spec, trial),
     }
+}
+
+/// The work of a trial, or why that is not known of a model that another program wrote.
+pub fn known_work(spec: &ModelSpec, trial: &Trial) -> Told<Work> {
+    let Some(foreign) = spec.foreign else {
+        return Ok(work(spec, trial));
+    };
+    if foreign.is_whole() {
+        return Err("it has no KV cache: each token reads the whole sequence again, which has no step to compare".into());
+    }
+    foreign.work(spec, trial)
 }
 
 /// A multiplication and an addition for each parameter that takes part and each token, the head for the last token only, and

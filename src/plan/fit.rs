@@ -72,7 +72,14 @@ pub fn too_large(
         .device_memory
         .is_none_or(|memory| mebibytes_up(need) <= memory.0 >> 20)
         .then(|| format!("raise --vram-budget to {}M", mebibytes_up(need)));
-    if trial.offload == Offload::Auto {
+    let unified = trial.offload != Offload::None && predict(spec, trial).unified;
+    let found = match unified {
+        true => format!(
+            "{found} (CPU and GPU share one memory, so that weights kept apart in it free none of it)"
+        ),
+        false => found,
+    };
+    if trial.offload == Offload::Auto && !unified {
         return format!(
             "{found}, with all weights in main memory that can be there; reduce --batch or --prompt-tokens, or {}",
             raise.unwrap_or_else(|| "use a device with more memory".to_owned())
@@ -114,6 +121,8 @@ fn alternative(spec: &'static ModelSpec, trial: &Trial, predict: Predict<'_>) ->
     let smaller = Precision::ALL.into_iter().rev().filter(|precision| {
         *precision > trial.precision && check_form(trial.form, *precision).is_ok()
     });
+    // A graph that another program wrote has one precision.
+    let smaller = smaller.filter(|_| spec.foreign.is_none());
     let smaller = smaller.map(|precision| (spec, precision));
     let candidates = others.map(|other| (other, trial.precision)).chain(smaller);
     let fitting = candidates.filter(|(candidate, precision)| {

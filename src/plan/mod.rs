@@ -15,6 +15,7 @@ pub use fit::{at_least, at_most};
 pub use sweep::{find_model, lengths};
 
 use crate::error::{Error, Result};
+use crate::model::foreign::ExternalPaths;
 use crate::model::{Footprint, ModelSpec, check_cache, check_device, check_form};
 use crate::trial::{Device, Form, KvCache, Offload, Precision, Trial};
 use crate::units::Bytes;
@@ -55,6 +56,8 @@ pub struct Request {
     pub offload: Offload,
     /// Tokens that KV caches have room for at least; `None` for what each trial needs.
     pub kv_room: Option<u32>,
+    /// Where weights of graphs that other programs wrote may be.
+    pub external_paths: ExternalPaths,
     /// Batch sizes.
     pub batches: Vec<u32>,
     /// Prompt lengths; empty for each model's default.
@@ -343,6 +346,7 @@ mod tests {
             ablate: false,
             offload: Offload::None,
             kv_room: None,
+            external_paths: Default::default(),
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],
@@ -372,6 +376,7 @@ mod tests {
             kv_cache: Bytes(0),
             activations: Bytes(0),
             runtime: Bytes(0),
+            unified: false,
         })
     }
 

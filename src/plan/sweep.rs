@@ -1,7 +1,7 @@
 //! Lists to ordered trials with stable ids; pure. The same request gives the same trials in the same order.
 
 use super::auto::{self, PassedOver};
-use super::ways::{Way, ways};
+use super::ways::{Way, as_it_is, ways};
 use super::{
     DEFAULT_GEN_TOKENS, DEFAULT_PROMPT_TOKENS, Facts, PrecisionChoice, Predict, Request, SUITES,
     Selection,
@@ -84,10 +84,17 @@ fn in_budget(
     budget: Bytes,
     predict: Predict<'_>,
 ) -> Vec<Cell> {
-    let (ways, batches) = (ways(request, facts), unique(&request.batches));
+    let (all_ways, batches) = (ways(request, facts), unique(&request.batches));
     let kv_caches = unique(&request.kv_caches);
     let mut cells: Vec<Cell> = Vec::new();
     for spec in specs {
+        // A graph that another program wrote is as it is.
+        let as_it_is = spec.foreign.map(|foreign| vec![as_it_is(foreign)]);
+        let ways = as_it_is.unwrap_or_else(|| all_ways.clone());
+        let precisions = match spec.foreign {
+            Some(foreign) => vec![PrecisionChoice::Exactly(foreign.precision)],
+            None => unique(&request.precisions),
+        };
         let shapes = shapes(spec, request);
         let mut add = |way: Way, choice: PrecisionChoice, cache, batch: u32, shape| {
             let chosen = |way: Way, choice: PrecisionChoice| {
@@ -125,7 +132,7 @@ fn in_budget(
             }
         };
         for way in &ways {
-            for choice in unique(&request.precisions) {
+            for choice in precisions.clone() {
                 for cache in &kv_caches {
                     for batch in &batches {
                         let mut add = |shape| add(*way, choice, *cache, *batch, shape);
@@ -255,6 +262,7 @@ mod tests {
             ablate: false,
             offload: Offload::None,
             kv_room: None,
+            external_paths: Default::default(),
             batches: vec![1],
             prompt_tokens: vec![],
             gen_tokens: vec![],

@@ -1,6 +1,7 @@
 //! The ways in which a trial is run: those that were asked for, or the steps from standard operators to all that the runtime offers.
 
 use super::{Facts, Request};
+use crate::model::foreign::Foreign;
 use crate::trial::{Device, Form, KvUpdate};
 
 /// One way to run a trial.
@@ -25,6 +26,15 @@ const PLAIN: Way = Way {
     tune: false,
     suffix: "",
 };
+
+/// The way of a graph that another program wrote.
+pub fn as_it_is(foreign: &Foreign) -> Way {
+    Way {
+        form: foreign.form,
+        kv_update: foreign.kv_update(),
+        ..PLAIN
+    }
+}
 
 /// The ways of a request, in the order in which they are run.
 pub fn ways(request: &Request, facts: &Facts) -> Vec<Way> {

@@ -4,8 +4,8 @@ use super::{
     CostInputs, Environment, Formula, Params, Repeatability, Report, ReportHead, Tool, build, row,
 };
 use crate::trial::{
-    DeviceState, Edge, EnergySource, LoadFacts, MemoryReading, Outcome, Phase, Placement, PowerLog,
-    PowerMark, PowerReading, Repetition, Trial, TrialResult,
+    DeviceState, Edge, EnergySource, LoadFacts, MemoryReading, Outcome, Paging, Phase, Placement,
+    PowerLog, PowerMark, PowerReading, Repetition, Swapped, Trial, TrialResult,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::BTreeMap;
@@ -107,6 +107,12 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         enforcement: None,
         others: None,
         power: PowerLog::default(),
+        paging: Some(Paging {
+            worker_swap: Ok(Bytes(0)),
+            load: Some(Ok(Swapped::default())),
+            timed: Some(Ok(Swapped::default())),
+            timed_major_faults: Some(Ok(0)),
+        }),
         offload: None,
         routing: Vec::new(),
         first_ids: vec![17, 4, 99],
@@ -181,8 +187,8 @@ fn broken(trial: Trial, outcome: Outcome) -> TrialResult {
 pub fn params(total: u64, active: u64) -> Params {
     Params {
         total,
-        active,
-        active_read: active - active / 10,
+        active: Some(active),
+        active_read: Some(active - active / 10),
     }
 }
 

@@ -38,6 +38,12 @@ pub fn with_limits(mut row: Row, work: &Work, limits: &DeviceLimits) -> Row {
     row
 }
 
+/// The row without limits, and why.
+pub fn without_limits(mut row: Row, reason: String) -> Row {
+    row.not_measured.insert("limits".to_owned(), reason);
+    row
+}
+
 /// The limits that a result tells of its device, as they were measured; `None` where they were not.
 pub fn device_limits(environment: &Environment) -> Option<DeviceLimits> {
     let limits = environment.limits.as_ref()?;
@@ -76,7 +82,11 @@ fn of(row: &Row, work: &Work, limits: &DeviceLimits) -> Result<RowLimits, String
     let prompt_launching = launching_s(row, &limits.launch_s);
     let (weights, kv) = (work.step.weights.0, work.step.kv_cache.0);
     let step_s = itl.median / 1e3;
-    let (step_link, prompt_link) = row.offload.as_ref().map_or((0, 0), |offload| {
+    let over_link = row
+        .offload
+        .as_ref()
+        .filter(|offload| !offload.unified_memory);
+    let (step_link, prompt_link) = over_link.map_or((0, 0), |offload| {
         (offload.link_bytes_per_step, offload.link_bytes_per_prompt)
     });
     let link = limits.to_device_bytes_s.clone().ok();

@@ -6,6 +6,7 @@ mod checks;
 mod codec;
 pub mod compare;
 mod cost;
+mod elsewhere;
 mod energy;
 #[cfg(test)]
 mod fixture;
@@ -14,6 +15,7 @@ mod limit;
 mod memory;
 mod metrics;
 mod offload;
+mod paging;
 mod positions;
 mod repeat;
 mod row;
@@ -31,7 +33,7 @@ pub use cost::{CostInputs, hardware_price_source};
 #[cfg(test)]
 pub use fixture::{fixture, repeated_report, several_budgets, studied};
 pub use ladder::{Rung, rungs, step};
-pub use limit::{device_limits, with_limits};
+pub use limit::{device_limits, with_limits, without_limits};
 pub use offload::{predicted_step, with_link};
 pub use repeat::{Repeatability, RepeatedTrial, RunFigures, Spread};
 pub use row::{pending_row, row, variant};

@@ -3,7 +3,7 @@
 use super::cost::{CostInputs, cost};
 use super::ladder::step;
 use super::schema::{LlamaBench, MemoryRow, Metric, Params, Row, Steady};
-use super::{checks, energy, memory, metrics, offload, positions, state, tuning, warnings};
+use super::{checks, energy, memory, metrics, offload, paging, positions, state, tuning, warnings};
 use crate::stats;
 use crate::trial::{
     Device, Float, Form, KvCache, Outcome, Trial, TrialResult, WarmthEnd, WarmthFacts,
@@ -31,6 +31,7 @@ pub fn pending_row(
         "placement",
         "outside_run_share",
         "memory",
+        "paging",
         "energy",
         "device_state",
         "cost",
@@ -96,6 +97,7 @@ pub fn row(
         warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
         offload: offload::of(result),
+        paging: paging::row(result),
         kv_mode: result.load.as_ref().map(|facts| facts.kv_mode.clone()),
         placement: result
             .load
@@ -140,6 +142,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         tuning: None,
         kv_capacity: Some(trial.context()),
         kv_mode: None,
+        foreign: None,
         placement: None,
         status: "pending".to_owned(),
         reason: None,
@@ -158,6 +161,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         memory,
         limits: None,
         offload: None,
+        paging: None,
         energy: None,
         device_state: None,
         cost: None,
@@ -264,6 +268,7 @@ fn with_reasons(mut row: Row, result: &TrialResult) -> Row {
     reasons.extend(other_reasons(&row, result));
     let memory = memory::missing(result, &row.memory).into_iter();
     reasons.extend(memory.map(|(name, reason)| (name.to_owned(), reason)));
+    reasons.extend(paging::missing(result));
     reasons.extend(match energy::energy(result) {
         Ok((_, missing)) => missing,
         Err(reason) => vec![("energy".to_owned(), reason)],

@@ -168,6 +168,9 @@ pub struct Row {
     /// How the KV cache grew: `in place`, `copied` or `concatenated`; absent where no model was loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_mode: Option<String>,
+    /// What is to be told of a graph that another program wrote; absent for edgebench's own, and in results before schema 1.3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<ForeignRow>,
     /// Where the nodes of the graph ran.
     #[serde(default)]
     pub placement: Option<Placement>,
@@ -208,6 +211,9 @@ pub struct Row {
     /// Weights in main memory; absent where all were to be on the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offload: Option<OffloadRow>,
+    /// Swap and page faults while it ran; absent in results of before the field was there.
+    #[serde(default)]
+    pub paging: Option<PagingRow>,
     /// Energy of the timed part.
     #[serde(default)]
     pub energy: Option<Energy>,
@@ -245,6 +251,25 @@ pub struct Row {
     pub llama_bench: LlamaBench,
 }
 
+/// What was swapped, and read back from files, while a row ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PagingRow {
+    /// Most of the worker's memory that was in swap when the load or a timed phase began or ended.
+    pub worker_swap_bytes: Option<u64>,
+    /// What the whole host read back from swap while the model was loaded.
+    pub load_swap_read_bytes: Option<u64>,
+    /// What it wrote to swap meanwhile.
+    pub load_swap_written_bytes: Option<u64>,
+    /// The same in the timed phases: read back.
+    pub timed_swap_read_bytes: Option<u64>,
+    /// Written.
+    pub timed_swap_written_bytes: Option<u64>,
+    /// Page faults of the worker in the timed phases that waited for a disk.
+    pub timed_major_faults: Option<u64>,
+    /// Whether these figures mark a run that swapped: the worker at all, or the host 1 MiB or more in either part.
+    pub swapped: bool,
+}
+
 /// Weights of a row that stayed in main memory, where the GPU read them in place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OffloadRow {
@@ -271,9 +296,35 @@ pub struct OffloadRow {
     /// How weights in main memory were read in each phase, and the times that decided it; null where nothing was tried.
     #[serde(default)]
     pub ways: Option<LinkWays>,
+    /// CPU and GPU share one memory: what lies there is read in place, never copied, and part of the same budget.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unified_memory: bool,
+    /// What the predicted speed rests on; absent where none was predicted, and in results of before the field was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prediction_basis: Option<String>,
+    /// Predicted decode speed of the same plan over other links; nothing of it was measured there. Empty where all is on the GPU.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elsewhere: Vec<Elsewhere>,
     /// What the driver refused of a first plan with more weights on the GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// A plan for weights in main memory over another link than that of the device that ran it: a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Elsewhere {
+    /// The link, or the memory that CPU and GPU share.
+    pub link: String,
+    /// Its rate, bytes in a second.
+    pub bytes_per_s: f64,
+    /// Where the rate comes from.
+    pub source: String,
+    /// Predicted decode speed.
+    pub predicted_decode_tok_s: f64,
 }
 
 /// How a warm-up of no fixed length ended.
@@ -296,15 +347,39 @@ pub fn float() -> String {
     KvCache::Float.to_string()
 }
 
+/// How a graph that another program wrote is run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ForeignRow {
+    /// The graph's file.
+    pub path: String,
+    /// What wrote it, as it says.
+    pub producer: Option<String>,
+    /// Whether past and present of the KV cache are one buffer; null where it has no cache.
+    pub cache_in_place: Option<bool>,
+    /// Why not.
+    pub cache_note: Option<String>,
+    /// Whether decode steps are captured into a CUDA graph.
+    pub graph: bool,
+    /// Why not.
+    pub graph_note: Option<String>,
+    /// Whether the whole sequence is run again for each token, for want of a KV cache.
+    pub whole_sequence: bool,
+    /// The tokenizer that stands beside it and made its prompts; null where another one did.
+    pub tokenizer: Option<String>,
+    /// Whether it computes logits of all positions of a prompt, where the last one's are asked for.
+    pub all_logits: bool,
+}
+
 /// Parameter counts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Params {
     /// Every stored parameter, a tied embedding once.
     pub total: u64,
-    /// Parameters that take part for one token: k experts instead of all.
-    pub active: u64,
-    /// Parameters actually read per decoded token: `active` less the rows of lookup tables that are not read.
-    pub active_read: u64,
+    /// Parameters that take part for one token: k experts instead of all; null, from schema 1.3 on, where a graph of another program does not tell.
+    pub active: Option<u64>,
+    /// Parameters actually read per decoded token: `active` less the rows of lookup tables that are not read; null as above.
+    pub active_read: Option<u64>,
 }
 
 /// A measured quantity with its spread.

@@ -376,8 +376,8 @@ mod tests {
         let text = after(|rows| {
             rows[1].params = super::super::Params {
                 total: 900_000_000,
-                active: 46_000_000,
-                active_read: 1,
+                active: Some(46_000_000),
+                active_read: Some(1),
             }
         });
         assert!(!text.contains("parameters ("), "{text}");

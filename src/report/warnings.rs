@@ -1,7 +1,7 @@
 //! What a reader of a row must know before believing it, each with what to do about it.
 
 use super::schema::MemoryRow;
-use super::{metrics, state};
+use super::{metrics, paging, state};
 use crate::stats;
 use crate::trial::{Outcome, TrialResult, slowing};
 
@@ -22,6 +22,8 @@ pub fn warnings(result: &TrialResult, memory: &MemoryRow) -> Vec<String> {
         slow_first_run(result),
         unsteady(result),
         throttled(result),
+        paging::swapped(result),
+        paging::faulted(result),
     ]
     .into_iter()
     .flatten()

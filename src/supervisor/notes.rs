@@ -3,8 +3,8 @@
 use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
-    MemoryReading, Outcome, Phase, PoolSource, PowerLog, Repetition, RoutedLayer, RouterFacts,
-    Trial, TrialResult, WarmthFacts,
+    MemoryReading, Outcome, Paging, Phase, PoolSource, PowerLog, Repetition, RoutedLayer,
+    RouterFacts, Trial, TrialResult, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +24,7 @@ pub struct Notes {
     routing: Vec<RoutedLayer>,
     memory: Vec<MemoryReading>,
     power: PowerLog,
+    paging: Option<Paging>,
     others: Option<Told<Vec<GpuProcess>>>,
     own: Vec<u32>,
     enforcement: Option<Enforcement>,
@@ -98,6 +99,7 @@ impl Notes {
             }
             Message::Routed { layers } => self.routing = layers,
             Message::Memory(reading) => self.memory.push(reading),
+            Message::Paging(facts) => self.paging = Some(facts),
             Message::Others { processes } => self.saw(processes),
             Message::EnergySource { source } => self.power.source = Some(source),
             Message::Power(mark) => self.power.marks.push(*mark),
@@ -137,6 +139,7 @@ impl Notes {
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,
             power: self.power,
+            paging: self.paging,
             routing: self.routing,
             first_ids: self.first_ids,
             wall: Some(wall),

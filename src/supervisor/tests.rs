@@ -43,6 +43,7 @@ pub(super) fn request() -> TrialRequest {
             kv_cache: Default::default(),
             position_ids: false,
             router_width: None,
+            foreign: None,
         },
         weights: Bytes(0),
         largest_tensor: Bytes(0),

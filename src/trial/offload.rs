@@ -94,6 +94,9 @@ pub struct OffloadFacts {
     pub link_step: Bytes,
     /// The same of a prompt that reads each byte once.
     pub link_prompt: Bytes,
+    /// CPU and GPU share one memory: weights kept apart in it are part of the same budget.
+    #[serde(default)]
+    pub unified: bool,
     /// What the driver refused before, where this is a second try with fewer weights on the GPU.
     #[serde(default)]
     pub refused: Option<String>,

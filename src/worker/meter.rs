@@ -3,6 +3,7 @@
 
 use super::Stop;
 use super::limit::Limit;
+use super::paging::PagingWatch;
 use super::power::PowerWatch;
 use super::shared::Shared;
 use super::speaker::Speaker;
@@ -44,6 +45,7 @@ pub struct Meter {
     // Whether the kernel's peak is of this phase alone.
     peak_is_fresh: bool,
     power: PowerWatch,
+    paging: PagingWatch,
     /// What everybody had taken of the device before this process had a context.
     base: Option<Bytes>,
     limit: Option<Limit>,
@@ -89,6 +91,7 @@ impl Meter {
         let mut meter = Meter {
             speaker: speaker.clone(),
             peak_is_fresh: true,
+            paging: PagingWatch::new(Path::new("/")),
             power: PowerWatch::new(request, gpu.clone(), speaker, started),
             _sampler: request.sample_interval.map(|pause| {
                 let pause = Duration::from_nanos(pause.0);
@@ -127,6 +130,7 @@ impl Meter {
     /// Ends the phase that runs and begins `next`.
     pub fn enter(&mut self, next: Phase, seen: Seen) -> Result<(), Stop> {
         self.power.mark(self.peaks.phase(), Edge::End, false)?;
+        self.paged()?;
         let (status, own, seen) = self.end(seen)?;
         self.others()?;
         self.peaks.enter(next);
@@ -136,6 +140,7 @@ impl Meter {
             at: self.started.elapsed().into(),
         })?;
         self.tell(next, &status, own, seen)?;
+        self.paging.begin(next);
         self.power.mark(next, Edge::Begin, false)?;
         if let Some(limit) = &self.limit {
             limit.renew(next, &status);
@@ -149,8 +154,17 @@ impl Meter {
             limit.lift();
         }
         self.power.mark(self.peaks.phase(), Edge::End, true)?;
+        self.paged()?;
         self.end(seen)?;
         self.others()
+    }
+
+    /// Says what was swapped, at the end of a phase of which that counts.
+    fn paged(&mut self) -> Result<(), Stop> {
+        match self.paging.end(self.peaks.phase()) {
+            Some(facts) => self.speaker.say(&Message::Paging(facts)),
+            None => Ok(()),
+        }
     }
 
     /// Says who else is on the GPU.

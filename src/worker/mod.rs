@@ -2,8 +2,11 @@
 
 mod clocks;
 mod fixed_text;
+#[cfg(test)]
+mod foreign_tests;
 mod limit;
 mod meter;
+mod paging;
 mod phases;
 mod power;
 mod reference;

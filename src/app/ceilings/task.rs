@@ -295,6 +295,7 @@ mod tests {
             ablate: false,
             offload: Default::default(),
             kv_room: None,
+            external_paths: Default::default(),
             batches: vec![1, 2],
             prompt_tokens: vec![32, 64],
             gen_tokens: vec![8],

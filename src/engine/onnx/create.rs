@@ -5,7 +5,7 @@
     reason = "hands a stream of ours to the runtime; the block names the rule it keeps"
 )]
 
-use super::super::EngineError;
+use super::super::{Engine, EngineError};
 use super::arena::Allocator;
 use super::fetch::Operators;
 use super::tensors::{Place, Space, element};
@@ -36,9 +36,6 @@ fn attention() -> ep::cuda::AttentionBackend {
     use ep::cuda::AttentionBackend as Backend;
     Backend::FLASH_ATTENTION | Backend::EFFICIENT_ATTENTION | Backend::MATH
 }
-
-/// Operators and session of a graph that copies weights, in the order in which they must not be dropped; or why copies were refused.
-pub(super) type Copying = (Option<Operators>, Option<Session>, Option<String>);
 
 impl OnnxEngine {
     /// The weights on the GPU, in a block of our own; on the CPU the runtime maps the file itself.
@@ -74,25 +71,27 @@ impl OnnxEngine {
         remaining(self.request.trial.budget, held + loaded, repacked).map(Some)
     }
 
-    /// The session that copies weights from main memory before it uses them, with the operators that do; nothing where none are
-    /// there, and what was refused where copies have no room.
-    pub(super) fn copying(
-        &self,
-        weights: Option<&Weights>,
-        arena_limit: Option<Bytes>,
-    ) -> Result<Copying, EngineError> {
-        let Some(graph) = &self.request.copies_graph else {
-            return Ok((None, None, None));
+    /// Adds the session that copies weights from main memory before it uses them, with the operators that do, to one that has run:
+    /// its arena may take what that one's has left of the limit.
+    pub(super) fn add_copies(&mut self, arena_limit: Option<Bytes>) -> Result<(), EngineError> {
+        let Some(graph) = self.request.copies_graph.clone() else {
+            return Ok(());
         };
+        let reserved = self.arena().map(|arena| arena.reserved);
+        let weights = self.loaded()?.weights.as_ref();
+        let repacked = Bytes(weights.map_or(0, Weights::repacked));
+        let limit = arena_limit.map(|limit| left_over(limit, reserved, repacked));
+        let limit = limit.transpose()?;
         let float = element(self.request.trial.numerics().compute().into());
         let operators = Operators::new(&self.space, float)?;
-        let session = self.session(graph, weights, arena_limit, Some(&operators));
-        match session.map_err(|error| self.starved(error)) {
-            Ok(session) => Ok((Some(operators), Some(session), None)),
-            // Reading in place needs no memory for copies.
-            Err(EngineError::OutOfMemory(cause)) => Ok((None, None, Some(cause))),
-            Err(other) => Err(other),
-        }
+        let weights = self.loaded.as_ref().and_then(|one| one.weights.as_ref());
+        let session = self.session(&graph, weights, limit, Some(&operators))?;
+        let allocator = self.allocator(&session)?;
+        let loaded = self.loaded()?;
+        loaded.allocators.extend(allocator);
+        loaded.copies = Some(session);
+        loaded.operators = Some(operators);
+        Ok(())
     }
 
     pub(super) fn session(
@@ -241,9 +240,37 @@ fn remaining(budget: Bytes, taken: Bytes, repacked: Bytes) -> Result<Bytes, Engi
     )))
 }
 
+/// What of the limit for both is left to the arena of a second session, where the first one's holds this much; half of it where nobody
+/// tells. Each with a limit of its own would be two budgets.
+fn left_over(limit: Bytes, reserved: Option<Bytes>, repacked: Bytes) -> Result<Bytes, EngineError> {
+    let left = limit.saturating_sub(reserved.unwrap_or(Bytes(limit.0 / 2)));
+    if left > repacked {
+        return Ok(left);
+    }
+    Err(EngineError::OutOfMemory(format!(
+        "reading in place left {} bytes of the {} that the runtime's arenas may take",
+        left.0, limit.0
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_arenas_never_have_more_than_the_limit_between_them() {
+        for (limit, reserved, repacked) in [(100, 30, 0), (100, 30, 69), (100, 99, 0), (1, 0, 0)] {
+            let left = left_over(Bytes(limit), Some(Bytes(reserved)), Bytes(repacked)).unwrap();
+            assert_eq!(left.0 + reserved, limit);
+            assert!(left.0 > repacked);
+        }
+        assert_eq!(left_over(Bytes(9), None, Bytes(0)).unwrap(), Bytes(5));
+        // A limit of nothing is none to the runtime.
+        for (reserved, repacked) in [(100, 0), (170, 0), (30, 70)] {
+            let refused = left_over(Bytes(100), Some(Bytes(reserved)), Bytes(repacked));
+            assert!(matches!(refused, Err(EngineError::OutOfMemory(_))));
+        }
+    }
 
     #[test]
     fn the_arena_gets_what_remains_and_never_a_limit_that_wraps_around() {

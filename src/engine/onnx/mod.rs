@@ -11,6 +11,7 @@ mod choices;
 mod courier;
 mod create;
 mod fetch;
+mod foreign;
 mod io;
 mod library;
 mod packing;
@@ -70,7 +71,7 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
             Space::Gpu(cuda, index)
         }
     };
-    Ok(Box::new(OnnxEngine {
+    let engine = OnnxEngine {
         request: request.clone(),
         environment,
         space,
@@ -78,7 +79,11 @@ pub fn open(request: &TrialRequest) -> Result<Box<dyn Engine>, EngineError> {
         stream,
         next: Vec::new(),
         log: Log::default(),
-    }))
+    };
+    Ok(match &request.io.foreign {
+        Some(io) => Box::new(foreign::ForeignEngine::new(engine, (**io).clone())),
+        None => Box::new(engine),
+    })
 }
 
 /// Takes memory of a GPU away. Needs CUDA's libraries only, no session.
@@ -134,10 +139,10 @@ struct Loaded {
     /// Which of the two runs prompts, and which decode steps.
     ways: LinkWays,
     // What that session's graph has operators of.
-    _operators: Option<Operators>,
+    operators: Option<Operators>,
     io: Io,
     // The session reads them where they lie.
-    _weights: Option<Weights>,
+    weights: Option<Weights>,
     /// Options of ordinary runs, and the CUDA graphs of decode steps.
     plain_run: RunOptions,
     graphs: Option<Graphs>,
@@ -267,24 +272,28 @@ impl OnnxEngine {
         let with_all = taken(self);
         let grown = |from: Option<Bytes>, to: Option<Bytes>| Some(to?.saturating_sub(from?));
         let repacked = weights.as_ref().map_or(0, Weights::repacked);
-        let mapped = weights.as_ref().map_or(0, |weights| weights.bytes().1);
+        let (block, mapped) = weights.as_ref().map_or((0, 0), Weights::bytes);
+        let weight_bytes = Bytes((block + mapped) as u64);
         // What it takes on the GPU is none of what was read above, and mostly given back.
         self.check_packing(weights.as_ref())?;
-        let arena_limit = self.arena_limit(held, grown(before, with_all), Bytes(repacked))?;
+        let grown_by = grown(before, with_all);
+        let grown_by = match self.request.unified_memory {
+            // Pinned memory is not always the driver's to tell, and yet of the same pool.
+            true => {
+                grown_by.map(|told| told.max(io.cache_bytes() + io.other_bytes() + weight_bytes))
+            }
+            false => grown_by,
+        };
+        let arena_limit = self.arena_limit(held, grown_by, Bytes(repacked))?;
         let started = Instant::now();
         // Asked before weights and buffers are given back.
         let session = self.session(&self.request.graph, weights.as_ref(), arena_limit, None);
         let session = session.map_err(|error| self.starved(error))?;
-        // Named in this order, so that an error below drops the session before the operators that it knows.
-        let (operators, copies, refused) = self.copying(weights.as_ref(), arena_limit)?;
-        let session_time = Nanos::from(weights_time + started.elapsed());
+        let session_time = weights_time + started.elapsed();
         let placement = self.placement(&session)?;
-        let mut allocators = Vec::from_iter(self.allocator(&session)?);
+        let allocators = Vec::from_iter(self.allocator(&session)?);
         let packed = allocators.first().and_then(Allocator::stats);
         let packed = packed.map(|arena| arena.reserved);
-        if let Some(copies) = &copies {
-            allocators.extend(self.allocator(copies)?);
-        }
         let kv_cache = io.cache_bytes();
         let io_buffers = io.other_bytes();
         let (plain_run, graphs) = self.run_options(io.capacity)?;
@@ -294,21 +303,21 @@ impl OnnxEngine {
             bindings,
             allocators,
             session,
-            copies,
+            copies: None,
             ways: LinkWays::default(),
-            _operators: operators,
+            operators: None,
             io,
-            _weights: weights,
+            weights,
             plain_run,
             graphs,
             length: 0,
             swapped: false,
             priming: false,
         });
-        let link_ways = self.choose_ways()?.or_else(|| refused.map(ways::refused));
+        let (link_ways, copies_time) = self.choose_ways(arena_limit)?;
         self.prime()?;
         Ok(LoadFacts {
-            session: session_time,
+            session: Nanos::from(session_time + copies_time),
             provider: match self.space {
                 Space::Host => "CPUExecutionProvider".into(),
                 Space::Gpu(..) => "CUDAExecutionProvider".into(),

@@ -184,14 +184,24 @@ impl Buffer {
 
     /// Reads bytes from the start on.
     pub fn read_bytes(&self, bytes: &mut [u8]) -> Result<(), EngineError> {
-        assert!(bytes.len() <= self.bytes, "a read stays inside its buffer");
+        self.read_bytes_from(0, bytes)
+    }
+
+    /// Reads bytes from this one on.
+    pub fn read_bytes_from(&self, from: usize, bytes: &mut [u8]) -> Result<(), EngineError> {
+        assert!(
+            bytes.len() <= self.bytes.saturating_sub(from),
+            "a read stays inside its buffer"
+        );
+        // SAFETY: inside the buffer (asserted).
+        let start = unsafe { self.address().byte_add(from) };
         match &self.memory {
             // SAFETY: the block is at least as long (asserted) and separate from the values.
-            Memory::Host(at, _) => unsafe {
-                ptr::copy_nonoverlapping(at.as_ptr(), bytes.as_mut_ptr(), bytes.len())
+            Memory::Host(..) => unsafe {
+                ptr::copy_nonoverlapping(start.cast(), bytes.as_mut_ptr(), bytes.len())
             },
             // SAFETY: as above, on the device.
-            Memory::Gpu(cuda, ..) => unsafe { cuda.download(bytes, self.address()) }?,
+            Memory::Gpu(cuda, ..) => unsafe { cuda.download(bytes, start) }?,
             Memory::Mapped(_) => {
                 return Err(EngineError::Other(
                     "weights are written and not read back".into(),
@@ -380,8 +390,10 @@ pub fn cache_element(cache: KvCache, float: Element) -> Element {
 pub fn element_bytes(element: Element) -> usize {
     match element {
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 => 8,
-        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16 => 2,
+        Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16
+        | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 => 2,
         Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8
+        | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL
         | Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8 => 1,
         _ => 4,
     }

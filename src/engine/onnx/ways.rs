@@ -4,7 +4,8 @@
 use super::super::{Engine, EngineError};
 use super::OnnxEngine;
 use crate::trial::{LinkWay, LinkWays};
-use crate::units::Nanos;
+use crate::units::{Bytes, Nanos};
+use std::time::{Duration, Instant};
 
 /// Decode steps that are timed of each way, the first of which is not counted.
 const STEPS: usize = 4;
@@ -13,13 +14,23 @@ const STEPS: usize = 4;
 type Times = (f64, Option<f64>);
 
 impl OnnxEngine {
-    /// Tries both ways and keeps the quicker one of each phase; `None` where there is but one.
-    pub(super) fn choose_ways(&mut self) -> Result<Option<LinkWays>, EngineError> {
-        if self.loaded()?.copies.is_none() {
-            return Ok(None);
+    /// Tries both ways and keeps the quicker one of each phase, none where there is but one; with the time that making the second
+    /// session took. That one is made when the first has run and holds what it needs: the arena's limit is for both.
+    pub(super) fn choose_ways(
+        &mut self,
+        arena_limit: Option<Bytes>,
+    ) -> Result<(Option<LinkWays>, Duration), EngineError> {
+        if self.request.copies_graph.is_none() {
+            return Ok((None, Duration::ZERO));
         }
         let (in_place, expected) = self.time_way(LinkWay::InPlace)?;
-        let copied = self.time_way(LinkWay::Copied);
+        let started = Instant::now();
+        let made = self.add_copies(arena_limit);
+        let took = started.elapsed();
+        let copied = match made {
+            Ok(()) => self.time_way(LinkWay::Copied),
+            Err(refused) => Err(refused),
+        };
         let copied = match copied.map_err(|error| self.starved(error)) {
             Ok((times, logits)) => {
                 let names = self.request.tensors.iter().map(|tensor| &tensor.name);
@@ -42,7 +53,7 @@ impl OnnxEngine {
         }
         loaded.ways = ways.clone();
         self.reset()?;
-        Ok(Some(ways))
+        Ok((Some(ways), took))
     }
 
     /// Runs a prompt of the trial's length twice and some decode steps in one way, outside of any CUDA graph: times, and the prompt's logits.
@@ -103,7 +114,7 @@ fn difference(expected: &[f32], found: &[f32], allowed: f32) -> Result<f32, Engi
 }
 
 /// All is read in place, because of this.
-pub(super) fn refused(cause: String) -> LinkWays {
+fn refused(cause: String) -> LinkWays {
     LinkWays {
         note: Some(format!("copies were refused: {cause}")),
         ..LinkWays::default()

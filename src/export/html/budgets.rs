@@ -144,7 +144,9 @@ fn line(colour: usize, work: &Work) -> Line {
     Line {
         name: work.name.clone(),
         colour,
-        dashed: (params.active as f64) < params.total as f64 * MOE_SHARE,
+        dashed: params
+            .active
+            .is_some_and(|active| (active as f64) < params.total as f64 * MOE_SHARE),
         dots: work.rows.iter().map(dot).collect(),
     }
 }

@@ -3,6 +3,7 @@
 use super::super::human;
 use super::super::lists::{WIDTH, grouped, pretty, table};
 use super::super::plan::LABEL;
+use super::decoder;
 use super::file_json::to_json;
 use super::{amounts, line, operators, told};
 use crate::error::Result;
@@ -92,6 +93,7 @@ fn head(sheet: &FileSheet<'_>) -> String {
     }
     text.push_str(&line("KV cache", &told(&file.caches, cache)));
     text.push_str(&line("positions", &told(&file.positions, positions)));
+    text.push_str(&decoder::text(file));
     let unknown = &file.counts.unknown;
     for reason in unknown.iter().take(SHOWN) {
         text.push_str(&line("unknown part", reason));

@@ -1,6 +1,7 @@
 //! An ONNX file for programs: full figures, null with a reason where there is none.
 
 use super::super::plan::LABEL;
+use super::decoder;
 use super::file::{FileSheet, WEIGHTS, runtime};
 use super::{Sheet, parts_json, types_json};
 use crate::model::onnx::{Caches, Dim, Prediction, Shape, Update, Value as Port};
@@ -53,8 +54,11 @@ pub(super) fn to_json(sheet: &FileSheet<'_>) -> Value {
         &file.positions,
         |(count, by)| json!({ "positions": count, "by": by }),
     );
+    out.told("decoder", &file.decoder, decoder::json);
+    out.put("eos_token_ids", json!(file.config.eos));
+    out.put("custom_operators", json!(file.custom));
     let external = file.external.iter().map(
-        |one| json!({ "file": one.name, "needed_bytes": one.needed, "found_bytes": one.found }),
+        |one| json!({ "file": one.name, "needed_bytes": one.needed, "found_bytes": one.found, "refused": one.astray }),
     );
     out.put("external_files", json!(external.collect::<Vec<_>>()));
     out.put("budget", json!(sheet.budgets.last()));

@@ -2,6 +2,7 @@
 //! called predictions, and what cannot be told is `unknown` with the reason.
 
 mod builtin;
+mod decoder;
 mod file;
 mod file_json;
 #[cfg(test)]

@@ -25,6 +25,7 @@ fn sheet(name: &str, precisions: &[Precision], budgets: &[Bytes]) -> Builtin<'st
         ablate: false,
         offload: Default::default(),
         kv_room: None,
+        external_paths: Default::default(),
         batches: vec![1],
         prompt_tokens: vec![],
         gen_tokens: vec![],

@@ -3,6 +3,7 @@
 use super::super::proto::{DimensionProto, ValueInfoProto};
 use super::element::Element;
 use super::network::Network;
+use super::pairs::pairs;
 use crate::protocol::Told;
 use crate::units::Bytes;
 
@@ -74,37 +75,15 @@ pub struct Caches {
     pub update: Told<Update>,
 }
 
-/// Inputs that are caches, with the outputs they come back as.
-fn pairs<'a>(inputs: &'a [Value], outputs: &'a [Value]) -> Vec<(&'a Value, &'a Value)> {
-    let partner = |input: &Value| {
-        let rests = ["past_key_values", "past"]
-            .iter()
-            .filter_map(|word| input.name.strip_prefix(word));
-        let names: Vec<String> = rests
-            .flat_map(|rest| ["present", "present_key_values"].map(|word| format!("{word}{rest}")))
-            .collect();
-        outputs.iter().find(|output| names.contains(&output.name))
-    };
-    inputs
-        .iter()
-        .filter_map(|input| partner(input).map(|output| (input, output)))
-        .filter(|(input, _)| {
-            let holds = |word| input.name.contains(word);
-            holds("past_key_values") || holds("key") || holds("value") || rank(input) == Some(5)
-        })
-        .collect()
-}
-
-fn rank(value: &Value) -> Option<usize> {
-    value.dims.as_ref().map(Vec::len)
-}
-
 /// Finds the caches.
 pub fn find(network: &Network, inputs: &[Value], outputs: &[Value]) -> Told<Caches> {
-    let pairs = pairs(inputs, outputs);
+    let pairs: Vec<(&Value, &Value)> = pairs(network, inputs, outputs)
+        .iter()
+        .map(|pair| (&inputs[pair.input], &outputs[pair.output]))
+        .collect();
     if pairs.is_empty() {
         return Err(
-            "no input is named past_key_values.N.key or .value with an output present.N.key or .value, so this graph has no KV cache, or names it otherwise".into(),
+            "no input comes back longer as an output, by its name or by the operators between, so this graph has no KV cache, or hides it".into(),
         );
     }
     let mut bytes_per_token = 0u64;

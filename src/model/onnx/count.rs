@@ -26,6 +26,8 @@ pub struct Counts {
     pub is_tied: bool,
     /// Experts chosen for each token, and those there are.
     pub routing: Option<(u64, u64)>,
+    /// Bytes of the largest.
+    pub largest: u64,
     /// Bytes of all constants.
     pub bytes: Told<u64>,
     /// Tables with a row for each position: name and rows.
@@ -48,6 +50,7 @@ struct Sum {
     parts: BTreeMap<Part, Amount>,
     types: BTreeMap<String, Amount>,
     looked_up: u64,
+    largest: u64,
     is_tied: bool,
     position_rows: Vec<(String, u64)>,
     unknown: Vec<String>,
@@ -76,6 +79,7 @@ impl Sum {
             self.unsized_tensors.push(tensor.name.clone());
         }
         let bytes = tensor.bytes.unwrap_or(0);
+        self.largest = self.largest.max(bytes);
         self.parts.entry(role.part).or_default().add(params, bytes);
         let kind = tensor.element.name();
         self.types.entry(kind).or_default().add(params, bytes);
@@ -142,6 +146,7 @@ impl Sum {
             unused,
             is_tied: self.is_tied,
             routing: routing.ok(),
+            largest: self.largest,
             bytes,
             parts: self.parts,
             types: self.types,

@@ -1,10 +1,13 @@
 //! Door of what is told about an ONNX file without loading it: operators, constants by type and part, inputs, caches.
 
 mod caches;
+mod config;
 mod count;
+mod decoder;
 mod element;
 mod names;
 mod network;
+mod pairs;
 mod predict;
 mod roles;
 mod skim;
@@ -13,7 +16,9 @@ mod tests;
 mod walk;
 
 pub use caches::{Caches, Dim, Update, Value};
+pub use config::{Config, beside};
 pub use count::Counts;
+pub use decoder::Decoder;
 pub use predict::{Prediction, Shape, predict};
 
 use super::emit::{Variant, emit};
@@ -27,7 +32,7 @@ use skim::{Cause, Skimmed};
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{Cursor, Read, Seek};
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// What an ONNX file says of itself.
 #[derive(Debug)]
@@ -50,8 +55,14 @@ pub struct OnnxFile {
     pub counts: Counts,
     /// The KV cache, or why none is known.
     pub caches: Told<Caches>,
+    /// How it is a decoder, or why it is not known to be one.
+    pub decoder: Told<Decoder>,
+    /// Operators that neither the standard, nor ONNX Runtime, nor the file itself defines: of custom libraries.
+    pub custom: Vec<String>,
     /// The most positions it can take and what says so, or why that is not known.
     pub positions: Told<(u64, String)>,
+    /// What stands about it in the files that exporters put beside it.
+    pub config: Config,
     /// Files beside it that hold constants.
     pub external: Vec<External>,
     /// What looks wrong or was left out, in words.
@@ -67,6 +78,8 @@ pub struct External {
     pub needed: u64,
     /// Bytes that are in it; `None` where it cannot be looked at.
     pub found: Option<u64>,
+    /// Why it is not opened unless that is allowed: it may be any file of the machine.
+    pub astray: Option<String>,
 }
 
 /// What the graph of a built-in model says, as it is written for its longest sequences.
@@ -75,7 +88,7 @@ pub fn of_builtin(spec: &ModelSpec, form: Form, numerics: Numerics) -> Result<On
     let variant = Variant::portable(form, KvCache::Float, spec.max_positions);
     let bytes = emit(spec, &layout, variant).bytes;
     let length = bytes.len() as u64;
-    parse(Cursor::new(bytes), length).map_err(Error::Bug)
+    parse(Cursor::new(bytes), length, &Config::default()).map_err(Error::Bug)
 }
 
 /// Reads a file.
@@ -87,13 +100,21 @@ pub fn read(path: &Path) -> Result<OnnxFile> {
         ))
     };
     let (file, length) = open(path).map_err(wrap)?;
-    let mut read = parse(file, length)
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut read = parse(file, length, &config::beside(folder))
         .map_err(|cause| of_another_kind(path).unwrap_or(cause))
         .map_err(wrap)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
     for external in &mut read.external {
+        external.astray = astray(folder, &external.name);
         external.found = look(&folder.join(&external.name));
-        read.notes.extend(complaint(external));
+        read.notes.extend(external.complaint());
+        let astray = external.astray.as_ref();
+        read.notes.extend(astray.map(|why| {
+            format!(
+                "the weights in {} are not read in a run: {why}",
+                external.name
+            )
+        }));
     }
     Ok(read)
 }
@@ -144,61 +165,118 @@ fn look(path: &Path) -> Option<u64> {
     about.is_file().then_some(about.len())
 }
 
-fn complaint(external: &External) -> Option<String> {
-    let External {
-        name,
-        needed,
-        found,
-    } = external;
-    match found {
-        None => Some(format!(
-            "{name}, which is to hold weights, is not beside the file; their sizes are told all the same"
-        )),
-        Some(found) if found < needed => Some(format!(
-            "{name} has {found} bytes, and weights are to reach up to byte {needed} of it: it is cut off or another model's"
-        )),
-        Some(_) => None,
+/// Why a file that a graph names is not one of its own folder: then a graph could have any file of the machine read.
+fn astray(folder: &Path, name: &str) -> Option<String> {
+    let mut path = folder.to_owned();
+    for part in Path::new(name).components() {
+        match part {
+            Component::Normal(part) => path.push(part),
+            Component::CurDir => continue,
+            Component::ParentDir => return Some("its path climbs out of the folder".into()),
+            Component::RootDir | Component::Prefix(_) => {
+                return Some("its path is an absolute one".into());
+            }
+        }
+        if path.is_symlink() {
+            return Some(format!("{} is a link", path.display()));
+        }
+    }
+    None
+}
+
+impl External {
+    /// What is wrong with its length.
+    pub fn complaint(&self) -> Option<String> {
+        let External {
+            name,
+            needed,
+            found,
+            ..
+        } = self;
+        match found {
+            None => Some(format!(
+                "{name}, which is to hold weights, is not beside the file; their sizes are told all the same"
+            )),
+            Some(found) if found < needed => Some(format!(
+                "{name} has {found} bytes, and weights are to reach up to byte {needed} of it: it is cut off or another model's"
+            )),
+            Some(_) => None,
+        }
     }
 }
 
 /// Reads the graph's file; files beside it are only named.
-fn parse(source: impl Read + Seek, length: u64) -> Result<OnnxFile, Cause> {
+fn parse(source: impl Read + Seek, length: u64, config: &Config) -> Result<OnnxFile, Cause> {
     let mut skimmed = skim::skim(source, length)?;
     let graph = match skimmed.model.graph.take() {
         Some(graph) if skimmed.model.ir_version > 0 => graph,
         _ => return Err("no graph is in it".into()),
     };
     let inputs: Vec<Value> = graph.input.iter().map(Value::of).collect();
-    let outputs: Vec<Value> = graph.output.iter().map(Value::of).collect();
+    let mut outputs: Vec<Value> = graph.output.iter().map(Value::of).collect();
     skimmed.model.graph = Some(graph);
     let (opsets, producer) = (opsets(&skimmed), producer(&skimmed));
     let (ir_version, functions) = (skimmed.model.ir_version, skimmed.model.functions.len());
+    let own: HashSet<(String, String)> = skimmed
+        .model
+        .functions
+        .iter()
+        .map(|one| (one.domain.clone(), one.name.clone()))
+        .collect();
     let network = Network::of(skimmed)?;
     let constants: HashSet<&str> = network
         .tensors
         .iter()
         .map(|one| one.name.as_str())
         .collect();
-    let inputs: Vec<Value> = inputs
+    let mut inputs: Vec<Value> = inputs
         .into_iter()
         .filter(|input| !constants.contains(input.name.as_str()))
         .collect();
+    pairs::settle(&network, config.head_size, &mut inputs, &mut outputs);
     let counts = count::count(&network);
     let caches = caches::find(&network, &inputs, &outputs);
+    let decoder = decoder::decoder(&network, &inputs, &outputs);
     Ok(OnnxFile {
         file_bytes: length,
         ir_version,
         opsets,
         producer,
         operators: network.operators(),
-        positions: positions(&counts, &caches),
+        positions: positions(&counts, &caches, config),
+        config: config.clone(),
         external: external(&network),
         notes: notes(&network, functions),
         inputs,
         outputs,
         counts,
         caches,
+        decoder,
+        custom: custom(&network, &own),
     })
+}
+
+/// Domains of operators that ONNX Runtime has itself.
+const DOMAINS: [&str; 6] = [
+    "",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "ai.onnx.preview.training",
+    "com.microsoft",
+    "com.microsoft.nchwc",
+];
+
+/// Operators of other domains that the file does not define, each once.
+fn custom(network: &Network, own: &HashSet<(String, String)>) -> Vec<String> {
+    let nodes = network.nodes.iter();
+    let of_others = nodes.filter(|node| {
+        let defined = own.contains(&(node.domain.clone(), node.op_type.clone()));
+        !DOMAINS.contains(&node.domain.as_str()) && !defined
+    });
+    let names: BTreeMap<String, ()> = of_others
+        .map(|node| (format!("{}.{}", node.domain, node.op_type), ()))
+        .collect();
+    names.into_keys().collect()
 }
 
 fn opsets(file: &Skimmed) -> Vec<(String, i64)> {
@@ -219,14 +297,16 @@ fn producer(file: &Skimmed) -> Option<String> {
 }
 
 /// Length of the sequences it can take: what its cache or its tables of positions have room for.
-fn positions(counts: &Counts, caches: &Told<Caches>) -> Told<(u64, String)> {
+fn positions(counts: &Counts, caches: &Told<Caches>, config: &Config) -> Told<(u64, String)> {
     let capacity = caches.as_ref().ok().and_then(|caches| caches.capacity);
     let capacity = capacity.map(|length| (length, "the declared length of its cache".to_owned()));
     let rows = counts
         .position_rows
         .iter()
         .map(|(name, rows)| (*rows, format!("the rows of {name}")));
-    let least = capacity.into_iter().chain(rows).min();
+    let told = config.context.zip(config.file);
+    let told = told.map(|(length, file)| (length, file.to_owned()));
+    let least = capacity.into_iter().chain(rows).chain(told).min();
     least.ok_or_else(|| {
         "neither its cache nor a table of positions has a fixed length; the model's own configuration says it".into()
     })
@@ -246,6 +326,7 @@ fn external(network: &Network) -> Vec<External> {
         name: name.to_owned(),
         needed,
         found: None,
+        astray: None,
     };
     files.into_iter().map(file).collect()
 }

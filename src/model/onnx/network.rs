@@ -1,6 +1,6 @@
 //! The nodes of a file, those of its branches and functions among them, and who makes and who reads each value.
 
-use super::super::proto::{AttributeProto, GraphProto, NodeProto, TensorProto};
+use super::super::proto::{AttributeProto, EXTERNAL, GraphProto, NodeProto, TensorProto};
 use super::element::Element;
 use super::skim::{Cause, Skimmed, SkimmedTensor};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -116,6 +116,12 @@ impl Network {
                     (Some(mut tensor), _) if node.op_type == "Constant" => {
                         tensor.name = node.output.first().cloned().unwrap_or_default();
                         self.add_tensor(inline(tensor))?;
+                    }
+                    (Some(tensor), _) if tensor.data_location == Some(EXTERNAL) => {
+                        return Err(format!(
+                            "an attribute of {} {:?} has its values in another file, where only weights may be",
+                            node.op_type, node.name
+                        ));
                     }
                     (Some(_), _) => {}
                     (None, Some(branch)) => branches.push(*branch),
@@ -247,7 +253,7 @@ struct External {
 }
 
 fn external(proto: &TensorProto, bytes: Option<u64>) -> Result<Option<External>, Cause> {
-    if proto.data_location != Some(super::super::proto::EXTERNAL) {
+    if proto.data_location != Some(EXTERNAL) {
         return Ok(None);
     }
     let entry = |key: &str| {

@@ -3,7 +3,7 @@
 use super::super::footprint;
 use super::caches::Update;
 use super::{Caches, OnnxFile};
-use crate::protocol::Told;
+use crate::protocol::{CacheUpdate, Told};
 use crate::trial::Device;
 use crate::units::Bytes;
 
@@ -50,6 +50,7 @@ pub struct Most {
 pub fn predict(file: &OnnxFile, shape: Shape, budget: Option<Bytes>) -> Prediction {
     let weights = file.counts.bytes.clone().map(Bytes);
     let per_token = file.caches.clone().and_then(|caches| per_token(&caches));
+    let per_token = per_token.or_else(|reason| as_run(file).ok_or(reason));
     let kv_cache = per_token.clone().map(|bytes| {
         let tokens = shape.batch.saturating_mul(shape.context);
         Bytes(bytes.saturating_mul(tokens))
@@ -92,6 +93,17 @@ pub fn predict(file: &OnnxFile, shape: Shape, budget: Option<Bytes>) -> Predicti
         runtime,
         at_least: Bytes(fixed.saturating_add(cache)),
     }
+}
+
+/// The same as a run would have it, where only how it is fed tells.
+fn as_run(file: &OnnxFile) -> Option<u64> {
+    let io = &file.decoder.as_ref().ok()?.io;
+    let copies = match io.update {
+        CacheUpdate::InPlace => 1,
+        CacheUpdate::Grown(_) => 2,
+        CacheUpdate::None => return None,
+    };
+    Some(io.bytes_per_token().saturating_mul(copies))
 }
 
 /// Bytes that one token takes in the buffers of the caches; a cache that is copied to grow is there twice.

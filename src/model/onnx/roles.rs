@@ -128,6 +128,9 @@ pub fn of(network: &Network, tensor: &Tensor) -> Role {
     if uses.is_empty() && !network.outputs.contains(&tensor.name) {
         return role(Part::Unused, Holds::Plain);
     }
+    if makes_rotations(network, tensor) {
+        return role(Part::Tables, Holds::Plain);
+    }
     let roles: Vec<Role> = uses
         .iter()
         .map(|(node, slot)| by_reader(network, tensor, &network.nodes[*node], *slot))
@@ -145,6 +148,36 @@ pub fn of(network: &Network, tensor: &Tensor) -> Role {
         is_lookup,
         ..found.clone()
     }
+}
+
+/// More frequencies than this no head has.
+const FREQUENCIES: u64 = 4096;
+
+/// Whether positions are multiplied with a constant, on their way to be a cosine or sine: then it is computed, and not learned.
+fn makes_rotations(network: &Network, tensor: &Tensor) -> bool {
+    const THROUGH: [&str; 11] = [
+        "Cast",
+        "Concat",
+        "Einsum",
+        "Expand",
+        "Flatten",
+        "Identity",
+        "MatMul",
+        "Mul",
+        "Reshape",
+        "Transpose",
+        "Unsqueeze",
+    ];
+    let is_wave = |node: &NodeProto| matches!(node.op_type.as_str(), "Cos" | "Sin");
+    let mut readers = network.readers(&tensor.name).iter();
+    tensor.element.is_float()
+        && tensor.elements <= FREQUENCIES
+        && readers.any(|(node, _)| {
+            let node = &network.nodes[*node];
+            let through = THROUGH.contains(&node.op_type.as_str());
+            is_wave(node)
+                || through && network.leads_to(node, &THROUGH, &|reader, _| is_wave(reader))
+        })
 }
 
 fn by_reader(network: &Network, tensor: &Tensor, node: &NodeProto, slot: usize) -> Role {

@@ -44,9 +44,15 @@ fn kind(row: &Row) -> Kind {
     match model::find(&row.model) {
         Some(spec) if spec.specialists.is_some() => Kind::Specialists,
         Some(spec) if spec.has_experts() => Kind::Experts,
+        Some(spec) if spec.foreign.is_some_and(|foreign| foreign.routes()) => Kind::Experts,
         Some(_) => Kind::Dense,
-        None if (row.params.active as f64) < row.params.total as f64 * MOE_SHARE => Kind::Experts,
-        None => Kind::Dense,
+        None => {
+            let active = row.params.active.unwrap_or(row.params.total) as f64;
+            match active < row.params.total as f64 * MOE_SHARE {
+                true => Kind::Experts,
+                false => Kind::Dense,
+            }
+        }
     }
 }
 
@@ -55,10 +61,10 @@ pub fn vocabulary(row: &Row) -> Option<u32> {
     model::find(&row.model).map(|spec| spec.vocab)
 }
 
-/// The count of a row that a basis goes by.
+/// The count of a row that a basis goes by. Rows of which it is not known make no pair: see [`gap`].
 pub fn size(row: &Row, basis: Basis) -> u64 {
     match basis {
-        Basis::Active => row.params.active,
+        Basis::Active => row.params.active.unwrap_or(row.params.total),
         Basis::Total | Basis::OneExpert | Basis::AsPublished => row.params.total,
     }
 }
@@ -70,6 +76,10 @@ fn is_of_one_expert(row: &Row) -> bool {
 
 /// By what factor two rows differ, in whichever direction.
 fn gap(a: &Row, b: &Row, basis: Basis) -> f64 {
+    let unknown = |row: &Row| basis == Basis::Active && row.params.active.is_none();
+    if unknown(a) || unknown(b) {
+        return f64::INFINITY;
+    }
     let ratio = size(a, basis).max(1) as f64 / size(b, basis).max(1) as f64;
     ratio.max(1.0 / ratio)
 }

@@ -309,7 +309,10 @@ impl Sides<'_> {
                 let peak = row.memory.peak_bytes.map(|bytes| bytes as f64);
                 peak.ok_or_else(|| reason("memory.peak_bytes"))
             }
-            PublishedMetric::ActiveParams => Ok(row.params.active as f64),
+            PublishedMetric::ActiveParams => {
+                let active = row.params.active.map(|count| count as f64);
+                active.ok_or_else(|| reason("params.active"))
+            }
             PublishedMetric::CostStudyJson => price(Formula::StudyJson, speed()?),
             PublishedMetric::CostStudyHourly => price(Formula::StudyHourly, speed()?),
         }
@@ -346,14 +349,17 @@ impl Sides<'_> {
     /// Whether there is anything that does not take part for a token.
     fn sparsity(&self) -> String {
         let params = &self.proper.params;
-        let share = params.active as f64 / params.total.max(1) as f64 * 100.0;
+        let Some(active) = params.active else {
+            return "how many parameters take part for a token is not known".to_owned();
+        };
+        let share = active as f64 / params.total.max(1) as f64 * 100.0;
         let specialists =
             model::find(&self.proper.model).is_some_and(|spec| spec.specialists.is_some());
         if specialists {
             format!(
                 "every specialist runs for each token, so nothing is sparse: {share:.1} % of the parameters take part"
             )
-        } else if params.active == params.total {
+        } else if active == params.total {
             "all parameters take part: total and active are the same".to_owned()
         } else {
             format!("the total is counted: {share:.1} % of it takes part for one token")

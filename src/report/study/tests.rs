@@ -58,8 +58,8 @@ fn the_suite_study_is_four_sizes_of_both_pairs_and_the_published_one() {
                 id: spec.name.clone(),
                 params: Params {
                     total: census.total,
-                    active: census.active,
-                    active_read: census.active_read,
+                    active: Some(census.active),
+                    active_read: Some(census.active_read),
                 },
                 ..like.clone()
             }
@@ -265,6 +265,9 @@ fn offloaded(row: &mut Row, asked: &str, mapped_bytes: u64) {
         predicted_decode_tok_s: None,
         step_link_share: None,
         prompt_link_share: None,
+        unified_memory: false,
+        prediction_basis: None,
+        elsewhere: Vec::new(),
         ways: None,
         refused: None,
     });

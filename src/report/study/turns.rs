@@ -34,7 +34,7 @@ pub struct PairCurve {
     pub gen_tokens: u32,
     /// One for each budget, in ascending order.
     pub points: Vec<CurvePoint>,
-    /// Each two budgets next to each other between which the faster of the two is another one.
+    /// Each two budgets between which the faster of the two is another one, by 5 % at least on both sides.
     pub turns: Vec<[u64; 2]>,
     /// The same in words.
     pub verdict: String,
@@ -162,7 +162,7 @@ fn point(pair: &StudyPair, rows: &[Row]) -> CurvePoint {
 
 /// Whether the mixture is the one to take for its speed, or because it is the only one that runs; `None` where neither is.
 fn leads(point: &CurvePoint) -> Option<bool> {
-    match point.verdict.as_str() {
+    match told_as(point) {
         "faster" | "only_moe" => Some(true),
         "slower" | "only_dense" => Some(false),
         _ => None,
@@ -178,9 +178,20 @@ fn turns(points: &[CurvePoint]) -> Vec<[u64; 2]> {
     apart.map(|two| [two[0].0, two[1].0]).collect()
 }
 
+/// Speeds that differ by less than this are told together: a change of sign inside of it is no turn that matters to anybody.
+const ALIKE: f64 = 0.05;
+
+/// What a point is told as.
+fn told_as(point: &CurvePoint) -> &str {
+    match point.ratio {
+        Some(ratio) if (ratio - 1.0).abs() < ALIKE => "no_difference",
+        _ => &point.verdict,
+    }
+}
+
 /// Budgets next to each other with one verdict, as a clause for each such run of them.
 fn verdict(curve: &PairCurve) -> String {
-    let alike = |a: &CurvePoint, b: &CurvePoint| a.verdict == b.verdict;
+    let alike = |a: &CurvePoint, b: &CurvePoint| told_as(a) == told_as(b);
     let clauses: Vec<String> = curve
         .points
         .chunk_by(alike)
@@ -220,11 +231,11 @@ fn clause(curve: &PairCurve, points: &[CurvePoint]) -> String {
         _ if figure(least) == figure(most) => format!(" ({} times the speed)", figure(least)),
         _ => format!(" ({} to {} times the speed)", figure(least), figure(most)),
     };
-    let word = points.first().map_or("", |point| point.verdict.as_str());
+    let word = points.first().map_or("", told_as);
     let told = match word {
         "faster" => format!("the MoE is faster{times}"),
         "slower" => format!("the MoE is slower{times}"),
-        "no_difference" => format!("there is no difference{times}"),
+        "no_difference" => format!("they are within 5 % of each other{times}"),
         "only_moe" => format!("only {} runs", curve.moe),
         "only_dense" => format!("only {} runs", curve.dense),
         "neither" => "neither runs".to_owned(),

@@ -71,8 +71,9 @@ fn throttled(rows: [&Row; 2]) -> String {
 fn head(pair: &StudyPair) -> String {
     let count = |side: &Side| {
         let params = &side.params;
+        // Only rows whose count is known make a pair.
         millions(match pair.basis {
-            Basis::Active => params.active,
+            Basis::Active => params.active.unwrap_or(params.total),
             Basis::Total | Basis::OneExpert | Basis::AsPublished => params.total,
         })
     };

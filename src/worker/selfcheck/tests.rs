@@ -146,6 +146,7 @@ pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> Tri
             kv_cache: KvCache::Float,
             position_ids: false,
             router_width: None,
+            foreign: None,
         },
         weights: Bytes(0),
         largest_tensor: Bytes(0),

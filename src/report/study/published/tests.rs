@@ -13,8 +13,8 @@ fn params() -> Params {
     let census = model::census(model::find("alchemist-16m").unwrap());
     Params {
         total: census.total,
-        active: census.active,
-        active_read: census.active_read,
+        active: Some(census.active),
+        active_read: Some(census.active_read),
     }
 }
 
