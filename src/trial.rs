@@ -25,7 +25,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
-pub use routing::{Choice, RoutedLayer};
+pub use routing::{Choice, RoutedLayer, RouterFacts, RouterRead};
 pub use tuning::{TUNINGS, TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
@@ -418,6 +418,9 @@ pub struct TrialResult {
     /// not reached.
     #[serde(default)]
     pub fp32_difference: Option<Result<DifferenceFacts, String>>,
+    /// What its routers' weights are, or why nobody could see them; `None` where that was not asked for or not reached.
+    #[serde(default)]
+    pub router_check: Option<Result<RouterFacts, String>>,
     /// Memory readings: the first, the last and the largest of each phase.
     pub memory: Vec<MemoryReading>,
     /// How the budget was held; `None` for a trial that was not started.

@@ -171,6 +171,7 @@ pub(super) fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         check: None,
         decode_check: None,
         fp32_difference: None,
+        router_check: None,
         memory: Vec::new(),
         enforcement: None,
         others: None,

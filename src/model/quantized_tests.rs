@@ -99,6 +99,7 @@ fn request(prepared: &Prepared, trial: Trial) -> TrialRequest {
         tolerance: 0.0,
         decode_rule: None,
         fp32_text: None,
+        router_check: None,
         whole_sequence: false,
         routing: false,
         sample_interval: None,

@@ -1,8 +1,8 @@
 //! What a row says of its logits: held to a committed reference, and decode held to prefill.
 
 use super::row::ended;
-use super::schema::{Check, DecodeCheck, Difference};
-use crate::trial::{CheckFacts, DifferenceFacts, Outcome, Reading, TrialResult};
+use super::schema::{Check, DecodeCheck, Difference, RouterCheck};
+use crate::trial::{CheckFacts, DifferenceFacts, Outcome, Reading, RouterRead, TrialResult};
 
 /// Comparison with the reference, shortened to what a reader needs.
 pub fn check(facts: &CheckFacts) -> Check {
@@ -84,6 +84,24 @@ pub fn no_fp32_difference(result: &TrialResult) -> String {
         (_, Outcome::Ok) => "no committed fp32 logits for this model with this seed".to_owned(),
         _ => ended(result, "the logits were compared with fp32's"),
     }
+}
+
+/// The routers' weights, where they were looked at.
+pub fn router_check(result: &TrialResult) -> Option<RouterCheck> {
+    let facts = result.router_check.as_ref()?.as_ref().ok()?;
+    Some(RouterCheck {
+        passed: facts.passed(),
+        read: match facts.read {
+            RouterRead::Outputs => "outputs",
+            RouterRead::Operator => "operator",
+            RouterRead::Cache => "cache",
+        }
+        .to_owned(),
+        tokens: facts.tokens,
+        experts_per_token: facts.experts_per_token,
+        weight_sum_error: facts.weight_sum_error,
+        tolerance: facts.tolerance,
+    })
 }
 
 #[cfg(test)]

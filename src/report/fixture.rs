@@ -96,6 +96,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         check: None,
         decode_check: None,
         fp32_difference: None,
+        router_check: None,
         memory: vec![
             reading(Phase::Start, 3, 6),
             reading(Phase::Runtime, 5, 24),

@@ -42,6 +42,9 @@ pub use study::{
     Basis, Beside, Formula, PUBLISHED, Priced, PublishedMetric, Ratio, Reproduced, Side, Study,
     StudyPair, reproduced, to_reproduce,
 };
+#[cfg(test)]
+pub use study::{CachePolicy, CacheScope, ExpertReuse};
+pub use study::{ExpertCache, Experts};
 pub use study::{RouterFacts, RouterLayer, routed, to_route};
 #[cfg(test)]
 pub use tuning::LeftAloneTuning;

@@ -92,6 +92,7 @@ pub fn row(
         check: result.check.as_ref().map(checks::check),
         decode_check: checks::decode_check(result),
         fp32_difference: checks::fp32_difference(result),
+        router_check: checks::router_check(result),
         first_ids: result.first_ids.clone(),
         warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
@@ -167,6 +168,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         check: None,
         decode_check: None,
         fp32_difference: None,
+        router_check: None,
         first_ids: Vec::new(),
         warnings: Vec::new(),
         not_measured: BTreeMap::new(),
@@ -368,6 +370,10 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
         .collect();
     if let Some(price) = row.cost.as_ref().filter(|price| price.watts.is_none()) {
         reasons.push(("cost.watts".to_owned(), price.watts_source.clone()));
+    }
+    // Only where somebody wanted to look.
+    if let Some(Err(reason)) = &result.router_check {
+        reasons.push(("router_check".to_owned(), reason.clone()));
     }
     reasons
 }

@@ -3,8 +3,8 @@
 use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
-    MemoryReading, Outcome, Paging, Phase, PoolSource, PowerLog, Repetition, RoutedLayer, Trial,
-    TrialResult, WarmthFacts,
+    MemoryReading, Outcome, Paging, Phase, PoolSource, PowerLog, Repetition, RoutedLayer,
+    RouterFacts, Trial, TrialResult, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ pub struct Notes {
     check: Option<CheckFacts>,
     decode_check: Option<Told<DecodeFacts>>,
     fp32_difference: Option<Told<DifferenceFacts>>,
+    router_check: Option<Told<RouterFacts>>,
     first_run: Option<Repetition>,
     warmth: Option<WarmthFacts>,
     repetitions: Vec<Repetition>,
@@ -87,6 +88,7 @@ impl Notes {
             Message::Checked(facts) => self.check = Some(facts),
             Message::DecodeChecked { facts } => self.decode_check = Some(facts),
             Message::Fp32Compared { facts } => self.fp32_difference = Some(facts),
+            Message::RouterChecked { facts } => self.router_check = Some(facts),
             Message::WarmedUp(timing) => {
                 self.first_run.get_or_insert(timing);
             }
@@ -132,6 +134,7 @@ impl Notes {
             check: self.check,
             decode_check: self.decode_check,
             fp32_difference: self.fp32_difference,
+            router_check: self.router_check,
             memory: thin(self.memory),
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,

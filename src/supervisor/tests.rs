@@ -55,6 +55,7 @@ pub(super) fn request() -> TrialRequest {
         tolerance: 1e-4,
         decode_rule: None,
         fp32_text: None,
+        router_check: None,
         whole_sequence: false,
         routing: false,
         sample_interval: Some(Nanos(1_000_000)),

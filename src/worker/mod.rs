@@ -10,6 +10,7 @@ mod paging;
 mod phases;
 mod power;
 mod reference;
+mod router;
 mod routing;
 mod selfcheck;
 mod shared;

@@ -5,6 +5,7 @@
 //! cache grows by concatenation, from one of two buffers into the other, so nothing is allocated while it is timed either.
 
 mod arena;
+mod beside;
 mod buckets;
 mod choices;
 mod courier;
@@ -24,7 +25,7 @@ mod yardsticks;
 
 use super::cuda::Stream;
 use super::{Ballast, Engine, EngineError};
-use crate::protocol::{DecoderIo, EngineKind, Held, TrialRequest};
+use crate::protocol::{DecoderIo, EngineKind, Held, SideGraph, TrialRequest};
 use crate::trial::{Arena, Choice, Device, Float, LinkWay, LinkWays, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
@@ -208,6 +209,14 @@ impl Engine for OnnxEngine {
 
     fn choices(&mut self) -> Result<Vec<Choice>, EngineError> {
         self.decided()
+    }
+
+    fn beside(&mut self, graph: &SideGraph) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+        self.run_beside(graph).map(Some)
+    }
+
+    fn specialist_weights(&mut self) -> Result<Option<Vec<f32>>, EngineError> {
+        self.router_cache()
     }
 
     fn arena(&self) -> Option<Arena> {

@@ -158,6 +158,7 @@ pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> Tri
         tolerance: 0.0,
         decode_rule: None,
         fp32_text: None,
+        router_check: None,
         whole_sequence: false,
         routing: false,
         sample_interval: None,
