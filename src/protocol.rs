@@ -6,7 +6,10 @@ mod ports;
 
 pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
-pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType};
+pub use ports::{
+    Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, HostNodes, Port, PortType,
+    SHAPE_OPERATORS, Unnamed,
+};
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
