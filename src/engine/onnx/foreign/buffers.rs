@@ -1,11 +1,15 @@
 //! The memory that a foreign decoder reads and writes, and how it is bound for each shape of run.
 
 use super::super::super::EngineError;
+use super::super::courier::Courier;
 use super::super::tensors::{Binding, Buffer, Element, Place, Space, Tensor};
+use super::choice::{floats, largest};
+use crate::engine::cuda::Stream;
 use crate::protocol::{Axis, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, TrialRequest};
 use crate::units::Bytes;
 use half::f16;
 use ort::session::Session;
+use std::rc::Rc;
 
 /// Which tensors a run needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,8 +22,9 @@ pub struct Shape {
     pub swapped: bool,
 }
 
-/// All of it.
+/// All of it. The courier waits for what is under way before the rest goes.
 pub struct Buffers {
+    courier: Courier,
     place: Place,
     host_place: Place,
     /// Sequences.
@@ -38,9 +43,11 @@ pub struct Buffers {
     all_logits: bool,
     /// For each cache one buffer or two.
     caches: Vec<Vec<Buffer>>,
+    /// How the mask of the last step lies in its buffer: its width, and how many of it are ones. `None` after a prompt's.
+    laid: Option<(usize, usize)>,
     /// Room to lay out inputs and to choose from logits in.
     bytes: Vec<u8>,
-    row: Vec<u8>,
+    rows: Vec<u8>,
 }
 
 impl Buffers {
@@ -49,6 +56,7 @@ impl Buffers {
         request: &TrialRequest,
         io: &ForeignIo,
         space: &Space,
+        stream: Option<&Rc<Stream>>,
     ) -> Result<Buffers, EngineError> {
         let trial = &request.trial;
         let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
@@ -79,11 +87,7 @@ impl Buffers {
                 })
         };
         let inputs = io.inputs.iter().map(|fed| {
-            let on_host = fed
-                .port
-                .axes
-                .iter()
-                .all(|axis| matches!(axis, Axis::Size(_)));
+            let on_host = is_scalar(fed);
             let space = if on_host { &Space::Host } else { space };
             Ok((Buffer::new(space, bytes(&fed.port)?)?, on_host))
         });
@@ -97,15 +101,20 @@ impl Buffers {
             buffers.collect::<Result<Vec<_>, EngineError>>()
         });
         let widest = inputs.iter().map(|(buffer, _)| buffer.bytes).max();
+        let on_the_way = inputs.iter().map(|(buffer, _)| Courier::room(buffer.bytes));
+        let on_the_way: usize = on_the_way.sum();
         let vocab = usize::try_from(io.vocab()).unwrap_or(0);
         let kind = io.logits.kind;
+        let rows = vec![0; batch * vocab * kind.bytes() as usize];
         Ok(Buffers {
+            courier: Courier::new(space, stream, on_the_way + Courier::room(rows.len()))?,
             place: Place::of(space)?,
             host_place: Place::of(&Space::Host)?,
             caches: caches.collect::<Result<_, _>>()?,
             logits: Buffer::new(space, bytes(&io.logits)?)?,
             bytes: Vec::with_capacity(widest.unwrap_or(0)),
-            row: vec![0; vocab * kind.bytes() as usize],
+            rows,
+            laid: None,
             all_logits: io.all_logits(),
             last_new: 1,
             batch,
@@ -146,7 +155,8 @@ impl Buffers {
             past,
             total: past + to - from,
         };
-        for (fed, (buffer, _)) in io.inputs.iter().zip(&mut self.inputs) {
+        self.laid = None;
+        for (fed, (buffer, on_host)) in io.inputs.iter().zip(&mut self.inputs) {
             self.bytes.clear();
             let mut put = |value: i64| push(&mut self.bytes, fed.port.kind, value);
             let count = || sizes.of(&fed.port).iter().product::<i64>().max(0);
@@ -163,9 +173,68 @@ impl Buffers {
                     (0..count()).for_each(|_| put(value));
                 }
             }
-            buffer.write_bytes(0, &self.bytes)?;
+            match on_host {
+                true => buffer.write_bytes(0, &self.bytes)?,
+                false => self.courier.write_bytes(buffer, 0, &self.bytes)?,
+            }
         }
         Ok(())
+    }
+
+    /// Writes what a step of `bound` tokens in width changes: the ids, where they stand, and one more one in the mask. The rest is as
+    /// it was.
+    pub fn write_step(
+        &mut self,
+        io: &ForeignIo,
+        ids: &[i64],
+        total: usize,
+        bound: usize,
+    ) -> Result<(), EngineError> {
+        let sizes = Sizes {
+            batch: self.batch,
+            new: 1,
+            past: bound - 1,
+            total: bound,
+        };
+        let laid = self.laid.replace((bound, total));
+        for (fed, (buffer, on_host)) in io.inputs.iter().zip(&mut self.inputs) {
+            let dims = sizes.of(&fed.port);
+            let count = dims.iter().product::<i64>().max(0);
+            if fed.fill == Fill::Mask {
+                let rows = usize::try_from(dims[0]).unwrap_or(0);
+                let mask = (rows, bound, total);
+                lay_mask(
+                    &mut self.courier,
+                    buffer,
+                    &mut self.bytes,
+                    fed.port.kind,
+                    mask,
+                    laid,
+                )?;
+                continue;
+            }
+            self.bytes.clear();
+            let mut put = |value: i64| push(&mut self.bytes, fed.port.kind, value);
+            match fed.fill {
+                Fill::Ids => ids.iter().for_each(|id| put(*id)),
+                Fill::Positions | Fill::LastPosition => {
+                    (0..count).for_each(|_| put(total as i64 - 1));
+                }
+                // Zeros are written with every prompt.
+                Fill::Zero => continue,
+                fill => (0..count).for_each(|_| put(constant(fill, &sizes))),
+            }
+            match on_host {
+                true => buffer.write_bytes(0, &self.bytes)?,
+                false => self.courier.write_bytes(buffer, 0, &self.bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what was asked of the GPU.
+    pub fn wait(&mut self) -> Result<(), EngineError> {
+        self.courier.wait()
     }
 
     /// Binds all of it for a shape.
@@ -222,22 +291,29 @@ impl Buffers {
         Ok(binding)
     }
 
-    /// The most likely id of each row.
-    pub fn choose(&mut self, next: &mut [i64]) -> Result<(), EngineError> {
-        for (at, id) in next.iter_mut().enumerate() {
-            let mut row = std::mem::take(&mut self.row);
-            let read = self.logits.read_bytes_from(self.start(at), &mut row);
-            *id = largest(&row, self.kind);
-            self.row = row;
-            read?;
-        }
-        Ok(())
+    /// Waits for the run and fetches the logits of each row's last position.
+    pub fn fetch(&mut self) -> Result<(), EngineError> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let (batch, first) = (self.batch, self.start(0));
+        let apart = self.start(1) - first;
+        let starts = (0..batch).map(|row| first + row * apart);
+        let fetched = self.courier.fetch_parts(&self.logits, starts, &mut rows);
+        self.rows = rows;
+        fetched
     }
 
-    /// Logits of each row's last position.
+    /// The most likely id of each row, by what was fetched.
+    pub fn choose(&self, next: &mut [i64]) {
+        let length = self.vocab * self.kind.bytes() as usize;
+        for (id, row) in next.iter_mut().zip(self.rows.chunks(length.max(1))) {
+            *id = largest(row, self.kind);
+        }
+    }
+
+    /// Logits of each row's last position, as they lie where the run left them.
     pub fn logits(&self) -> Result<Vec<f32>, EngineError> {
         let mut all = Vec::with_capacity(self.batch * self.vocab);
-        let mut row = vec![0; self.row.len()];
+        let mut row = vec![0; self.vocab * self.kind.bytes() as usize];
         for at in 0..self.batch {
             self.logits.read_bytes_from(self.start(at), &mut row)?;
             all.extend(floats(&row, self.kind));
@@ -252,6 +328,42 @@ impl Buffers {
             false => row,
         };
         position * self.vocab * self.kind.bytes() as usize
+    }
+}
+
+/// Whether an input is one that operators take from main memory: a number for all sequences.
+fn is_scalar(fed: &Fed) -> bool {
+    let fixed = |axis: &Axis| matches!(axis, Axis::Size(_));
+    let of_each = matches!(
+        fed.fill,
+        Fill::Ids | Fill::Mask | Fill::Positions | Fill::LastPosition
+    );
+    !of_each && fed.port.axes.iter().all(fixed)
+}
+
+/// Brings a mask of so many rows and of this width to have so many ones: as it was but for the new ones, or anew.
+fn lay_mask(
+    courier: &mut Courier,
+    buffer: &mut Buffer,
+    bytes: &mut Vec<u8>,
+    kind: PortType,
+    (rows, width, ones): (usize, usize, usize),
+    laid: Option<(usize, usize)>,
+) -> Result<(), EngineError> {
+    let size = kind.bytes() as usize;
+    bytes.clear();
+    match laid {
+        Some((before, from)) if before == width && from <= ones => {
+            (from..ones).for_each(|_| push(bytes, kind, 1));
+            (0..rows)
+                .try_for_each(|row| courier.write_bytes(buffer, (row * width + from) * size, bytes))
+        }
+        _ => {
+            for _ in 0..rows {
+                (0..width).for_each(|at| push(bytes, kind, i64::from(at < ones)));
+            }
+            courier.write_bytes(buffer, 0, bytes)
+        }
     }
 }
 
@@ -301,32 +413,6 @@ fn push(bytes: &mut Vec<u8>, kind: PortType, value: i64) {
     }
 }
 
-fn floats(bytes: &[u8], kind: PortType) -> Box<dyn Iterator<Item = f32> + '_> {
-    let halves = || bytes.as_chunks::<2>().0.iter().copied();
-    match kind {
-        PortType::Fp16 => Box::new(halves().map(|half| f16::from_ne_bytes(half).to_f32())),
-        PortType::Bf16 => Box::new(halves().map(|half| half::bf16::from_ne_bytes(half).to_f32())),
-        _ => Box::new(
-            bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|word| f32::from_ne_bytes(*word)),
-        ),
-    }
-}
-
-/// The first of the largest.
-fn largest(bytes: &[u8], kind: PortType) -> i64 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (at, value) in floats(bytes, kind).enumerate() {
-        if value > best.1 {
-            best = (at as i64, value);
-        }
-    }
-    best.0
-}
-
 fn element(kind: PortType) -> Element {
     match kind {
         PortType::Fp32 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
@@ -345,22 +431,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_the_largest_is_chosen_in_every_type() {
-        let values = [-1.0f32, 3.0, 3.0, f32::NAN, 2.0];
-        let wide: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_ne_bytes())
-            .collect();
-        let half: Vec<u8> = values
-            .iter()
-            .flat_map(|value| f16::from_f32(*value).to_ne_bytes())
-            .collect();
-        assert_eq!(
-            (
-                largest(&wide, PortType::Fp32),
-                largest(&half, PortType::Fp16)
-            ),
-            (1, 1)
-        );
+    fn a_mask_is_brought_up_to_date_in_every_row_and_laid_anew_where_it_was_longer_or_wider() {
+        let mut buffer = Buffer::new(&Space::Host, 2 * 8 * 8).unwrap();
+        let mut courier = Courier::new(&Space::Host, None, 0).unwrap();
+        let (mut bytes, mut laid) = (Vec::new(), None);
+        for (width, ones) in [
+            (4, 2),
+            (4, 3),
+            (4, 4),
+            (8, 5),
+            (8, 8),
+            (4, 1),
+            (4, 1),
+            (8, 2),
+        ] {
+            let mask = (2, width, ones);
+            let kind = PortType::Int64;
+            lay_mask(&mut courier, &mut buffer, &mut bytes, kind, mask, laid).unwrap();
+            laid = Some((width, ones));
+            let mut found = vec![0i64; 2 * width];
+            buffer.read(&mut found).unwrap();
+            let row = (0..width).map(|at| i64::from(at < ones));
+            let expected: Vec<i64> = row.clone().chain(row).collect();
+            assert_eq!(found, expected, "{width} {ones}");
+        }
     }
 }
