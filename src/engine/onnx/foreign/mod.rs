@@ -7,6 +7,7 @@
 
 mod buffers;
 mod choice;
+mod mask;
 mod steps;
 
 use super::super::EngineError;
