@@ -12,6 +12,7 @@ use crate::protocol::ForeignIo;
 use crate::trial::Placement;
 use crate::units::{Bytes, Nanos};
 use ort::session::{RunOptions, Session};
+use std::collections::hash_map::Entry;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -25,14 +26,6 @@ pub(super) fn are_even(io: &ForeignIo, placement: Option<&Placement>) -> bool {
     io.uneven_steps.is_none() && !summed
 }
 
-/// What ONNX Runtime says of a session that is to capture and cannot.
-fn is_of_capture(cause: &str) -> bool {
-    let cause = cause.to_lowercase();
-    ["graph capture", "cuda graph", "capture"]
-        .iter()
-        .any(|words| cause.contains(words))
-}
-
 impl ForeignEngine {
     /// The session, without captured steps where the runtime refuses them for this graph.
     pub(super) fn session(&mut self, arena_limit: Option<Bytes>) -> Result<Session, EngineError> {
@@ -43,7 +36,8 @@ impl ForeignEngine {
         }
         let graph = base.request.graph.clone();
         match base.session(&graph, None, arena_limit, None) {
-            Err(EngineError::Model(cause)) if base.captures() && is_of_capture(&cause) => {
+            // If it is the graph that is at fault, it is refused again.
+            Err(EngineError::Model(cause)) if base.captures() => {
                 self.without_capture(cause)?;
                 self.base.session(&graph, None, arena_limit, None)
             }
@@ -110,18 +104,19 @@ impl ForeignEngine {
 
 impl Loaded {
     fn even_run(&mut self, io: &ForeignIo, bound: usize) -> Result<Nanos, EngineError> {
-        let steps = self.steps.get_or_insert_default();
-        if !steps.contains_key(&bound) {
-            // What is bound from main memory may be copied now, and what lies on the GPU must have arrived.
-            self.buffers.wait()?;
-            let shape = Shape {
-                new: 1,
-                past: bound - 1,
-                swapped: false,
-            };
-            let binding = self.buffers.bind(&self.session, io, shape)?;
-            steps.insert(bound, binding);
-        }
+        let binding = match self.steps.get_or_insert_default().entry(bound) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(place) => {
+                // What is bound from main memory may be copied now, and what lies on the GPU must have arrived.
+                self.buffers.wait()?;
+                let shape = Shape {
+                    new: 1,
+                    past: bound - 1,
+                    swapped: false,
+                };
+                place.insert(self.buffers.bind(&self.session, io, shape)?)
+            }
+        };
         let graph = match &mut self.graphs {
             Some(graphs) => graphs.step(bound, self.priming),
             None => None,
@@ -129,7 +124,7 @@ impl Loaded {
         let options: &RunOptions = graph.unwrap_or(&self.options);
         self.buffers.last_new = 1;
         let started = Instant::now();
-        steps[&bound].run(&mut self.session, options)?;
+        binding.run(&mut self.session, options)?;
         self.buffers.fetch()?;
         let time = started.elapsed();
         self.length += 1;
@@ -140,12 +135,30 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{CacheUpdate, HostNodes, Port, PortType};
 
     #[test]
-    fn what_the_runtime_says_of_capture_is_told_from_other_refusals() {
-        assert!(is_of_capture(
-            "This session cannot use the graph capture feature as requested by the user as all compute graph nodes have not been partitioned to the CUDAExecutionProvider"
-        ));
-        assert!(!is_of_capture("Load model failed: no such file"));
+    fn steps_are_not_even_where_the_graph_or_the_place_of_its_nodes_forbids() {
+        let io = |uneven_steps| ForeignIo {
+            inputs: Vec::new(),
+            logits: Port {
+                name: "logits".into(),
+                kind: PortType::Fp32,
+                axes: Vec::new(),
+            },
+            caches: Vec::new(),
+            update: CacheUpdate::InPlace,
+            host_nodes: HostNodes::default(),
+            uneven_steps,
+        };
+        let placed = |operator: &str| {
+            let mut placement = Placement::default();
+            placement.host_operators.insert(operator.into(), 1);
+            placement
+        };
+        assert!(are_even(&io(None), None));
+        assert!(are_even(&io(None), Some(&placed("Gather"))));
+        assert!(!are_even(&io(None), Some(&placed("ReduceSum"))));
+        assert!(!are_even(&io(Some("why".into())), None));
     }
 }
