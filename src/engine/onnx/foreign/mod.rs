@@ -138,8 +138,7 @@ impl ForeignEngine {
         match self.prime() {
             Err(error @ EngineError::OutOfMemory(_)) => Err(error),
             Err(error) if self.base.captures() => {
-                self.loaded = None;
-                self.without_capture(error.to_string())?;
+                self.after_failed_capture(&error)?;
                 self.create(holds)
             }
             Err(error) => Err(error),

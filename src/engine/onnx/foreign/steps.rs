@@ -38,17 +38,23 @@ impl ForeignEngine {
         match base.session(&graph, None, arena_limit, None) {
             // If it is the graph that is at fault, it is refused again.
             Err(EngineError::Model(cause)) if base.captures() => {
-                self.without_capture(cause)?;
+                self.without_capture(&cause);
                 self.base.session(&graph, None, arena_limit, None)
             }
             made => made,
         }
     }
 
-    /// Gives up on captured steps. A stream on which a capture failed is of no use any more.
-    pub(super) fn without_capture(&mut self, why: String) -> Result<(), EngineError> {
+    /// Gives up on captured steps.
+    fn without_capture(&mut self, why: &str) {
         self.not_captured = Some(format!("ONNX Runtime does not capture its steps: {why}"));
         self.base.request.trial.cuda_graph = false;
+    }
+
+    /// Gives up on them once a capture has failed, with all that was loaded: its stream is of no use any more.
+    pub(super) fn after_failed_capture(&mut self, why: &EngineError) -> Result<(), EngineError> {
+        self.loaded = None;
+        self.without_capture(&why.to_string());
         if let Space::Gpu(cuda, _) = &self.base.space {
             self.base.stream = Some(Rc::new(Stream::new(cuda)?));
         }
