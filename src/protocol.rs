@@ -7,7 +7,10 @@ mod router;
 
 pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
-pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType};
+pub use ports::{
+    Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, HostNodes, Port, PortType,
+    SHAPE_OPERATORS, Unnamed,
+};
 pub use router::{EXPERT_WRITES, RouterCheck, SideGraph, SideInput, SideOutput};
 
 use crate::trial::{

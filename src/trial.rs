@@ -271,6 +271,9 @@ pub struct LoadFacts {
     /// Where the nodes run; `None` where the runtime does not tell (before 1.24).
     #[serde(default)]
     pub placement: Option<Placement>,
+    /// Why decode steps are not captured into a CUDA graph, where that was asked for and is not done.
+    #[serde(default)]
+    pub not_captured: Option<String>,
 }
 
 /// Where the nodes of a graph run, after optimisation, as the runtime says.

@@ -5,10 +5,10 @@ use crate::error::{Error, Result};
 use crate::model::{self, ModelSpec};
 use crate::plan::{PlannedTrial, PrecisionChoice, Request, Selection};
 use crate::progress::{Event, Progress};
-use crate::protocol::CacheUpdate;
+use crate::protocol::{CacheUpdate, ForeignIo};
 use crate::report::{ForeignRow, Row};
 use crate::text::Tokenizer;
-use crate::trial::{Device, Form, KvCache, Offload};
+use crate::trial::{Device, Form, KvCache, LoadFacts, Offload, Trial};
 use std::collections::BTreeMap;
 
 /// Refuses what only graphs can have that edgebench writes itself.
@@ -89,7 +89,12 @@ pub fn tell_notes(spec: &ModelSpec, progress: &Progress) {
 }
 
 /// The row with what is to be told of such a graph, and why figures are missing that it does not have.
-pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) -> Row {
+pub fn with_facts(
+    mut row: Row,
+    planned: &PlannedTrial,
+    command: &RunCommand,
+    load: Option<&LoadFacts>,
+) -> Row {
     let Some(foreign) = planned.spec.foreign else {
         return row;
     };
@@ -104,11 +109,8 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
             ),
         ),
     };
-    let graph_note = match (planned.trial.device, foreign.in_place()) {
-        (Device::Cpu, _) => "only the CUDA provider captures graphs",
-        (_, false) => "a step has other shapes than the one before it, and a graph cannot",
-        (_, true) => "steps of graphs that another program wrote are not captured yet",
-    };
+    let graph_note = no_graph(&planned.trial, io, load);
+    let host_nodes = host_nodes(load);
     let (active, active_read) = foreign.active();
     for (name, told) in [
         ("params.active", active),
@@ -147,11 +149,39 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
         producer: foreign.file.producer.clone(),
         cache_in_place,
         cache_note,
-        graph: false,
-        graph_note: Some(graph_note.to_owned()),
+        graph: graph_note.is_none(),
+        graph_note,
+        host_nodes,
+        host_note: host_nodes.map(|_| {
+            "they compute shapes, positions and masks, which ONNX Runtime needs in main memory"
+                .to_owned()
+        }),
         whole_sequence: foreign.is_whole(),
         tokenizer: tokenizer.map(|file| file.display().to_string()),
         all_logits: io.all_logits(),
     });
     row
+}
+
+/// Why decode steps are not captured into a CUDA graph; `None` where they are.
+fn no_graph(trial: &Trial, io: &ForeignIo, load: Option<&LoadFacts>) -> Option<String> {
+    if trial.device == Device::Cpu {
+        return Some("only the CUDA provider captures graphs".to_owned());
+    }
+    if io.uneven_steps.is_some() {
+        return io.uneven_steps.clone();
+    }
+    if !trial.cuda_graph {
+        return Some("--no-cuda-graph leaves it out".to_owned());
+    }
+    match load {
+        None => Some("it was not loaded".to_owned()),
+        Some(load) => load.not_captured.clone(),
+    }
+}
+
+/// Nodes of a CUDA run that compute in main memory, if there are any.
+fn host_nodes(load: Option<&LoadFacts>) -> Option<u64> {
+    let placement = load?.placement.as_ref()?;
+    Some(placement.host_operators.values().sum()).filter(|count| *count > 0)
 }

@@ -408,6 +408,7 @@ impl Engine for Scripted {
             .sum();
         let positions = u64::from(trial.batch) * u64::from(trial.context());
         Ok(LoadFacts {
+            not_captured: None,
             session,
             provider: "ScriptedExecutionProvider".into(),
             weights: self.request.weights,

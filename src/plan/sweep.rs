@@ -89,7 +89,9 @@ fn in_budget(
     let mut cells: Vec<Cell> = Vec::new();
     for spec in specs {
         // A graph that another program wrote is as it is.
-        let as_it_is = spec.foreign.map(|foreign| vec![as_it_is(foreign)]);
+        let as_it_is = spec
+            .foreign
+            .map(|foreign| vec![as_it_is(foreign, request, facts)]);
         let ways = as_it_is.unwrap_or_else(|| all_ways.clone());
         let precisions = match spec.foreign {
             Some(foreign) => vec![PrecisionChoice::Exactly(foreign.precision)],

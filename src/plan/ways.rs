@@ -28,8 +28,10 @@ const PLAIN: Way = Way {
 };
 
 /// The way of a graph that another program wrote.
-pub fn as_it_is(foreign: &Foreign) -> Way {
+pub fn as_it_is(foreign: &Foreign, request: &Request, facts: &Facts) -> Way {
+    let even = foreign.decoder.io.uneven_steps.is_none();
     Way {
+        cuda_graph: request.cuda_graph && even && facts.device != Device::Cpu,
         form: foreign.form,
         kv_update: foreign.kv_update(),
         ..PLAIN

@@ -72,6 +72,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
     TrialResult {
         outcome: Outcome::Ok,
         load: Some(LoadFacts {
+            not_captured: None,
             session: Nanos(412_345_678),
             provider: "CPUExecutionProvider".to_owned(),
             weights: Bytes(weights_mib << 20),

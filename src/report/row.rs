@@ -105,6 +105,14 @@ pub fn row(
             .and_then(|facts| facts.placement.clone()),
         ..frame(trial, params, weight_bytes, memory)
     };
+    let not_captured = result
+        .load
+        .as_ref()
+        .is_some_and(|load| load.not_captured.is_some());
+    let row = Row {
+        cuda_graph: row.cuda_graph.map(|graph| graph && !not_captured),
+        ..row
+    };
     let row = with_llama_bench(row, result, test_time);
     with_reasons(row, result)
 }

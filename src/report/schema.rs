@@ -363,6 +363,10 @@ pub struct ForeignRow {
     pub graph: bool,
     /// Why not.
     pub graph_note: Option<String>,
+    /// In a CUDA run: nodes that compute in main memory; null where there are none, or the runtime does not tell.
+    pub host_nodes: Option<u64>,
+    /// What these are for.
+    pub host_note: Option<String>,
     /// Whether the whole sequence is run again for each token, for want of a KV cache.
     pub whole_sequence: bool,
     /// The tokenizer that stands beside it and made its prompts; null where another one did.

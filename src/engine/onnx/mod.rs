@@ -317,6 +317,7 @@ impl OnnxEngine {
         let (link_ways, copies_time) = self.choose_ways(arena_limit)?;
         self.prime()?;
         Ok(LoadFacts {
+            not_captured: None,
             session: Nanos::from(session_time + copies_time),
             provider: match self.space {
                 Space::Host => "CPUExecutionProvider".into(),

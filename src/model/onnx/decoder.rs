@@ -5,6 +5,8 @@ use super::caches::{Dim, Value};
 use super::element::Element;
 use super::network::{Network, integer};
 use super::pairs::{Pair, pairs};
+use super::shapes::host_nodes;
+use super::steps::uneven;
 use crate::protocol::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, Told};
 
 /// A decoder as its graph says.
@@ -59,11 +61,14 @@ pub fn decoder(network: &Network, inputs: &[Value], outputs: &[Value]) -> Told<D
             _ => None,
         }
     };
+    let update = update(network, inputs, outputs, &pairs);
     Ok(Decoder {
         cache_heads: first.and_then(sizes),
         heads: heads(network),
         io: ForeignIo {
-            update: update(network, inputs, outputs, &pairs),
+            host_nodes: host_nodes(network, inputs),
+            uneven_steps: uneven(network, &fed, &update),
+            update,
             inputs: fed,
             logits,
             caches,

@@ -10,7 +10,9 @@ mod network;
 mod pairs;
 mod predict;
 mod roles;
+mod shapes;
 mod skim;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod walk;
