@@ -4,16 +4,21 @@
 mod driver;
 mod passes;
 mod ports;
+mod router;
 
 pub use crate::trial::GpuProcess;
 pub use driver::{DeviceMemory, DriverFacts, DriverGpu, Told};
 pub use passes::{PassContent, PassDim, PassInput, PassIo};
-pub use ports::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType};
+pub use ports::{
+    Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, HostNodes, Port, PortType,
+    SHAPE_OPERATORS, Unnamed,
+};
+pub use router::{EXPERT_WRITES, RouterCheck, SideGraph, SideInput, SideOutput};
 
 use crate::trial::{
     CheckFacts, DecodeFacts, DecodeRule, Device, DeviceChoice, DeviceLimits, DifferenceFacts,
     EnergySource, Enforce, Float, KvCache, LoadFacts, LockedClocks, MemoryReading, OutputFacts,
-    Paging, Phase, PowerMark, Repetition, RoutedLayer, Trial, WarmthFacts,
+    Paging, Phase, PowerMark, Repetition, RoutedLayer, RouterFacts, Trial, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use serde::{Deserialize, Serialize};
@@ -270,6 +275,9 @@ pub struct TrialRequest {
     /// Logits in fp32 to compare with after that; `None` to compare nothing.
     #[serde(default)]
     pub fp32_text: Option<TextLogits>,
+    /// How the router's weights are looked at, after that; `None` to look at none.
+    #[serde(default)]
+    pub router_check: Option<RouterCheck>,
     /// Run the whole sequence again for each token, as the published study does, instead of decoding with the KV cache.
     #[serde(default)]
     pub whole_sequence: bool,
@@ -511,6 +519,11 @@ pub enum Message {
     OutputsChecked {
         /// What was found.
         facts: OutputFacts,
+    },
+    /// The weights of the routers were looked at, or could not be, and why.
+    RouterChecked {
+        /// What was found.
+        facts: Told<RouterFacts>,
     },
     /// Where the routers sent the tokens of a prompt.
     Routed {

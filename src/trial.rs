@@ -27,7 +27,7 @@ pub use pool::{PoolReading, PoolSource};
 #[cfg(not(target_feature = "crt-static"))]
 pub use power::PowerReading;
 pub use power::{DeviceState, Edge, EnergySource, PowerLog, PowerMark, PowerSample, slowing};
-pub use routing::{Choice, RoutedLayer};
+pub use routing::{Choice, RoutedLayer, RouterFacts, RouterRead};
 pub use tuning::{TUNINGS, TuningName, can_be_tuned};
 
 use crate::units::{Bytes, Nanos};
@@ -277,6 +277,9 @@ pub struct LoadFacts {
     /// Where the nodes run; `None` where the runtime does not tell (before 1.24).
     #[serde(default)]
     pub placement: Option<Placement>,
+    /// Why decode steps are not captured into a CUDA graph, where that was asked for and is not done.
+    #[serde(default)]
+    pub not_captured: Option<String>,
 }
 
 /// Where the nodes of a graph run, after optimisation, as the runtime says.
@@ -427,6 +430,9 @@ pub struct TrialResult {
     /// not reached.
     #[serde(default)]
     pub fp32_difference: Option<Result<DifferenceFacts, String>>,
+    /// What its routers' weights are, or why nobody could see them; `None` where that was not asked for or not reached.
+    #[serde(default)]
+    pub router_check: Option<Result<RouterFacts, String>>,
     /// Memory readings: the first, the last and the largest of each phase.
     pub memory: Vec<MemoryReading>,
     /// How the budget was held; `None` for a trial that was not started.

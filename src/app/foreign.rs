@@ -7,10 +7,10 @@ use crate::model::onnx::Decoder;
 use crate::model::{self, ModelSpec};
 use crate::plan::{PlannedTrial, PrecisionChoice, Request, Selection};
 use crate::progress::{Event, Progress};
-use crate::protocol::CacheUpdate;
+use crate::protocol::{CacheUpdate, ForeignIo};
 use crate::report::{ForeignRow, Row};
 use crate::text::Tokenizer;
-use crate::trial::{Device, Form, KvCache, Offload};
+use crate::trial::{Device, Form, KvCache, LoadFacts, Offload, Trial};
 use std::collections::BTreeMap;
 
 /// Refuses what only graphs can have that edgebench writes itself.
@@ -138,7 +138,12 @@ pub fn tell_notes(spec: &ModelSpec, progress: &Progress) {
 }
 
 /// The row with what is to be told of such a graph, and why figures are missing that it does not have.
-pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) -> Row {
+pub fn with_facts(
+    mut row: Row,
+    planned: &PlannedTrial,
+    command: &RunCommand,
+    load: Option<&LoadFacts>,
+) -> Row {
     let Some(foreign) = planned.spec.foreign else {
         return row;
     };
@@ -164,6 +169,8 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
             cache_note: Some(NO_DECODER.into()),
             graph: false,
             graph_note: Some(NO_DECODER.into()),
+            host_nodes: None,
+            host_note: None,
             whole_sequence: false,
             tokenizer: None,
             all_logits: false,
@@ -180,11 +187,8 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
             ),
         ),
     };
-    let graph_note = match (planned.trial.device, foreign.in_place()) {
-        (Device::Cpu, _) => "only the CUDA provider captures graphs",
-        (_, false) => "a step has other shapes than the one before it, and a graph cannot",
-        (_, true) => "steps of graphs that another program wrote are not captured yet",
-    };
+    let graph_note = no_graph(&planned.trial, io, load);
+    let host_nodes = host_nodes(load);
     if foreign.is_whole() {
         let reason = "it has no KV cache, so there is no decode to hold to prefill";
         row.not_measured
@@ -209,11 +213,39 @@ pub fn with_facts(mut row: Row, planned: &PlannedTrial, command: &RunCommand) ->
         producer: foreign.file.producer.clone(),
         cache_in_place,
         cache_note,
-        graph: false,
-        graph_note: Some(graph_note.to_owned()),
+        graph: graph_note.is_none(),
+        graph_note,
+        host_nodes,
+        host_note: host_nodes.map(|_| {
+            "they compute shapes, positions and masks, which ONNX Runtime needs in main memory"
+                .to_owned()
+        }),
         whole_sequence: foreign.is_whole(),
         tokenizer: tokenizer.map(|file| file.display().to_string()),
         all_logits: io.all_logits(),
     });
     row
+}
+
+/// Why decode steps are not captured into a CUDA graph; `None` where they are.
+fn no_graph(trial: &Trial, io: &ForeignIo, load: Option<&LoadFacts>) -> Option<String> {
+    if trial.device == Device::Cpu {
+        return Some("only the CUDA provider captures graphs".to_owned());
+    }
+    if io.uneven_steps.is_some() {
+        return io.uneven_steps.clone();
+    }
+    if !trial.cuda_graph {
+        return Some("--no-cuda-graph leaves it out".to_owned());
+    }
+    match load {
+        None => Some("it was not loaded".to_owned()),
+        Some(load) => load.not_captured.clone(),
+    }
+}
+
+/// Nodes of a CUDA run that compute in main memory, if there are any.
+fn host_nodes(load: Option<&LoadFacts>) -> Option<u64> {
+    let placement = load?.placement.as_ref()?;
+    Some(placement.host_operators.values().sum()).filter(|count| *count > 0)
 }

@@ -5,7 +5,7 @@ use super::run::{Purpose, Rows};
 use super::suite::{Suite, code_of};
 use crate::cli::RunCommand;
 use crate::error::{Result, exit};
-use crate::model::Store;
+use crate::model::{self, Store};
 use crate::plan::{Plan, PlannedTrial};
 use crate::progress::Event;
 use crate::report::{self, RouterFacts, Row};
@@ -47,7 +47,18 @@ impl Suite<'_> {
             });
             let prompts: Vec<Vec<i64>> = self.prompts[index].iter().take(1).cloned().collect();
             let result = self.beside(&planned, prompts, Purpose::Routing, store);
-            let found = report::routed(&result, &rows.rows[index]);
+            let (spec, trial) = (planned.spec, &planned.trial);
+            let work = model::work(spec, trial);
+            let bytes = model::expert_bytes(spec, trial.numerics());
+            let experts = bytes.map(|bytes| report::Experts {
+                bytes,
+                layers: spec.n_layers,
+                work: &work,
+                limits: rows.limits.as_ref(),
+            });
+            let is_trained = model::origin(spec).is_some() || spec.foreign.is_some();
+            let row = &rows.rows[index];
+            let found = report::routed(&result, row, experts.as_ref(), is_trained);
             code = code.max(code_of(&found.status));
             let line = format!("{} routers: {}", found.layers.len(), found.status);
             self.progress.event(&Event::TrialFinished { id, line });

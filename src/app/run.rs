@@ -15,7 +15,7 @@ use crate::device::{self, HostFacts};
 use crate::error::{Error, Result};
 use crate::export::{self, Format};
 use crate::model::{self, MappedWeight, Store};
-use crate::plan::{Firmness, Plan, PlannedTrial};
+use crate::plan::{Firmness, Plan, PlannedTrial, SANITY_SUITE};
 use crate::progress::{Event, Progress};
 use crate::protocol::{ProbeFacts, TrialRequest};
 use crate::report::{
@@ -445,6 +445,13 @@ fn attempt(
         true => store.with_packing_check(&prepared, spec, trial.numerics())?,
         false => None,
     };
+    // Quick, and of the routing alone: what holds in test size holds for larger ones, whose graphs are made by the same hand.
+    let has_check =
+        purpose == Purpose::Row && spec.suites.iter().any(|suite| suite == SANITY_SUITE);
+    let router_check = match (has_check, prompts.first()) {
+        (true, Some(prompt)) => store.with_router_check(&prepared, spec, trial, prompt)?,
+        _ => None,
+    };
     let request = TrialRequest {
         trial: trial.clone(),
         engine: bench.start.engine.clone(),
@@ -474,6 +481,7 @@ fn attempt(
             _ => None,
         },
         output_check: purpose == Purpose::Row && trial.pass.is_some(),
+        router_check,
         whole_sequence: purpose == Purpose::AsPublished || is_whole,
         routing: purpose == Purpose::Routing,
         sample_interval: command.sample_interval.map(Nanos::from),

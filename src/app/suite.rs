@@ -114,7 +114,7 @@ impl Suite<'_> {
             },
             None => row,
         };
-        let row = foreign::with_facts(row, planned, self.command);
+        let row = foreign::with_facts(row, planned, self.command, result.load.as_ref());
         let line = export::summary(&row);
         let code = code_of(&row.status).max(stopped);
         rows.keep(index, run, row);
@@ -172,6 +172,7 @@ pub(super) fn not_run(planned: &PlannedTrial, outcome: Outcome) -> TrialResult {
         decode_check: None,
         output_check: None,
         fp32_difference: None,
+        router_check: None,
         memory: Vec::new(),
         enforcement: None,
         others: None,

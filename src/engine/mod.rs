@@ -8,7 +8,8 @@ mod scripted;
 pub use scripted::{ScriptedDriver, ScriptedPower};
 
 use crate::protocol::{
-    EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, TrialRequest, Yardsticks,
+    EngineKind, FailureKind, Held, PROTOCOL, ProbeFacts, Request, SideGraph, TrialRequest,
+    Yardsticks,
 };
 use crate::trial::{Arena, Choice, Device, DeviceChoice, DeviceLimits, LoadFacts};
 use crate::units::{Bytes, Nanos};
@@ -74,6 +75,15 @@ pub trait Engine {
     /// What its routers decided since this was last asked; nothing where they do not tell, which is so unless the request asks.
     fn choices(&mut self) -> Result<Vec<Choice>, EngineError> {
         Ok(Vec::new())
+    }
+    /// Runs a graph beside the model's own, to its outputs; `None` where the engine runs no others.
+    fn beside(&mut self, _graph: &SideGraph) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+        Ok(None)
+    }
+    /// The weights that the router of a mixture of specialists gave each token of the first sequence, a row for each; `None` where
+    /// there is no such router.
+    fn specialist_weights(&mut self) -> Result<Option<Vec<f32>>, EngineError> {
+        Ok(None)
     }
     /// What the runtime's allocator on the device says of itself, where it does.
     fn arena(&self) -> Option<Arena>;

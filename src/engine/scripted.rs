@@ -22,6 +22,7 @@
 //! - `power`: `source` as on the wire, such as `{"Ok": "nvml_counter"}`; `milliwatts` drawn all the time, or `counter_uj`, a list
 //!   of `{"Ok": 7}` or `{"Err": "…"}`, one for each edge of a timed phase; `throttle_reasons`, a list of lists in the same
 //!   order; `states`, at the start and the end of what is timed.
+//! - `router`: what a graph tells that shows a router's weights, a row of each output by its name, repeated for every token.
 //! - `limits` of the script itself: how fast the device is, each as `{"Ok": 1e9}` or `{"Err": "…"}`.
 //! - `hold` of the script itself: what comes of taking memory away, a `fault` as below or the `free` bytes that are left.
 //! - `fault`: `at` is `open`, `load`, `append` or `step`; `nth` counts those calls from 1, checks and warm-up included;
@@ -42,7 +43,7 @@ mod variables;
 pub use power::ScriptedPower;
 
 use super::{Ballast, Engine, EngineError};
-use crate::protocol::{DriverFacts, Held, ProbeFacts, Told, TrialRequest};
+use crate::protocol::{DriverFacts, Held, ProbeFacts, SideGraph, Told, TrialRequest};
 use crate::trial::{Arena, DeviceLimits, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use memory::ScriptedMemory;
@@ -91,6 +92,7 @@ struct Behaviour {
     device_used_mib: Option<u64>,
     power: ScriptedPower,
     memory: ScriptedMemory,
+    router: BTreeMap<String, Vec<f32>>,
     fault: Option<Fault>,
     variables: BTreeMap<String, Effect>,
 }
@@ -110,6 +112,7 @@ impl Default for Behaviour {
             device_used_mib: None,
             power: ScriptedPower::default(),
             memory: ScriptedMemory::default(),
+            router: BTreeMap::new(),
             fault: None,
             variables: BTreeMap::new(),
         }
@@ -405,6 +408,7 @@ impl Engine for Scripted {
             .sum();
         let positions = u64::from(trial.batch) * u64::from(trial.context());
         Ok(LoadFacts {
+            not_captured: None,
             session,
             provider: "ScriptedExecutionProvider".into(),
             weights: self.request.weights,
@@ -472,6 +476,14 @@ impl Engine for Scripted {
             row[0] += self.behaviour.logit_offset;
         }
         Ok(logits)
+    }
+
+    fn beside(&mut self, graph: &SideGraph) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+        let told = graph.outputs.iter().map(|output| {
+            let row = self.behaviour.router.get(&output.name)?;
+            Some(row.iter().copied().cycle().take(output.count()).collect())
+        });
+        Ok(told.collect())
     }
 
     fn device_used(&self) -> Option<Bytes> {

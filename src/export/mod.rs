@@ -25,6 +25,7 @@ pub mod packed;
 mod plan;
 mod published;
 mod repeat;
+mod reuse;
 mod routers;
 mod study;
 mod table;

@@ -160,6 +160,7 @@ pub fn figures(rows: &[Row]) -> Vec<String> {
     remarks.extend(prediction(rows));
     remarks.extend(fp32::remarks(rows));
     remarks.extend(decode_checks(rows));
+    remarks.extend(router_checks(rows));
     remarks
 }
 
@@ -258,6 +259,21 @@ fn decode_checks(rows: &[Row]) -> Option<String> {
     let deepest = passed.iter().map(|check| check.position).max()?;
     Some(format!(
         "Decode was held to prefill in {}, at up to {deepest} tokens: their logits differ by {worst:.1e} of the largest logit at most.",
+        match passed.len() {
+            1 => "one trial".to_owned(),
+            count => format!("{count} trials"),
+        }
+    ))
+}
+
+/// What was seen of the routers' weights, where they passed: a row in which they do not says so itself.
+fn router_checks(rows: &[Row]) -> Option<String> {
+    let all = rows.iter().filter_map(|row| row.router_check.as_ref());
+    let passed: Vec<_> = all.filter(|check| check.passed).collect();
+    let errors = passed.iter().map(|check| check.weight_sum_error);
+    let worst = errors.reduce(f64::max)?;
+    Some(format!(
+        "Routers were checked in {}: tokens go to their number of experts and no others, and the sums of their weights are right to {worst:.1e}.",
         match passed.len() {
             1 => "one trial".to_owned(),
             count => format!("{count} trials"),

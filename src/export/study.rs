@@ -7,7 +7,7 @@ use super::columns::{Unit, Value};
 use super::compare::sheet::{self, Line};
 use super::human::{self, Cells, Detail};
 use super::table::{self, Prepared};
-use super::{markdown, notes, published, routers};
+use super::{markdown, notes, published, reuse, routers};
 use crate::error::{Error, Result};
 use crate::report::compare::{Judgement, Verdict};
 use crate::report::{Basis, Priced, Ratio, Report, Side, Study, StudyPair};
@@ -29,6 +29,7 @@ pub fn blocks(report: &Report, width: usize) -> Vec<String> {
     let mut blocks = vec![pairs(study, notes::currency(&report.trials), width)];
     blocks.extend(published::blocks(study, width));
     blocks.extend(routers::blocks(study, width));
+    blocks.extend(reuse::blocks(study, width));
     let prices = table::fit(prices(study), width);
     if let Some(first) = prices.first() {
         let laid = table::layout(&prices, first.cells.texts.len());
@@ -55,6 +56,7 @@ pub fn markdown(report: &Report) -> Vec<String> {
         .collect();
     blocks.extend(published::markdown(study));
     blocks.extend(routers::markdown(study));
+    blocks.extend(reuse::markdown(study));
     blocks.push(markdown::grid(Some(PRICES), &prices(study)));
     let remarks = remarks(study);
     let items = remarks

@@ -2,7 +2,7 @@
 
 use super::golden;
 use super::spec::{Ffn, ModelSpec};
-use crate::trial::{DecodeRule, Float, Form, KvCache, Reading, Trial};
+use crate::trial::{DecodeRule, Device, Float, Form, KvCache, Reading, Trial};
 
 /// What the end of a decode is held to.
 ///
@@ -37,6 +37,12 @@ pub fn decode_rule(spec: &ModelSpec, trial: &Trial) -> DecodeRule {
         KvCache::Float => tolerance,
         KvCache::Int8 => golden::tolerance(numerics, trial.kv_cache).max(tolerance),
     };
+    // A graph of another exporter is run as it is: in fp32 on a GPU by kernels that multiply in TF32, others for several tokens than
+    // for one. On an H100 that was 2.3e-3 for a small mixture of experts; a step that reads the wrong cache is off by the order of 1.
+    let tolerance = match (spec.foreign, trial.device, numerics.compute()) {
+        (Some(_), Device::Cuda(_), Float::Fp32) => tolerance.max(5e-3),
+        _ => tolerance,
+    };
     let one_by_one = trial.form == Form::Fused && trial.batch > 1;
     DecodeRule {
         reading: if one_by_one { Reading::Tokens } else { reading },
@@ -54,9 +60,11 @@ fn routes(spec: &ModelSpec) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::find;
+    use super::super::foreign::{self, ExternalPaths};
     use super::*;
-    use crate::trial::{Device, Precision};
+    use crate::trial::Precision;
     use crate::units::Bytes;
+    use std::path::Path;
 
     fn trial(precision: Precision, device: Device, form: Form, batch: u32) -> Trial {
         Trial {
@@ -99,5 +107,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_foreign_graph_in_fp32_on_a_gpu_may_round_as_tf32_does() {
+        let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/foreign");
+        let graph = Path::new(fixtures).join("optimum-llama/model.onnx");
+        let spec = foreign::adopt(&graph, ExternalPaths::Inside).unwrap();
+        let tolerance = |spec, device| {
+            let trial = trial(Precision::Fp32, device, Form::Plain, 1);
+            decode_rule(spec, &trial).tolerance
+        };
+        assert_eq!(tolerance(spec, Device::Cuda(0)), 5e-3);
+        assert_eq!(tolerance(spec, Device::Cpu), 1e-4);
+        assert_eq!(
+            tolerance(find("tiny-llama").unwrap(), Device::Cuda(0)),
+            1e-4
+        );
     }
 }

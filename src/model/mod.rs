@@ -22,15 +22,17 @@ mod traffic;
 mod weights;
 mod yardstick;
 
-pub use adopted::{Origin, adopt};
+pub use adopted::{Origin, adopt, origin};
 pub use census::{census, kv_bytes_per_token};
 pub use decode_rule::decode_rule;
+#[cfg(test)]
+pub use emit::with_top_k;
 pub use emit::{Variant, check_cache, check_device, check_form};
 pub use footprint::{Footprint, GpuMemory, basis, footprint, footprint_on};
 pub use golden::{golden, tolerance, unquantized_golden};
 pub use logits::text_logits;
 pub use offload::{MappedWeight, OffloadPlan};
-pub use part::{Amount, Part, parts, weight_bytes};
+pub use part::{Amount, Part, expert_bytes, parts, weight_bytes};
 #[cfg(test)]
 pub use quantized_tests::{errors, load};
 pub use spec::{Ffn, ModelSpec, Norm, NormKind, NormSpan, Position, RopeScaling, builtin, find};

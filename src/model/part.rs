@@ -1,6 +1,6 @@
 //! Parts of a model, by which its parameters and bytes are counted; and the part of each tensor of a built-in one.
 
-use super::spec::ModelSpec;
+use super::spec::{Ffn, ModelSpec};
 use super::weights::Layout;
 use crate::trial::Numerics;
 use crate::units::Bytes;
@@ -133,6 +133,16 @@ pub(super) fn of_weight(name: &str) -> Part {
         }
         _ => Part::Unknown,
     }
+}
+
+/// Bytes of one expert of one layer; `None` for a model without experts.
+pub fn expert_bytes(spec: &ModelSpec, numerics: Numerics) -> Option<u64> {
+    let Ffn::Moe { experts, .. } = spec.ffn else {
+        return None;
+    };
+    let amount = parts(spec, numerics).get(&Part::Experts)?.bytes.0;
+    let all = u64::from(experts) * u64::from(spec.n_layers);
+    (all > 0).then(|| amount / all)
 }
 
 #[cfg(test)]

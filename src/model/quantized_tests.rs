@@ -100,6 +100,7 @@ fn request(prepared: &Prepared, trial: Trial) -> TrialRequest {
         decode_rule: None,
         fp32_text: None,
         output_check: false,
+        router_check: None,
         whole_sequence: false,
         routing: false,
         sample_interval: None,

@@ -2,14 +2,14 @@
 //! the graphs that refer to it. Safe with several runs at once, checked before use, kept under a size limit.
 
 use super::adopted;
-use super::emit::{FEW, Variant, emit, emit_with_copies, packing_check};
+use super::emit::{FEW, Variant, emit, emit_with_copies, packing_check, router_check};
 use super::graph::WEIGHTS_FILE;
 use super::spec::{Ffn, ModelSpec};
 use super::weights::{Layout, Seeded, Source};
 use crate::error::{Error, Result};
-use crate::protocol::{DecoderIo, PackingCheck, WeightTensor};
+use crate::protocol::{DecoderIo, PackingCheck, RouterCheck, WeightTensor};
 use crate::shelf::{self, Staged};
-use crate::trial::{KvCache, KvUpdate, Numerics};
+use crate::trial::{KvCache, KvUpdate, Numerics, Trial};
 use crate::units::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -194,6 +194,28 @@ impl Store {
             experts,
             few: FEW,
         }))
+    }
+
+    /// How the router of a prepared model is looked at, with the graph for it written beside the model's own; `None` where it has no
+    /// router.
+    pub fn with_router_check(
+        &self,
+        prepared: &Prepared,
+        spec: &ModelSpec,
+        trial: &Trial,
+        prompt: &[i64],
+    ) -> Result<Option<RouterCheck>> {
+        let layout = Layout::of(spec, trial.numerics());
+        let Some((mut check, bytes)) = router_check(spec, &layout, trial, prompt) else {
+            return Ok(None);
+        };
+        if let (Some(side), Some(bytes)) = (&mut check.graph, bytes) {
+            let name = format!("router-check-{}.onnx", trial.form);
+            side.graph = prepared.graph.with_file_name(name);
+            write_whole(&side.graph, &bytes)
+                .map_err(|source| Error::output(&side.graph, source, HINT))?;
+        }
+        Ok(Some(check))
     }
 
     /// Returns the entry's shared lock once its weight file is complete and checked.

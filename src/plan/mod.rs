@@ -23,8 +23,11 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+/// The suite that looks at whether things work.
+pub const SANITY_SUITE: &str = "sanity";
+
 /// Names of the suites, smallest first but for the last: `study` is the matched pairs, of all sizes.
-pub const SUITES: [&str; 5] = ["sanity", "quick", "core", "extended", STUDY_SUITE];
+pub const SUITES: [&str; 5] = [SANITY_SUITE, "quick", "core", "extended", STUDY_SUITE];
 
 /// The suite that runs where none is named.
 pub const DEFAULT_SUITE: &str = "quick";

@@ -98,7 +98,9 @@ fn in_budget(
             continue;
         }
         // A graph that another program wrote is as it is.
-        let as_it_is = spec.foreign.map(|foreign| vec![as_it_is(foreign)]);
+        let as_it_is = spec
+            .foreign
+            .map(|foreign| vec![as_it_is(foreign, request, facts)]);
         let ways = as_it_is.unwrap_or_else(|| all_ways.clone());
         let precisions = match spec.foreign {
             Some(foreign) => vec![PrecisionChoice::Exactly(foreign.precision)],
@@ -228,7 +230,7 @@ fn pass(spec: &ModelSpec, request: &Request, facts: &Facts, budget: Bytes) -> Op
     let foreign = spec.foreign?;
     // What is wrong with them was told when the model was taken in.
     let (pass, items) = foreign.pass(&request.dims, &request.inputs)?.ok()?;
-    let way = as_it_is(foreign);
+    let way = as_it_is(foreign, request, facts);
     let kind = (way, foreign.precision, KvCache::Float);
     let trial = trial(spec, kind, items, (0, 0), request, facts, budget);
     Some(Trial {

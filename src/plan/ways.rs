@@ -28,8 +28,11 @@ const PLAIN: Way = Way {
 };
 
 /// The way of a graph that another program wrote.
-pub fn as_it_is(foreign: &Foreign) -> Way {
+pub fn as_it_is(foreign: &Foreign, request: &Request, facts: &Facts) -> Way {
+    let decoder = foreign.decoder.as_ref();
+    let even = decoder.is_some_and(|decoder| decoder.io.uneven_steps.is_none());
     Way {
+        cuda_graph: request.cuda_graph && even && facts.device != Device::Cpu,
         form: foreign.form,
         kv_update: foreign.kv_update(),
         ..PLAIN

@@ -1,6 +1,7 @@
 //! How a graph that another program wrote is fed: its inputs and outputs by what they carry, each dimension by what it counts.
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a dimension of an input or output counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,6 +174,72 @@ pub enum CacheUpdate {
     None,
 }
 
+/// Operators that compute shapes, positions and masks in the graphs of exporters, besides what else they are used for.
+pub const SHAPE_OPERATORS: [&str; 44] = [
+    "Add",
+    "And",
+    "Cast",
+    "Ceil",
+    "Clip",
+    "Concat",
+    "ConstantOfShape",
+    "CumSum",
+    "Div",
+    "Equal",
+    "Expand",
+    "Flatten",
+    "Floor",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Greater",
+    "GreaterOrEqual",
+    "Identity",
+    "Less",
+    "LessOrEqual",
+    "Max",
+    "Min",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "Range",
+    "ReduceMax",
+    "ReduceProd",
+    "ReduceSum",
+    "Reshape",
+    "Shape",
+    "Size",
+    "Slice",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Trilu",
+    "Unsqueeze",
+    "Where",
+];
+
+/// Which nodes of a graph may stay in main memory in a CUDA run: those that compute shapes, positions and masks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostNodes {
+    /// Nodes of [`SHAPE_OPERATORS`] by name: whether that is all they compute.
+    pub nodes: BTreeMap<String, bool>,
+    /// Those without a name, by operator.
+    pub unnamed: BTreeMap<String, Unnamed>,
+}
+
+/// Nodes without a name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unnamed {
+    /// So many compute shapes, positions and masks only.
+    pub shapes: u64,
+    /// So many compute with a model's numbers.
+    pub computing: u64,
+}
+
 /// A decoder that another program wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForeignIo {
@@ -184,6 +251,12 @@ pub struct ForeignIo {
     pub caches: Vec<CachePorts>,
     /// How these take up new tokens.
     pub update: CacheUpdate,
+    /// What it computes that may stay in main memory.
+    #[serde(default)]
+    pub host_nodes: HostNodes,
+    /// Why a step cannot be bound once and for all, with the same shapes as the one before it; `None` where it can.
+    #[serde(default)]
+    pub uneven_steps: Option<String>,
 }
 
 impl ForeignIo {

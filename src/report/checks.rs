@@ -1,8 +1,10 @@
 //! What a row says of its logits: held to a committed reference, and decode held to prefill.
 
 use super::row::ended;
-use super::schema::{Check, DecodeCheck, Difference, OutputCheck};
-use crate::trial::{CheckFacts, DifferenceFacts, Outcome, OutputFacts, Reading, TrialResult};
+use super::schema::{Check, DecodeCheck, Difference, OutputCheck, RouterCheck};
+use crate::trial::{
+    CheckFacts, DifferenceFacts, Outcome, OutputFacts, Reading, RouterRead, TrialResult,
+};
 
 /// What came out of a model that is no decoder.
 pub fn outputs(facts: &OutputFacts) -> OutputCheck {
@@ -96,6 +98,24 @@ pub fn no_fp32_difference(result: &TrialResult) -> String {
         (_, Outcome::Ok) => "no committed fp32 logits for this model with this seed".to_owned(),
         _ => ended(result, "the logits were compared with fp32's"),
     }
+}
+
+/// The routers' weights, where they were looked at.
+pub fn router_check(result: &TrialResult) -> Option<RouterCheck> {
+    let facts = result.router_check.as_ref()?.as_ref().ok()?;
+    Some(RouterCheck {
+        passed: facts.passed(),
+        read: match facts.read {
+            RouterRead::Outputs => "outputs",
+            RouterRead::Operator => "operator",
+            RouterRead::Cache => "cache",
+        }
+        .to_owned(),
+        tokens: facts.tokens,
+        experts_per_token: facts.experts_per_token,
+        weight_sum_error: facts.weight_sum_error,
+        tolerance: facts.tolerance,
+    })
 }
 
 #[cfg(test)]

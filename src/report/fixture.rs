@@ -72,6 +72,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
     TrialResult {
         outcome: Outcome::Ok,
         load: Some(LoadFacts {
+            not_captured: None,
             session: Nanos(412_345_678),
             provider: "CPUExecutionProvider".to_owned(),
             weights: Bytes(weights_mib << 20),
@@ -97,6 +98,7 @@ fn timed(trial: Trial, step_us: u64, weights_mib: u64) -> TrialResult {
         decode_check: None,
         output_check: None,
         fp32_difference: None,
+        router_check: None,
         memory: vec![
             reading(Phase::Start, 3, 6),
             reading(Phase::Runtime, 5, 24),

@@ -42,6 +42,9 @@ pub use study::{
     Basis, Beside, Formula, PUBLISHED, Priced, PublishedMetric, Ratio, Reproduced, Side, Study,
     StudyPair, reproduced, to_reproduce,
 };
+#[cfg(test)]
+pub use study::{CachePolicy, CacheScope, ExpertReuse};
+pub use study::{ExpertCache, Experts};
 pub use study::{RouterFacts, RouterLayer, routed, to_route};
 #[cfg(test)]
 pub use tuning::LeftAloneTuning;
@@ -82,8 +85,7 @@ pub fn build(head: &ReportHead, rows: Vec<Row>, repeated: Option<&Repeatability>
     let ended = rows.iter().all(|row| row.status != "pending");
     let mut verdict = verdict::verdict(&rows, study.as_ref());
     if let (Some(verdict), Some(repeated)) = (&mut verdict, repeated) {
-        verdict.push(' ');
-        verdict.push_str(&repeated.verdict);
+        add(verdict, &repeated.verdict);
     }
     Report {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -106,13 +108,18 @@ pub fn build(head: &ReportHead, rows: Vec<Row>, repeated: Option<&Repeatability>
     }
 }
 
+/// A sentence at the end of a verdict, in a paragraph of its own where there are several.
+fn add(verdict: &mut String, sentence: &str) {
+    verdict.push(if verdict.contains('\n') { '\n' } else { ' ' });
+    verdict.push_str(sentence);
+}
+
 /// The report with the ceilings that were searched for. It is finished when none of them is pending either, and its verdict
 /// names the largest sizes.
 pub fn with_ceilings(mut report: Report, ceilings: &[Ceiling]) -> Report {
     report.finished &= ceilings.iter().all(|ceiling| ceiling.status != "pending");
     if let (Some(verdict), Some(sentence)) = (&mut report.verdict, ceilings::sentence(ceilings)) {
-        verdict.push(' ');
-        verdict.push_str(&sentence);
+        add(verdict, &sentence);
     }
     report.ceilings = ceilings.to_vec();
     report

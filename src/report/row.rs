@@ -107,6 +107,7 @@ pub fn row(
         check: result.check.as_ref().map(checks::check),
         decode_check: checks::decode_check(result),
         fp32_difference: checks::fp32_difference(result),
+        router_check: checks::router_check(result),
         first_ids: result.first_ids.clone(),
         warnings: warnings::warnings(result, &memory),
         wall_s: result.wall.map(Nanos::as_secs_f64),
@@ -118,6 +119,14 @@ pub fn row(
             .as_ref()
             .and_then(|facts| facts.placement.clone()),
         ..frame(trial, params, weight_bytes, memory)
+    };
+    let not_captured = result
+        .load
+        .as_ref()
+        .is_some_and(|load| load.not_captured.is_some());
+    let row = Row {
+        cuda_graph: row.cuda_graph.map(|graph| graph && !not_captured),
+        ..row
     };
     let row = with_llama_bench(row, result, test_time);
     with_reasons(row, result)
@@ -186,6 +195,7 @@ fn frame(trial: &Trial, params: Params, weight_bytes: Bytes, memory: MemoryRow) 
         check: None,
         decode_check: None,
         fp32_difference: None,
+        router_check: None,
         first_ids: Vec::new(),
         warnings: Vec::new(),
         not_measured: BTreeMap::new(),
@@ -432,6 +442,10 @@ fn other_reasons(row: &Row, result: &TrialResult) -> Vec<(String, String)> {
         .collect();
     if let Some(price) = row.cost.as_ref().filter(|price| price.watts.is_none()) {
         reasons.push(("cost.watts".to_owned(), price.watts_source.clone()));
+    }
+    // Only where somebody wanted to look.
+    if let Some(Err(reason)) = &result.router_check {
+        reasons.push(("router_check".to_owned(), reason.clone()));
     }
     reasons
 }

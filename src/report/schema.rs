@@ -244,6 +244,10 @@ pub struct Row {
     /// trial. No row fails on it: it tells what rounding does to these weights, which are random.
     #[serde(default)]
     pub fp32_difference: Option<Difference>,
+    /// The weights of its routers held to what they have to be, at the end of the trial; absent where nobody looked, and in results of
+    /// before the field was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub router_check: Option<RouterCheck>,
     /// First generated ids of row 0.
     #[serde(default)]
     pub first_ids: Vec<i64>,
@@ -372,6 +376,10 @@ pub struct ForeignRow {
     pub graph: bool,
     /// Why not.
     pub graph_note: Option<String>,
+    /// In a CUDA run: nodes that compute in main memory; null where there are none, or the runtime does not tell.
+    pub host_nodes: Option<u64>,
+    /// What these are for.
+    pub host_note: Option<String>,
     /// Whether the whole sequence is run again for each token, for want of a KV cache.
     pub whole_sequence: bool,
     /// The tokenizer that stands beside it and made its prompts; null where another one did.
@@ -730,6 +738,26 @@ pub struct DecodeCheck {
     /// How they were read again: in `pieces` as prompts are, or the prompt and then `tokens` one by one where pieces are
     /// rounded otherwise (8-bit activations, a router's choice of experts) or taken for one sequence only (fused attention).
     pub read: String,
+}
+
+/// Router weights of a mixture: each token goes to its number of experts, those its router likes most, by weights none of which is below
+/// zero and which sum to 1, or to the chosen experts' shares of the softmax where the model does not renormalise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterCheck {
+    /// Whether it passed; a trial in which it did not is `failed`.
+    pub passed: bool,
+    /// Where the weights were read: in the `outputs` of a graph of standard operators, through the `operator`, or in the `cache` of
+    /// specialists. The operator is run on experts that each write to a place of their own, and with all but the chosen ones computing
+    /// what is no number.
+    pub read: String,
+    /// Tokens that were looked at.
+    pub tokens: u32,
+    /// Experts a token went to, on average.
+    pub experts_per_token: f64,
+    /// Largest difference of a token's sum of weights from what it has to be.
+    pub weight_sum_error: f64,
+    /// Largest that is allowed.
+    pub tolerance: f64,
 }
 
 /// Difference from the reference logits of the weights and the KV cache in fp32, on the same text. Of the larger models the

@@ -1,4 +1,4 @@
-//! The conclusion of a run in one paragraph. Every figure is one of the rows' or a ratio of two of them, and only rows of
+//! The conclusion of a run in one paragraph, or where there are many budgets or pairs in one for each. Every figure is one of the rows' or a ratio of two of them, and only rows of
 //! equal device, form, precision, KV cache, batch and lengths are compared; of a pair of models each may be in the widest
 //! precision that fits it, which is then said.
 
@@ -9,7 +9,7 @@ use super::row::variant;
 use super::schema::Row;
 use super::study::{self, Study};
 
-/// Rows listed one by one in a sentence.
+/// Rows listed one by one in a sentence, and pairs in a paragraph.
 const LISTED: usize = 4;
 
 /// The paragraph, which ends with what the pairs of dense and Mixture-of-Experts models show; `None` while no trial has ended.
@@ -29,8 +29,19 @@ pub fn verdict(rows: &[Row], study: Option<&Study>) -> Option<String> {
         sentences.extend(best(&group));
     }
     let budget = rows.first().map_or(0, |row| row.memory.budget_bytes);
-    sentences.extend(pairs(study, budget));
+    let pairs = pairs(study, budget);
+    if pairs.len() > LISTED {
+        return Some(lines(sentences.join(" "), pairs));
+    }
+    sentences.extend(pairs);
     Some(sentences.join(" "))
+}
+
+/// Many pairs are a line each: as one paragraph nobody would read them.
+fn lines(first: String, pairs: Vec<String>) -> String {
+    let mut lines = vec![first];
+    lines.extend(pairs);
+    lines.join("\n")
 }
 
 /// With several budgets: a line for the whole, one for each budget, and the comparisons within the largest budget, where
@@ -51,7 +62,13 @@ fn of_several(rows: &[Row], study: Option<&Study>, ended: usize) -> String {
     }
     let largest = last.first().map_or(0, |row| row.memory.budget_bytes);
     let compared = pairs(study, largest);
-    if !compared.is_empty() {
+    if compared.len() > LISTED {
+        lines.push(format!(
+            "Compared in the largest budget, {}:",
+            bytes(largest)
+        ));
+        lines.extend(compared);
+    } else if !compared.is_empty() {
         lines.push(format!(
             "Compared in the largest budget, {}. {}",
             bytes(largest),
@@ -390,6 +407,20 @@ mod tests {
             text.contains("Did not fit: dense-120m fused fp32 (peak 5.00 GiB)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn many_pairs_are_a_line_each() {
+        let rows = crate::report::studied().trials;
+        let found = study::study(&rows, None, None).unwrap();
+        let few = verdict(&rows, Some(&found)).unwrap();
+        assert_eq!(few.lines().count(), 1, "{few}");
+        let mut many = found.clone();
+        while many.pairs.len() <= LISTED {
+            many.pairs.extend(found.pairs.clone());
+        }
+        let told = verdict(&rows, Some(&many)).unwrap();
+        assert_eq!(told.lines().count(), many.pairs.len() + 1, "{told}");
     }
 
     #[test]

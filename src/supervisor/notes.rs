@@ -4,7 +4,7 @@ use crate::protocol::{Message, Told};
 use crate::trial::{
     CheckFacts, DecodeFacts, DifferenceFacts, Enforce, Enforcement, GpuProcess, LoadFacts,
     MemoryReading, Outcome, OutputFacts, Paging, Phase, PoolSource, PowerLog, Repetition,
-    RoutedLayer, Trial, TrialResult, WarmthFacts,
+    RoutedLayer, RouterFacts, Trial, TrialResult, WarmthFacts,
 };
 use crate::units::{Bytes, Nanos};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +17,7 @@ pub struct Notes {
     decode_check: Option<Told<DecodeFacts>>,
     output_check: Option<OutputFacts>,
     fp32_difference: Option<Told<DifferenceFacts>>,
+    router_check: Option<Told<RouterFacts>>,
     first_run: Option<Repetition>,
     warmth: Option<WarmthFacts>,
     repetitions: Vec<Repetition>,
@@ -89,6 +90,7 @@ impl Notes {
             Message::DecodeChecked { facts } => self.decode_check = Some(facts),
             Message::OutputsChecked { facts } => self.output_check = Some(facts),
             Message::Fp32Compared { facts } => self.fp32_difference = Some(facts),
+            Message::RouterChecked { facts } => self.router_check = Some(facts),
             Message::WarmedUp(timing) => {
                 self.first_run.get_or_insert(timing);
             }
@@ -135,6 +137,7 @@ impl Notes {
             decode_check: self.decode_check,
             output_check: self.output_check,
             fp32_difference: self.fp32_difference,
+            router_check: self.router_check,
             memory: thin(self.memory),
             enforcement: self.enforcement.map(|held| with_arena(held, limited)),
             others: self.others,

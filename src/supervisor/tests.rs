@@ -57,6 +57,7 @@ pub(super) fn request() -> TrialRequest {
         decode_rule: None,
         fp32_text: None,
         output_check: false,
+        router_check: None,
         whole_sequence: false,
         routing: false,
         sample_interval: Some(Nanos(1_000_000)),

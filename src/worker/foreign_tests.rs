@@ -146,3 +146,33 @@ fn a_batch_decodes_each_row_as_if_it_were_alone() {
         }
     }
 }
+
+#[test]
+fn a_mask_as_wide_as_the_cache_tells_each_repetition_anew_how_much_of_it_counts() {
+    for name in ["genai-llama-fp32", "genai-qwen3-fp32"] {
+        let mut request = asked(name, 2);
+        // Far more room than is used: were the rest of the cache attended to, the ids would be others.
+        request.trial.gen_tokens += 40;
+        assert_eq!(request.io.foreign.as_ref().unwrap().uneven_steps, None);
+        let mut engine = engine::open(&request).unwrap();
+        engine.load(&|| None).unwrap();
+        let golden = golden(name);
+        for _ in 0..2 {
+            engine.reset().unwrap();
+            engine.append(&request.prompts).unwrap();
+            for id in &golden.ids {
+                assert_eq!(engine.next_ids(), [*id; 2], "{name}");
+                engine.step().unwrap();
+            }
+            // The same tokens from the host, with a mask of just their length.
+            let stepped = engine.logits().unwrap();
+            engine.reset().unwrap();
+            engine.append(&request.prompts).unwrap();
+            for id in &golden.ids {
+                engine.append(&vec![vec![*id]; 2]).unwrap();
+            }
+            let error = reference::difference(&stepped, &engine.logits().unwrap());
+            assert!(error < 1e-5, "{name}: {error}");
+        }
+    }
+}

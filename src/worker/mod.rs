@@ -13,6 +13,7 @@ mod pass_tests;
 mod phases;
 mod power;
 mod reference;
+mod router;
 mod routing;
 mod selfcheck;
 mod shared;

@@ -5,6 +5,7 @@ use super::fixed_text;
 use super::meter::{Meter, Seen};
 use super::outputs;
 use super::reference;
+use super::router;
 use super::routing;
 use super::selfcheck::{self, Transcript};
 use super::speaker::Speaker;
@@ -49,7 +50,9 @@ fn measure(
     speaker.say(&Message::Loaded(facts))?;
     if request.routing {
         meter.enter(Phase::Warmup, Seen::by(engine))?;
-        let layers = routing::trace(engine, &request.prompts)?;
+        // The last id that is generated is read by nobody.
+        let generated = (request.trial.gen_tokens as usize).saturating_sub(1);
+        let layers = routing::trace(engine, &request.prompts, generated)?;
         return speaker.say(&Message::Routed { layers });
     }
     if let Some(golden) = reference::of(request) {
@@ -120,7 +123,9 @@ fn self_check(
         return Ok(verdict?);
     }
     let decoded = request.decode_rule.filter(|_| request.trial.gen_tokens > 1);
-    if request.trial.repetitions == 0 || decoded.is_none() && request.fp32_text.is_none() {
+    let is_checked =
+        decoded.is_some() || request.fp32_text.is_some() || request.router_check.is_some();
+    if request.trial.repetitions == 0 || !is_checked {
         return Ok(());
     }
     speaker.say(&Message::Phase {
@@ -142,6 +147,12 @@ fn self_check(
     if let Some(expected) = &request.fp32_text {
         let facts = fixed_text::compare(engine, request, expected)?;
         speaker.say(&Message::Fp32Compared { facts })?;
+    }
+    if let Some(check) = &request.router_check {
+        let facts = router::look(engine, check, &request.prompts)?;
+        let verdict = facts.as_ref().map_or(Ok(()), router::verdict);
+        speaker.say(&Message::RouterChecked { facts })?;
+        verdict?;
     }
     Ok(())
 }

@@ -29,6 +29,7 @@ mod published;
 mod real;
 mod report;
 mod result_file;
+mod routers;
 mod sandbox;
 mod study;
 mod tuning;

@@ -35,6 +35,15 @@ pub enum Spec {
         /// The columns.
         columns: Vec<Cut>,
     },
+    /// The ratios of a study's pairs as a Markdown table, each with its 95 % interval where it has one.
+    Pairs {
+        /// The results.
+        files: Vec<String>,
+        /// The bases to take, as results name them.
+        basis: Vec<String>,
+        /// Titles, and the quantities that stand below them.
+        metrics: Vec<(String, String)>,
+    },
     /// Trials as a Markdown table.
     Trials {
         /// The results.
@@ -102,6 +111,11 @@ impl Spec {
                 count,
                 columns,
             } => cut(file, after, *count, columns),
+            Spec::Pairs {
+                files,
+                basis,
+                metrics,
+            } => pairs(files, basis, metrics),
             Spec::Trials {
                 files,
                 only,
@@ -241,6 +255,49 @@ fn trials(
     let titles: Vec<&str> = columns.iter().map(|column| column.title.as_str()).collect();
     let rows = results::rows(&files).into_iter().filter(taken);
     markdown(&titles, rows.map(cells))
+}
+
+/// The ratios of pairs, a line for each.
+fn pairs(files: &[String], basis: &[String], metrics: &[(String, String)]) -> Vec<String> {
+    let all = results::files();
+    let mut rows = Vec::new();
+    for file in files {
+        let found = all
+            .iter()
+            .find(|(name, _)| format!("results/{name}") == *file);
+        let (_, report) = found.unwrap_or_else(|| panic!("no such result: {file}"));
+        let wanted = |pair: &&serde_json::Value| {
+            let own = pair["basis"].as_str().unwrap();
+            basis.iter().any(|basis| basis == own)
+        };
+        let pairs = report["study"]["pairs"].as_array().unwrap();
+        rows.extend(pairs.iter().filter(wanted).map(|pair| {
+            let name = |side: &str| pair[side]["model"].as_str().unwrap().to_owned();
+            let mut cells = vec![name("moe"), name("dense"), pair["batch"].to_string()];
+            cells.extend(metrics.iter().map(|(_, metric)| ratio(pair, metric)));
+            cells
+        }));
+    }
+    let mut titles = vec!["MoE", "dense", "batch"];
+    titles.extend(metrics.iter().map(|(title, _)| title.as_str()));
+    markdown(&titles, rows)
+}
+
+/// A ratio of a pair with its interval; a dash where there is none.
+fn ratio(pair: &serde_json::Value, metric: &str) -> String {
+    let mut ratios = pair["ratios"].as_array().unwrap().iter();
+    let found = ratios.find(|ratio| ratio["metric"] == metric);
+    let found = found.unwrap_or_else(|| panic!("no pair has a ratio of '{metric}'"));
+    let ends: Option<Vec<f64>> = found["ci95"]
+        .as_array()
+        .map(|ends| ends.iter().filter_map(serde_json::Value::as_f64).collect());
+    match (found["ratio"].as_f64(), ends.as_deref()) {
+        (Some(ratio), Some([low, high])) if format!("{low:.2}") != format!("{high:.2}") => {
+            format!("{ratio:.2} ({low:.2} to {high:.2})")
+        }
+        (Some(ratio), _) => format!("{ratio:.2}"),
+        (None, _) => "-".to_owned(),
+    }
 }
 
 #[test]

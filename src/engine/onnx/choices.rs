@@ -74,36 +74,44 @@ impl OnnxEngine {
             .iter()
             .map(|line| parse(line))
             .collect::<Result<_, _>>()?;
-        let Some(width) = self.request.io.router_width else {
+        let (Some(width), Some(rows)) = (self.request.io.router_width, self.router_cache()?) else {
             return Ok(choices);
         };
-        let float = self.request.trial.numerics().compute();
-        let loaded = self.loaded.as_ref().ok_or_else(not_loaded)?;
-        let Some(last) = loaded.length.checked_sub(1) else {
+        let width = width as usize;
+        let Some(last) = rows.len().checked_sub(width) else {
             return Ok(choices);
         };
-        let (width, count) = (width as usize, loaded.length * width as usize);
-        let buffer = loaded.io.router_rows(loaded.swapped);
-        let rows: Vec<f32> = match (buffer, float) {
-            (Some(buffer), Float::Fp32) => {
-                let mut values = vec![0.0; count];
-                buffer.read(&mut values)?;
-                values
-            }
-            (Some(buffer), Float::Fp16) => {
-                let mut values = vec![half::f16::ZERO; count];
-                buffer.read(&mut values)?;
-                values.into_iter().map(half::f16::to_f32).collect()
-            }
-            (None, _) => return Ok(choices),
-        };
-        let weights = &rows[last * width..];
+        let weights = &rows[last..];
         choices.push(Choice {
             layer: SPECIALISTS.to_owned(),
             experts: width,
             chosen: (0..width).filter(|index| weights[*index] > 0.0).collect(),
         });
         Ok(choices)
+    }
+
+    /// Router weights of the first sequence of a mixture of specialists, a row for each token that was read.
+    pub(super) fn router_cache(&self) -> Result<Option<Vec<f32>>, EngineError> {
+        let Some(width) = self.request.io.router_width else {
+            return Ok(None);
+        };
+        let loaded = self.loaded.as_ref().ok_or_else(not_loaded)?;
+        let count = loaded.length * width as usize;
+        let Some(buffer) = loaded.io.router_rows(loaded.swapped) else {
+            return Ok(None);
+        };
+        match self.request.trial.numerics().compute() {
+            Float::Fp32 => {
+                let mut values = vec![0.0; count];
+                buffer.read(&mut values)?;
+                Ok(Some(values))
+            }
+            Float::Fp16 => {
+                let mut values = vec![half::f16::ZERO; count];
+                buffer.read(&mut values)?;
+                Ok(Some(values.into_iter().map(half::f16::to_f32).collect()))
+            }
+        }
     }
 }
 

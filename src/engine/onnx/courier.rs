@@ -73,23 +73,40 @@ impl Courier {
         buffer: &mut Buffer,
         values: &[T],
     ) -> Result<(), EngineError> {
+        self.write_bytes(buffer, 0, bytes_of(values))
+    }
+
+    /// Writes bytes of a buffer from this one on, before whatever is asked of the stream next.
+    pub(super) fn write_bytes(
+        &mut self,
+        buffer: &mut Buffer,
+        from: usize,
+        bytes: &[u8],
+    ) -> Result<(), EngineError> {
         let Some(line) = &mut self.line else {
-            return buffer.write(values);
+            return buffer.write_bytes(from, bytes);
         };
-        let bytes = bytes_of(values);
         assert!(
-            bytes.len() <= buffer.bytes,
+            bytes.len() <= buffer.bytes.saturating_sub(from),
             "a write stays inside its buffer"
         );
         line.make_room(bytes.len())?;
         let at = line.used;
         line.used += Courier::room(bytes.len());
         line.pinned.put(at, bytes);
-        // SAFETY: the buffer is at least as long (asserted); what was put is not touched before the next wait.
-        unsafe {
-            line.stream
-                .upload(buffer.address(), &line.pinned, at, bytes.len())
+        // SAFETY: inside the buffer (asserted).
+        let to = unsafe { buffer.address().byte_add(from) };
+        // SAFETY: the buffer is long enough from there on (asserted); what was put is not touched before the next wait.
+        unsafe { line.stream.upload(to, &line.pinned, at, bytes.len()) }
+    }
+
+    /// Waits for everything that was asked of the stream.
+    pub(super) fn wait(&mut self) -> Result<(), EngineError> {
+        if let Some(line) = &mut self.line {
+            line.stream.wait()?;
+            line.used = 0;
         }
+        Ok(())
     }
 
     /// Waits for the run, and reads numbers from the start of a buffer.
@@ -98,21 +115,38 @@ impl Courier {
         buffer: &Buffer,
         values: &mut [T],
     ) -> Result<(), EngineError> {
+        self.fetch_parts(buffer, std::iter::once(0), bytes_of_mut(values))
+    }
+
+    /// Waits for the run, and reads parts of a buffer that start at these bytes, all of one length, one behind the other.
+    pub(super) fn fetch_parts(
+        &mut self,
+        buffer: &Buffer,
+        starts: impl ExactSizeIterator<Item = usize>,
+        bytes: &mut [u8],
+    ) -> Result<(), EngineError> {
+        let length = bytes.len() / starts.len().max(1);
+        let parts = starts.enumerate();
         let Some(line) = &mut self.line else {
-            return buffer.read(values);
+            for (part, start) in parts {
+                buffer.read_bytes_from(start, &mut bytes[part * length..][..length])?;
+            }
+            return Ok(());
         };
-        let bytes = bytes_of_mut(values);
-        assert!(
-            bytes.len() <= buffer.bytes,
-            "a read stays inside its buffer"
-        );
         line.make_room(bytes.len())?;
         let at = line.used;
-        // SAFETY: the buffer is at least as long (asserted).
-        unsafe {
-            line.stream
-                .download(&mut line.pinned, at, buffer.address(), bytes.len())
-        }?;
+        for (part, start) in parts {
+            assert!(
+                length <= buffer.bytes.saturating_sub(start),
+                "a read stays inside its buffer"
+            );
+            // SAFETY: inside the buffer (asserted), and long enough from there on.
+            unsafe {
+                let from = buffer.address().byte_add(start);
+                line.stream
+                    .download(&mut line.pinned, at + part * length, from, length)
+            }?;
+        }
         line.stream.wait()?;
         line.pinned.take(at, bytes);
         line.used = 0;
@@ -132,5 +166,13 @@ mod tests {
         let mut back = [0i64; 2];
         courier.fetch(&buffer, &mut back).unwrap();
         assert_eq!(back, [7, -9]);
+        courier
+            .write_bytes(&mut buffer, 8, &5i64.to_ne_bytes())
+            .unwrap();
+        let mut parts = [0; 16];
+        let starts = [8usize, 0].into_iter();
+        courier.fetch_parts(&buffer, starts, &mut parts).unwrap();
+        assert_eq!(parts[..8], 5i64.to_ne_bytes());
+        assert_eq!(parts[8..], 7i64.to_ne_bytes());
     }
 }

@@ -8,6 +8,7 @@
 use super::super::{Engine, EngineError};
 use super::arena::Allocator;
 use super::fetch::Operators;
+use super::placement::Beside;
 use super::tensors::{Place, Space, element};
 use super::weights::Weights;
 use super::{OnnxEngine, library, placement};
@@ -174,10 +175,14 @@ impl OnnxEngine {
         let EngineKind::Onnx { library, .. } = &self.request.engine else {
             return Ok(None);
         };
-        let cuda = matches!(self.space, Space::Gpu(..));
+        let beside = match (&self.space, &self.request.io.foreign) {
+            (Space::Host, _) => Beside::Anything,
+            (Space::Gpu(..), None) => Beside::Shapes,
+            (Space::Gpu(..), Some(io)) => Beside::Nodes(&io.host_nodes),
+        };
         let nodes = placement::of(session, library)?;
         nodes
-            .map(|nodes| placement::judge(&nodes, cuda))
+            .map(|nodes| placement::judge(&nodes, beside))
             .transpose()
     }
 

@@ -5,6 +5,7 @@
 //! cache grows by concatenation, from one of two buffers into the other, so nothing is allocated while it is timed either.
 
 mod arena;
+mod beside;
 mod buckets;
 mod choices;
 mod courier;
@@ -25,7 +26,7 @@ mod yardsticks;
 
 use super::cuda::Stream;
 use super::{Ballast, Engine, EngineError};
-use crate::protocol::{DecoderIo, EngineKind, Held, TrialRequest};
+use crate::protocol::{DecoderIo, EngineKind, Held, SideGraph, TrialRequest};
 use crate::trial::{Arena, Choice, Device, Float, LinkWay, LinkWays, LoadFacts};
 use crate::units::{Bytes, Nanos};
 use arena::Allocator;
@@ -214,6 +215,14 @@ impl Engine for OnnxEngine {
         self.decided()
     }
 
+    fn beside(&mut self, graph: &SideGraph) -> Result<Option<Vec<Vec<f32>>>, EngineError> {
+        self.run_beside(graph).map(Some)
+    }
+
+    fn specialist_weights(&mut self) -> Result<Option<Vec<f32>>, EngineError> {
+        self.router_cache()
+    }
+
     fn arena(&self) -> Option<Arena> {
         let all = self
             .loaded
@@ -312,6 +321,7 @@ impl OnnxEngine {
         let (link_ways, copies_time) = self.choose_ways(arena_limit)?;
         self.prime()?;
         Ok(LoadFacts {
+            not_captured: None,
             session: Nanos::from(session_time + copies_time),
             provider: match self.space {
                 Space::Host => "CPUExecutionProvider".into(),

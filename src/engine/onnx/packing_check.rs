@@ -4,11 +4,10 @@ use super::super::EngineError;
 use super::create::REPACKING;
 use super::tensors::{Binding, Buffer, Number, Place, Space, Tensor};
 use super::weights::Weights;
-use super::{OnnxEngine, library};
+use super::{OnnxEngine, beside, library};
 use crate::protocol::PackingCheck;
 use half::f16;
 use ort::environment::Environment;
-use ort::ep;
 use ort::session::{RunOptions, Session};
 
 /// Numbers of tokens that are tried: kernels for a single one, and those for many.
@@ -55,21 +54,13 @@ impl Comparison<'_> {
 
     fn session(&self, weights: &Weights) -> Result<Session, EngineError> {
         let refused = |error: ort::Error| library::refused(&error);
-        let mut builder = Session::builder(self.environment).map_err(refused)?;
-        if let Space::Gpu(_, index) = self.space {
-            let provider = ep::CUDA::default()
-                .with_device_id(*index as i32)
-                .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
-                .build()
-                .error_on_failure();
+        let mut builder = beside::builder(self.environment, self.space)?;
+        if let Space::Gpu(..) = self.space {
             for (key, value) in REPACKING {
                 builder = builder
                     .with_config_entry(key, value)
                     .map_err(|error| refused(error.into()))?;
             }
-            builder = builder
-                .with_execution_providers([provider])
-                .map_err(|error| refused(error.into()))?;
         }
         let packed = &self.check.packed;
         weights.hand_over(&builder, |name| packed.iter().any(|one| one == name))?;

@@ -73,6 +73,7 @@ impl PassEngine {
             link_ways: None,
             largest_tensor: request.largest_tensor,
             kv_mode: "none".into(),
+            not_captured: None,
             placement,
         };
         self.loaded = Some(Loaded {

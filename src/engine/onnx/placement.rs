@@ -6,9 +6,11 @@
 
 use super::super::EngineError;
 use super::library;
+use crate::protocol::{HostNodes, SHAPE_OPERATORS};
 use crate::trial::Placement;
 use ort::AsPointer;
 use ort::session::Session;
+use std::collections::BTreeMap;
 use std::ffi::{CStr, c_char, c_void};
 use std::path::Path;
 
@@ -111,23 +113,69 @@ const SHAPES: [&str; 7] = [
     "Unsqueeze",
 ];
 
-/// Sums up where the nodes are. In a CUDA run a node elsewhere that does not just compute a shape is an error that names it.
-pub fn judge(nodes: &[Assigned], cuda: bool) -> Result<Placement, EngineError> {
+/// What may be beside the GPU.
+#[derive(Debug, Clone, Copy)]
+pub enum Beside<'a> {
+    /// In a run on the CPU anything.
+    Anything,
+    /// In a CUDA run of edgebench's own graphs what computes shapes by its operator alone.
+    Shapes,
+    /// In one of a graph that another program wrote also these of its nodes.
+    Nodes(&'a HostNodes),
+}
+
+/// Nodes without a name, or with one that optimisation gave, that were let through, by operator.
+type LetThrough = BTreeMap<String, u64>;
+
+impl Beside<'_> {
+    /// Whether a node may be where it is, beside the GPU.
+    fn allows(self, node: &Assigned, let_through: &mut LetThrough) -> bool {
+        let operator = node.operator.as_str();
+        let nodes = match self {
+            Beside::Anything => return true,
+            _ if SHAPES.contains(&operator) => return true,
+            Beside::Shapes => return false,
+            Beside::Nodes(nodes) if SHAPE_OPERATORS.contains(&operator) => nodes,
+            Beside::Nodes(_) => return false,
+        };
+        if let Some(is_shape) = nodes.nodes.get(&node.node) {
+            return *is_shape;
+        }
+        // Which one it was cannot be told: no more than there are, where the graph also has some that compute.
+        let unnamed = nodes.unnamed.get(operator).copied().unwrap_or_default();
+        let count = let_through.entry(operator.to_owned()).or_default();
+        *count += 1;
+        unnamed.computing == 0 || *count <= unnamed.shapes
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Beside::Nodes(_) => {
+                "export it with fp16 or bf16 activations, for which there are more kernels, or use another with --ort"
+            }
+            _ => "use another with --ort, or another --form or --precision",
+        }
+    }
+}
+
+/// Sums up where the nodes are. One that may not be there is an error that names it.
+pub fn judge(nodes: &[Assigned], beside: Beside<'_>) -> Result<Placement, EngineError> {
     let mut placement = Placement::default();
-    let mut astray = Vec::new();
+    let (mut astray, mut let_through) = (Vec::new(), LetThrough::new());
     for node in nodes {
         *placement.nodes.entry(node.provider.clone()).or_default() += 1;
-        if cuda && node.provider != "CUDAExecutionProvider" {
-            *placement
-                .host_operators
-                .entry(node.operator.clone())
-                .or_default() += 1;
-            if !SHAPES.contains(&node.operator.as_str()) {
-                astray.push(format!(
-                    "{} ({}, on {})",
-                    node.operator, node.node, node.provider
-                ));
-            }
+        if matches!(beside, Beside::Anything) || node.provider == "CUDAExecutionProvider" {
+            continue;
+        }
+        *placement
+            .host_operators
+            .entry(node.operator.clone())
+            .or_default() += 1;
+        if !beside.allows(node, &mut let_through) {
+            astray.push(format!(
+                "{} ({}, on {})",
+                node.operator, node.node, node.provider
+            ));
         }
     }
     if astray.is_empty() {
@@ -140,14 +188,16 @@ pub fn judge(nodes: &[Assigned], cuda: bool) -> Result<Placement, EngineError> {
     };
     astray.truncate(SHOWN);
     Err(EngineError::Model(format!(
-        "compute nodes are not on the GPU: {}{more}; this ONNX Runtime has no CUDA kernel for them: use another with --ort, or another --form or --precision",
-        astray.join(", ")
+        "compute nodes are not on the GPU: {}{more}; this ONNX Runtime has no CUDA kernel for them: {}",
+        astray.join(", "),
+        beside.remedy()
     )))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Unnamed;
 
     fn node(provider: &str, operator: &str) -> Assigned {
         Assigned {
@@ -164,7 +214,7 @@ mod tests {
             node("CPU", "Shape"),
             node("CPU", "Shape"),
         ];
-        let placement = judge(&nodes, true).unwrap();
+        let placement = judge(&nodes, Beside::Shapes).unwrap();
         assert_eq!(placement.nodes["CUDAExecutionProvider"], 1);
         assert_eq!(placement.nodes["CPUExecutionProvider"], 2);
         assert_eq!(placement.host_operators["Shape"], 2);
@@ -173,14 +223,56 @@ mod tests {
     #[test]
     fn a_compute_node_beside_the_gpu_is_named_in_a_cuda_run_only() {
         let nodes: Vec<Assigned> = std::iter::repeat_n(node("CPU", "QMoE"), 7).collect();
-        let sentence = judge(&nodes, true).unwrap_err().to_string();
+        let sentence = judge(&nodes, Beside::Shapes).unwrap_err().to_string();
         assert!(
             sentence.contains("QMoE (layer.0/QMoE, on CPUExecutionProvider)")
                 && sentence.contains("and 2 more"),
             "{sentence}"
         );
-        let placement = judge(&nodes, false).unwrap();
+        let placement = judge(&nodes, Beside::Anything).unwrap();
         assert_eq!(placement.nodes["CPUExecutionProvider"], 7);
         assert!(placement.host_operators.is_empty());
+    }
+
+    #[test]
+    fn a_foreign_graph_may_compute_shapes_on_the_host_and_nothing_else() {
+        let named = |operator: &str, name: &str| Assigned {
+            node: name.to_owned(),
+            ..node("CPU", operator)
+        };
+        let mut told = HostNodes::default();
+        told.nodes.insert("mask/Gather".into(), true);
+        told.nodes.insert("embed/Gather".into(), false);
+        let unnamed = |shapes, computing| Unnamed { shapes, computing };
+        told.unnamed.insert("Add".into(), unnamed(2, 9));
+        told.unnamed.insert("Sub".into(), unnamed(1, 0));
+        let allowed = |nodes: &[Assigned]| judge(nodes, Beside::Nodes(&told)).is_ok();
+        assert!(allowed(&[named("Gather", "mask/Gather")]));
+        assert!(!allowed(&[named("Gather", "embed/Gather")]));
+        // Renamed, of an operator that the graph only has names for.
+        assert!(allowed(&[named("Gather", "made_by_a_fusion")]));
+        assert!(allowed(&[named("Sub", ""), named("Sub", "")]));
+        // As many as compute shapes, and then one that cannot.
+        assert!(allowed(&[named("Add", ""), named("Add", "")]));
+        assert!(!allowed(&[
+            named("Add", ""),
+            named("Add", ""),
+            named("Add", "")
+        ]));
+        for operator in ["GroupQueryAttention", "MatMul", "Softmax", "MoE"] {
+            assert!(!allowed(&[named(operator, "mask/Gather")]), "{operator}");
+        }
+        let refused = judge(
+            &[named("GroupQueryAttention", "attn")],
+            Beside::Nodes(&told),
+        );
+        let sentence = refused.unwrap_err().to_string();
+        assert!(
+            sentence.contains("export it with fp16 or bf16 activations")
+                && !sentence.contains("--form"),
+            "{sentence}"
+        );
+        // Built-in graphs have no such nodes, whatever they are called.
+        assert!(judge(&[named("Gather", "mask/Gather")], Beside::Shapes).is_err());
     }
 }

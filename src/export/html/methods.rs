@@ -216,7 +216,7 @@ pub const METHODS: &[Method] = &[
     Method {
         id: "routers",
         title: "Routers",
-        text: "A prompt is read token by token, untimed, and each router tells whom it chose. Entropy is that of the choices over the largest there can be: an even spread is 100 %. Imbalance: the choices of the fullest expert over an even share. The weights are random; a trained router spreads otherwise.",
+        text: "A prompt is read token by token, untimed, and each router tells whom it chose. Entropy is that of the choices over the largest there can be: an even spread is 100 %. Imbalance: the choices of the fullest expert over an even share. The weights of built-in models are random; a trained router spreads otherwise.",
         keys: &[
             "experts_per_token",
             "least_share",

@@ -1,7 +1,7 @@
 //! Where routers send tokens: for each router the share of every expert as a small bar, and how even the shares are.
 
 use super::super::columns::{Unit, Value};
-use super::super::{human, routers as told};
+use super::super::{human, reuse, routers as told};
 use super::MOST_ROWS;
 use super::axis::Axis;
 use super::bars::{self, Bar, Frame, HEIGHT};
@@ -22,7 +22,7 @@ pub fn part(study: &Study) -> Markup {
             p.lead { "A bar for each expert, as high as its share of the choices; the line is an even share." }
             @for facts in &study.routers { (chart(facts)) }
             @if !all.is_empty() { details.data { summary { "Figures" } (figures(&all)) } }
-            ul.remarks { @for remark in told::remarks(study) { li { (remark) } } }
+            ul.remarks { @for remark in told::remarks(study).into_iter().chain(reuse::remarks(study)) { li { (remark) } } }
         }
     }
 }

@@ -84,7 +84,7 @@ impl Emitter<'_> {
 
     /// Weights and indices of the chosen experts, `[.., k]` for logits `[.., E]`. Softmax over the chosen logits equals softmax over all,
     /// renormalised over the chosen.
-    fn route(&mut self, logits: &str, top_k: i64, normalize: bool) -> (String, String) {
+    pub(super) fn route(&mut self, logits: &str, top_k: i64, normalize: bool) -> (String, String) {
         let k = self.g.ints(&[top_k]);
         let softmax = [("axis", Attr::Int(-1))];
         if normalize {

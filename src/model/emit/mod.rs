@@ -22,9 +22,13 @@ mod fused;
 mod packing;
 mod plain;
 mod quantized;
+mod router;
 mod specialists;
 
 pub use packing::{FEW, packing_check};
+pub use router::router_check;
+#[cfg(test)]
+pub use router::with_top_k;
 
 use super::graph::{Dim, GraphBuilder};
 use super::proto::DataType;

@@ -2,6 +2,7 @@
 
 use super::super::proto::{DimensionProto, EXTERNAL, ModelProto, NodeProto, OperatorSetIdProto};
 use super::*;
+use crate::protocol::ForeignIo;
 use prost::Message;
 use std::fs;
 
@@ -278,4 +279,73 @@ fn one_graph_of_a_folder_is_meant_or_a_sentence_says_that_none_is() {
     let told = r#"{"model": {"decoder": {"filename": "b.onnx"}}}"#;
     fs::write(folder.path().join("genai_config.json"), told).unwrap();
     assert_eq!(found(folder.path()).unwrap(), Some("b".into()));
+}
+
+/// What is understood of a fixture.
+fn io(name: &str) -> ForeignIo {
+    understood(&fixture(name), ExternalPaths::Inside)
+        .unwrap()
+        .decoder
+        .unwrap()
+        .io
+}
+
+#[test]
+fn what_computes_shapes_is_told_from_what_computes_with_numbers() {
+    let nodes = io("genai-llama-fp16").host_nodes.nodes;
+    let mask = "/model/attn_mask_reformat/attn_mask_subgraph";
+    for (name, is_shape) in [
+        (format!("{mask}/Shape"), true),
+        (format!("{mask}/Gather"), true),
+        (format!("{mask}/Gather/Cast"), true),
+        (format!("{mask}/Sub/Cast"), true),
+        ("/model/embed_tokens/Gather".to_owned(), false),
+        ("/model/layers.0/mlp/Mul".to_owned(), false),
+    ] {
+        assert_eq!(nodes.get(&name), Some(&is_shape), "{name}");
+    }
+    let nodes = io("torch-dynamo").host_nodes.nodes;
+    // The shape that heads are put together to, and a cache that grows.
+    assert_eq!(nodes["node_Concat_40"], true);
+    assert_eq!(nodes["node_cat"], false);
+    let unnamed = io("merged").host_nodes.unnamed;
+    assert_eq!((unnamed["Sub"].shapes, unnamed["Sub"].computing), (1, 0));
+    assert_eq!((unnamed["Add"].shapes, unnamed["Concat"].shapes), (0, 0));
+}
+
+#[test]
+fn steps_are_even_where_caches_are_in_place_and_the_mask_only_tells_lengths() {
+    for name in ["genai-llama-fp16", "genai-llama-int4", "genai-qwen3-fp32"] {
+        assert_eq!(io(name).uneven_steps, None, "{name}");
+    }
+    for name in [
+        "optimum-llama",
+        "torch-dynamo",
+        "merged",
+        "attention-23-moe",
+    ] {
+        let why = io(name).uneven_steps.unwrap();
+        assert!(why.contains("other shapes"), "{name}: {why}");
+    }
+}
+
+#[test]
+fn a_mask_whose_width_tells_more_than_a_bound_is_not_made_wider() {
+    let folder = changed(MODEL, |model| {
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        let shape = nodes.iter().find(|node| node.op_type == "Shape").unwrap();
+        nodes.push(NodeProto {
+            op_type: "Range".into(),
+            name: "count".into(),
+            input: vec!["0".into(), shape.output[0].clone(), "1".into()],
+            output: vec!["columns".into()],
+            ..NodeProto::default()
+        });
+    });
+    let foreign = understood(folder.path(), ExternalPaths::Inside).unwrap();
+    let why = foreign.decoder.unwrap().io.uneven_steps.unwrap();
+    assert!(
+        why.contains("Range \"count\"") && why.contains("attention_mask"),
+        "{why}"
+    );
 }

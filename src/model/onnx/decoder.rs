@@ -6,6 +6,8 @@ use super::element::Element;
 use super::network::{Network, integer};
 use super::pairs::{Pair, pairs};
 use super::passes::vocabulary;
+use super::shapes::host_nodes;
+use super::steps::uneven;
 use crate::protocol::{Axis, CachePorts, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, Told};
 
 /// A decoder as its graph says.
@@ -73,11 +75,14 @@ pub fn decoder(network: &Network, inputs: &[Value], outputs: &[Value]) -> Told<D
             _ => None,
         }
     };
+    let update = update(network, inputs, outputs, &pairs);
     Ok(Decoder {
         cache_heads: first.and_then(sizes),
         heads: heads(network),
         io: ForeignIo {
-            update: update(network, inputs, outputs, &pairs),
+            host_nodes: host_nodes(network, inputs),
+            uneven_steps: uneven(network, &fed, &update),
+            update,
             inputs: fed,
             logits,
             caches,

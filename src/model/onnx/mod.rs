@@ -11,7 +11,9 @@ mod pairs;
 mod passes;
 mod predict;
 mod roles;
+mod shapes;
 mod skim;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod walk;

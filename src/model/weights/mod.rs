@@ -26,6 +26,17 @@ pub const GENERATOR: u32 = 2;
 /// Weights that share a scale where they are quantised.
 pub const QUANTIZED_BLOCK: u64 = BLOCK as u64;
 
+/// Numbers of so many bits as they are stored.
+pub fn stored(numbers: &[i8], bits: u32) -> Vec<u8> {
+    let zero = quantize::zero_point(bits);
+    let unsigned = numbers
+        .iter()
+        .map(|number| zero.wrapping_add_signed(*number));
+    let mut bytes = Vec::new();
+    quantize::pack(&unsigned.collect::<Vec<u8>>(), bits, &mut bytes);
+    bytes
+}
+
 /// What of a weight a tensor holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Content {

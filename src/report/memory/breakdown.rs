@@ -104,7 +104,11 @@ pub struct ArenaFacts {
 pub fn arena(result: &TrialResult) -> Option<ArenaFacts> {
     let told = || result.memory.iter().filter_map(|look| look.arena);
     // With CUDA graphs a few decode steps run at the end of the load, before any prompt: the mark cannot be reset, but read.
-    let primed = result.trial.cuda_graph;
+    let not_captured = result
+        .load
+        .as_ref()
+        .and_then(|load| load.not_captured.as_ref());
+    let primed = result.trial.cuda_graph && not_captured.is_none();
     let loaded = result
         .memory
         .iter()

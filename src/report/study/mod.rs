@@ -5,6 +5,7 @@ mod judged;
 mod pairs;
 mod prices;
 mod published;
+mod reuse;
 mod router;
 mod turns;
 mod words;
@@ -15,6 +16,9 @@ pub use published::{Beside, PublishedMetric, Reproduced, as_published, reproduce
 
 pub use turns::PairCurve;
 
+#[cfg(test)]
+pub use reuse::{CachePolicy, CacheScope, ExpertReuse};
+pub use reuse::{ExpertCache, Experts};
 pub use router::{RouterFacts, RouterLayer, routed, to_route, with_routers};
 
 use super::compare::{Parts, Quantity};

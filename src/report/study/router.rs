@@ -1,12 +1,17 @@
 //! What routers do with a text: tokens per expert, how evenly they are spread, and how far the fullest expert is from an even share. Pure.
 
+use super::reuse::{ExpertReuse, Experts, reuse};
 use super::{Study, published};
 use crate::report::schema::Row;
 use crate::trial::{RoutedLayer, TrialResult};
 use serde::{Deserialize, Serialize};
 
 /// How it is told.
-const METHOD: &str = "a prompt is read token by token, untimed, and each router tells whom it chose; entropy is that of the choices over the largest there can be (an even spread is 1, or 100 %), imbalance the choices of the fullest expert over an even share (likewise). The weights are random: a trained router spreads otherwise";
+const METHOD: &str = "a prompt is read token by token, untimed, and each router tells whom it chose; entropy is that of the choices over the largest there can be (an even spread is 1, or 100 %), imbalance the choices of the fullest expert over an even share (likewise)";
+
+/// Whose weights they are.
+const RANDOM: &str = "The weights are random: a trained router spreads otherwise";
+const TRAINED: &str = "The weights are those of a checkpoint";
 
 /// A model's routers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +26,13 @@ pub struct RouterFacts {
     pub reason: Option<String>,
     /// Each router, in the order of the graph.
     pub layers: Vec<RouterLayer>,
+    /// Experts that are chosen again, and what caches of them would spare; absent where nobody can tell, and in results of before the
+    /// field was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<ExpertReuse>,
+    /// Why nobody can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_reuse: Option<String>,
     /// How it was told.
     pub method: String,
 }
@@ -54,22 +66,39 @@ pub fn to_route(row: &Row) -> RouterFacts {
         status: "pending".to_owned(),
         reason: None,
         layers: Vec::new(),
-        method: METHOD.to_owned(),
+        reuse: None,
+        no_reuse: None,
+        method: format!("{METHOD}. {RANDOM}"),
     }
 }
 
-/// What a trial told.
-pub fn routed(result: &TrialResult, row: &Row) -> RouterFacts {
+/// What a trial told. `experts` are those of a mixture that runs some of them for a token; `is_trained` where its weights come from a
+/// checkpoint.
+pub fn routed(
+    result: &TrialResult,
+    row: &Row,
+    experts: Option<&Experts<'_>>,
+    is_trained: bool,
+) -> RouterFacts {
     let layers: Vec<RouterLayer> = result.routing.iter().filter_map(layer).collect();
     let silent = || {
         "the runtime told of no choice: it may be too old to, or not do it on this device"
             .to_owned()
     };
     let failed = result.outcome.reason().map(str::to_owned);
+    let reused = match experts {
+        _ if layers.is_empty() => Ok(None),
+        Some(experts) => reuse(&result.routing, experts).map(Some),
+        None => Err("all specialists run for every token".to_owned()),
+    };
+    let whose = if is_trained { TRAINED } else { RANDOM };
     RouterFacts {
         status: result.outcome.status().to_owned(),
         reason: failed.or_else(|| layers.is_empty().then(silent)),
         layers,
+        no_reuse: reused.as_ref().err().cloned(),
+        reuse: reused.ok().flatten(),
+        method: format!("{METHOD}. {whose}"),
         ..to_route(row)
     }
 }
@@ -122,6 +151,7 @@ mod tests {
             layer: "l0".into(),
             tokens,
             chosen: chosen.to_vec(),
+            trace: Vec::new(),
         })
     }
 

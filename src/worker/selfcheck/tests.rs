@@ -160,6 +160,7 @@ pub(in crate::worker) fn request(prompts: Vec<Vec<i64>>, gen_tokens: u32) -> Tri
         decode_rule: None,
         fp32_text: None,
         output_check: false,
+        router_check: None,
         whole_sequence: false,
         routing: false,
         sample_interval: None,

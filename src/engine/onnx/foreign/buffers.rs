@@ -1,11 +1,16 @@
 //! The memory that a foreign decoder reads and writes, and how it is bound for each shape of run.
 
 use super::super::super::EngineError;
+use super::super::courier::Courier;
 use super::super::tensors::{Binding, Buffer, Element, Place, Space, Tensor};
+use super::choice::{floats, largest};
+use super::mask::lay_mask;
+use crate::engine::cuda::Stream;
 use crate::protocol::{Axis, CacheUpdate, Fed, Fill, ForeignIo, Port, PortType, TrialRequest};
 use crate::units::Bytes;
 use half::f16;
 use ort::session::Session;
+use std::rc::Rc;
 
 /// Which tensors a run needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,8 +23,9 @@ pub struct Shape {
     pub swapped: bool,
 }
 
-/// All of it.
+/// All of it. The courier waits for what is under way before the rest goes.
 pub struct Buffers {
+    courier: Courier,
     place: Place,
     host_place: Place,
     /// Sequences.
@@ -38,9 +44,11 @@ pub struct Buffers {
     all_logits: bool,
     /// For each cache one buffer or two.
     caches: Vec<Vec<Buffer>>,
+    /// How the mask of the last step lies in its buffer: its width, and how many of it are ones. `None` after a prompt's.
+    laid: Option<(usize, usize)>,
     /// Room to lay out inputs and to choose from logits in.
     bytes: Vec<u8>,
-    row: Vec<u8>,
+    rows: Vec<u8>,
 }
 
 impl Buffers {
@@ -49,6 +57,7 @@ impl Buffers {
         request: &TrialRequest,
         io: &ForeignIo,
         space: &Space,
+        stream: Option<&Rc<Stream>>,
     ) -> Result<Buffers, EngineError> {
         let trial = &request.trial;
         let (batch, capacity) = (trial.batch as usize, trial.context() as usize);
@@ -79,11 +88,7 @@ impl Buffers {
                 })
         };
         let inputs = io.inputs.iter().map(|fed| {
-            let on_host = fed
-                .port
-                .axes
-                .iter()
-                .all(|axis| matches!(axis, Axis::Size(_)));
+            let on_host = is_scalar(fed);
             let space = if on_host { &Space::Host } else { space };
             Ok((Buffer::new(space, bytes(&fed.port)?)?, on_host))
         });
@@ -97,15 +102,20 @@ impl Buffers {
             buffers.collect::<Result<Vec<_>, EngineError>>()
         });
         let widest = inputs.iter().map(|(buffer, _)| buffer.bytes).max();
+        let on_the_way = inputs.iter().map(|(buffer, _)| Courier::room(buffer.bytes));
+        let on_the_way: usize = on_the_way.sum();
         let vocab = usize::try_from(io.vocab()).unwrap_or(0);
         let kind = io.logits.kind;
+        let rows = vec![0; batch * vocab * kind.bytes() as usize];
         Ok(Buffers {
+            courier: Courier::new(space, stream, on_the_way + Courier::room(rows.len()))?,
             place: Place::of(space)?,
             host_place: Place::of(&Space::Host)?,
             caches: caches.collect::<Result<_, _>>()?,
             logits: Buffer::new(space, bytes(&io.logits)?)?,
             bytes: Vec::with_capacity(widest.unwrap_or(0)),
-            row: vec![0; vocab * kind.bytes() as usize],
+            rows,
+            laid: None,
             all_logits: io.all_logits(),
             last_new: 1,
             batch,
@@ -146,7 +156,8 @@ impl Buffers {
             past,
             total: past + to - from,
         };
-        for (fed, (buffer, _)) in io.inputs.iter().zip(&mut self.inputs) {
+        self.laid = None;
+        for (fed, (buffer, on_host)) in io.inputs.iter().zip(&mut self.inputs) {
             self.bytes.clear();
             let mut put = |value: i64| push(&mut self.bytes, fed.port.kind, value);
             let count = || sizes.of(&fed.port).iter().product::<i64>().max(0);
@@ -163,9 +174,68 @@ impl Buffers {
                     (0..count()).for_each(|_| put(value));
                 }
             }
-            buffer.write_bytes(0, &self.bytes)?;
+            match on_host {
+                true => buffer.write_bytes(0, &self.bytes)?,
+                false => self.courier.write_bytes(buffer, 0, &self.bytes)?,
+            }
         }
         Ok(())
+    }
+
+    /// Writes what a step of `bound` tokens in width changes: the ids, where they stand, and one more one in the mask. The rest is as
+    /// it was.
+    pub fn write_step(
+        &mut self,
+        io: &ForeignIo,
+        ids: &[i64],
+        total: usize,
+        bound: usize,
+    ) -> Result<(), EngineError> {
+        let sizes = Sizes {
+            batch: self.batch,
+            new: 1,
+            past: bound - 1,
+            total: bound,
+        };
+        let laid = self.laid.replace((bound, total));
+        for (fed, (buffer, on_host)) in io.inputs.iter().zip(&mut self.inputs) {
+            let dims = sizes.of(&fed.port);
+            let count = dims.iter().product::<i64>().max(0);
+            if fed.fill == Fill::Mask {
+                let rows = usize::try_from(dims[0]).unwrap_or(0);
+                let mask = (rows, bound, total);
+                lay_mask(
+                    &mut self.courier,
+                    buffer,
+                    &mut self.bytes,
+                    fed.port.kind,
+                    mask,
+                    laid,
+                )?;
+                continue;
+            }
+            self.bytes.clear();
+            let mut put = |value: i64| push(&mut self.bytes, fed.port.kind, value);
+            match fed.fill {
+                Fill::Ids => ids.iter().for_each(|id| put(*id)),
+                Fill::Positions | Fill::LastPosition => {
+                    (0..count).for_each(|_| put(total as i64 - 1));
+                }
+                // Zeros are written with every prompt.
+                Fill::Zero => continue,
+                fill => (0..count).for_each(|_| put(constant(fill, &sizes))),
+            }
+            match on_host {
+                true => buffer.write_bytes(0, &self.bytes)?,
+                false => self.courier.write_bytes(buffer, 0, &self.bytes)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what was asked of the GPU.
+    pub fn wait(&mut self) -> Result<(), EngineError> {
+        self.courier.wait()
     }
 
     /// Binds all of it for a shape.
@@ -222,22 +292,29 @@ impl Buffers {
         Ok(binding)
     }
 
-    /// The most likely id of each row.
-    pub fn choose(&mut self, next: &mut [i64]) -> Result<(), EngineError> {
-        for (at, id) in next.iter_mut().enumerate() {
-            let mut row = std::mem::take(&mut self.row);
-            let read = self.logits.read_bytes_from(self.start(at), &mut row);
-            *id = largest(&row, self.kind);
-            self.row = row;
-            read?;
-        }
-        Ok(())
+    /// Waits for the run and fetches the logits of each row's last position.
+    pub fn fetch(&mut self) -> Result<(), EngineError> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let (batch, first) = (self.batch, self.start(0));
+        let apart = self.start(1) - first;
+        let starts = (0..batch).map(|row| first + row * apart);
+        let fetched = self.courier.fetch_parts(&self.logits, starts, &mut rows);
+        self.rows = rows;
+        fetched
     }
 
-    /// Logits of each row's last position.
+    /// The most likely id of each row, by what was fetched.
+    pub fn choose(&self, next: &mut [i64]) {
+        let length = self.vocab * self.kind.bytes() as usize;
+        for (id, row) in next.iter_mut().zip(self.rows.chunks(length.max(1))) {
+            *id = largest(row, self.kind);
+        }
+    }
+
+    /// Logits of each row's last position, as they lie where the run left them.
     pub fn logits(&self) -> Result<Vec<f32>, EngineError> {
         let mut all = Vec::with_capacity(self.batch * self.vocab);
-        let mut row = vec![0; self.row.len()];
+        let mut row = vec![0; self.vocab * self.kind.bytes() as usize];
         for at in 0..self.batch {
             self.logits.read_bytes_from(self.start(at), &mut row)?;
             all.extend(floats(&row, self.kind));
@@ -253,6 +330,16 @@ impl Buffers {
         };
         position * self.vocab * self.kind.bytes() as usize
     }
+}
+
+/// Whether an input is one that operators take from main memory: a number for all sequences.
+fn is_scalar(fed: &Fed) -> bool {
+    let fixed = |axis: &Axis| matches!(axis, Axis::Size(_));
+    let of_each = matches!(
+        fed.fill,
+        Fill::Ids | Fill::Mask | Fill::Positions | Fill::LastPosition
+    );
+    !of_each && fed.port.axes.iter().all(fixed)
 }
 
 /// What dimensions count in a run.
@@ -290,7 +377,7 @@ fn constant(fill: Fill, sizes: &Sizes) -> i64 {
 }
 
 /// Appends a number as an element of that type.
-fn push(bytes: &mut Vec<u8>, kind: PortType, value: i64) {
+pub(super) fn push(bytes: &mut Vec<u8>, kind: PortType, value: i64) {
     match kind {
         PortType::Int64 => bytes.extend(value.to_ne_bytes()),
         PortType::Int32 => bytes.extend((value as i32).to_ne_bytes()),
@@ -299,32 +386,6 @@ fn push(bytes: &mut Vec<u8>, kind: PortType, value: i64) {
         PortType::Fp16 => bytes.extend(f16::from_f32(value as f32).to_ne_bytes()),
         PortType::Bf16 => bytes.extend(half::bf16::from_f32(value as f32).to_ne_bytes()),
     }
-}
-
-fn floats(bytes: &[u8], kind: PortType) -> Box<dyn Iterator<Item = f32> + '_> {
-    let halves = || bytes.as_chunks::<2>().0.iter().copied();
-    match kind {
-        PortType::Fp16 => Box::new(halves().map(|half| f16::from_ne_bytes(half).to_f32())),
-        PortType::Bf16 => Box::new(halves().map(|half| half::bf16::from_ne_bytes(half).to_f32())),
-        _ => Box::new(
-            bytes
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .map(|word| f32::from_ne_bytes(*word)),
-        ),
-    }
-}
-
-/// The first of the largest.
-fn largest(bytes: &[u8], kind: PortType) -> i64 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (at, value) in floats(bytes, kind).enumerate() {
-        if value > best.1 {
-            best = (at as i64, value);
-        }
-    }
-    best.0
 }
 
 fn element(kind: PortType) -> Element {
@@ -337,30 +398,5 @@ fn element(kind: PortType) -> Element {
         PortType::Int8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8,
         PortType::Uint8 => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
         PortType::Bool => Element::ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_of_the_largest_is_chosen_in_every_type() {
-        let values = [-1.0f32, 3.0, 3.0, f32::NAN, 2.0];
-        let wide: Vec<u8> = values
-            .iter()
-            .flat_map(|value| value.to_ne_bytes())
-            .collect();
-        let half: Vec<u8> = values
-            .iter()
-            .flat_map(|value| f16::from_f32(*value).to_ne_bytes())
-            .collect();
-        assert_eq!(
-            (
-                largest(&wide, PortType::Fp32),
-                largest(&half, PortType::Fp16)
-            ),
-            (1, 1)
-        );
     }
 }

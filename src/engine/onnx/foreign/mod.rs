@@ -1,13 +1,20 @@
 //! Decoders that another program wrote: fed by what each of their inputs is for. Where an operator writes new keys and values into the
 //! buffer it reads, past and present are one; else they go from one of two buffers into the other. The next ids are chosen here,
 //! from the logits, as these graphs end with them.
+//!
+//! Where the graph allows, the steps of such a cache all have the same shapes: the mask is as wide as a bucket of lengths, and its ones
+//! tell how far the cache is filled. Then a step writes a few bytes into buffers that are bound once, and on a GPU it is captured.
 
 mod buffers;
+mod choice;
+mod mask;
+mod steps;
 
 use super::super::EngineError;
 use super::arena::Allocator;
+use super::buckets::Graphs;
 use super::tensors::{Binding, Space};
-use super::{OnnxEngine, library, not_loaded};
+use super::{OnnxEngine, not_loaded};
 use crate::engine::Engine;
 use crate::protocol::{CacheUpdate, ForeignIo, TrialRequest};
 use crate::trial::{Arena, LoadFacts};
@@ -23,15 +30,22 @@ pub(super) struct ForeignEngine {
     io: ForeignIo,
     loaded: Option<Loaded>,
     next: Vec<i64>,
+    /// Why steps are not captured, where they were to be.
+    not_captured: Option<String>,
 }
 
 /// A session and its memory. Field order is drop order.
 struct Loaded {
     bindings: HashMap<Shape, Binding>,
+    /// Of steps that are bound once, by the width of their mask; `None` where each is another.
+    steps: Option<HashMap<usize, Binding>>,
     allocator: Option<Allocator>,
     session: Session,
     buffers: Buffers,
     options: RunOptions,
+    graphs: Option<Graphs>,
+    /// Steps may be captured: nobody reads their ids.
+    priming: bool,
     /// Tokens in the cache.
     length: usize,
     swapped: bool,
@@ -44,6 +58,7 @@ impl ForeignEngine {
             io,
             loaded: None,
             next: Vec::new(),
+            not_captured: None,
         }
     }
 
@@ -61,7 +76,12 @@ impl ForeignEngine {
         }
         let taken = |engine: &OnnxEngine| holds().or_else(|| engine.device_used());
         let (held, before) = (holds(), taken(&self.base));
-        let buffers = Buffers::new(self.request(), &self.io, &self.base.space)?;
+        let buffers = Buffers::new(
+            self.request(),
+            &self.io,
+            &self.base.space,
+            self.base.stream.as_ref(),
+        )?;
         if let Space::Gpu(cuda, _) = &self.base.space {
             cuda.wait()?;
         }
@@ -70,9 +90,7 @@ impl ForeignEngine {
         let buffers_taken = grown(before, with_buffers);
         let arena_limit = self.base.arena_limit(held, buffers_taken, Bytes(0))?;
         let started = Instant::now();
-        let session = self
-            .base
-            .session(&self.request().graph, None, arena_limit, None)?;
+        let session = self.session(arena_limit)?;
         let session_time = Nanos::from(started.elapsed());
         let placement = self.base.placement(&session)?;
         let allocator = self.base.allocator(&session)?;
@@ -100,11 +118,16 @@ impl ForeignEngine {
                 CacheUpdate::None => "none".into(),
             },
             placement,
+            not_captured: None,
         };
         self.next = vec![0; buffers.batch];
-        let options = RunOptions::new().map_err(|error| library::refused(&error))?;
+        let (options, graphs) = self.base.run_options(buffers.capacity)?;
+        let even = steps::are_even(&self.io, facts.placement.as_ref());
         self.loaded = Some(Loaded {
             bindings: HashMap::new(),
+            steps: even.then(HashMap::new),
+            graphs,
+            priming: false,
             allocator,
             session,
             buffers,
@@ -112,7 +135,18 @@ impl ForeignEngine {
             length: 0,
             swapped: false,
         });
-        Ok(facts)
+        match self.prime() {
+            Err(error @ EngineError::OutOfMemory(_)) => Err(error),
+            Err(error) if self.base.captures() => {
+                self.after_failed_capture(&error)?;
+                self.create(holds)
+            }
+            Err(error) => Err(error),
+            Ok(()) => Ok(LoadFacts {
+                not_captured: self.not_captured.clone(),
+                ..facts
+            }),
+        }
     }
 
     fn feed(&mut self, rows: &[&[i64]]) -> Result<Nanos, EngineError> {
@@ -136,12 +170,24 @@ impl ForeignEngine {
             time += loaded.run(&self.io, &self.base.space, rows, (done, end))?.0;
             done = end;
         }
-        loaded.buffers.choose(&mut self.next)?;
+        loaded.buffers.fetch()?;
+        loaded.buffers.choose(&mut self.next);
         Ok(Nanos(time))
     }
 }
 
 impl Loaded {
+    fn room(&self, new: usize) -> Result<(), EngineError> {
+        if self.length + new > self.buffers.capacity {
+            return Err(EngineError::Other(format!(
+                "{} tokens do not fit a cache of {}",
+                self.length + new,
+                self.buffers.capacity
+            )));
+        }
+        Ok(())
+    }
+
     /// One run over the tokens `from..to` of each row.
     fn run(
         &mut self,
@@ -151,13 +197,7 @@ impl Loaded {
         (from, to): (usize, usize),
     ) -> Result<Nanos, EngineError> {
         let new = to - from;
-        if self.length + new > self.buffers.capacity {
-            return Err(EngineError::Other(format!(
-                "{} tokens do not fit a cache of {}",
-                self.length + new,
-                self.buffers.capacity
-            )));
-        }
+        self.room(new)?;
         self.buffers.write(io, rows, (from, to), self.length)?;
         let shape = Shape {
             new,
@@ -169,16 +209,15 @@ impl Loaded {
         if anew {
             self.bindings.clear();
         }
-        if let Space::Gpu(cuda, _) = space {
-            // Inputs are written on the default stream, which the session's does not wait for.
-            cuda.wait()?;
-        }
+        // What the runtime copies when it is bound it copies on a stream of its own.
+        self.buffers.wait()?;
         if !self.bindings.contains_key(&shape) {
             let binding = self.buffers.bind(&self.session, io, shape)?;
             self.bindings.insert(shape, binding);
         }
         let started = Instant::now();
         self.bindings[&shape].run(&mut self.session, &self.options)?;
+        self.buffers.wait()?;
         let time = started.elapsed();
         self.buffers.last_new = new;
         self.length += new;
@@ -210,6 +249,14 @@ impl Engine for ForeignEngine {
             return Err(EngineError::Other(
                 "a decoder without a KV cache has no step: the whole sequence is run again".into(),
             ));
+        }
+        if self
+            .loaded
+            .as_ref()
+            .is_some_and(|loaded| loaded.steps.is_some())
+        {
+            let run = self.even_step();
+            return run.map_err(|error| self.base.starved(error));
         }
         let next = std::mem::take(&mut self.next);
         let rows: Vec<&[i64]> = next.chunks(1).collect();
