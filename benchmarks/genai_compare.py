@@ -17,6 +17,7 @@ The KV buffers of both hold prompt + decode tokens, unless --kv-length makes the
 
 --graph same     genai drives the graph and the weights that `edgebench export --form fused` writes, with an attention mask in
                  place of the lengths, as its own graphs have; the first ids of both are compared, and must agree
+--one-folder     edgebench drives the folder that genai drives, as a model of another program, and not its own
 --graph builder  genai drives a graph of its own builder: a Llama of the same width, depth, heads, vocabulary and number of
                  weights read for a token (SwiGLU of 2/3 the width in place of GELU), random weights; needs torch, transformers
                  and onnx_ir, unless --genai-model names a folder made before (--make-only makes it, and nothing else). There
@@ -189,6 +190,7 @@ def arguments():
     in_turn.add_arguments(parser, repetitions=5, rounds=5)
     parser.add_argument("--precision", choices=("fp32", "fp16", "int8", "int4"), help="default: fp32 on the CPU, fp16 on CUDA")
     parser.add_argument("--graph", choices=("same", "builder"), default="same", help="what genai drives (default: %(default)s)")
+    parser.add_argument("--one-folder", action="store_true", help="edgebench drives genai's folder too, and not its own model")
     parser.add_argument("--genai-model", metavar="DIR", help="a folder made before with --make-only")
     parser.add_argument("--make-only", metavar="DIR", help="make genai's model in this folder, and measure nothing")
     parser.add_argument("--kv-length", type=int, help="tokens that both KV buffers hold (default: prompt + decode)")
@@ -229,6 +231,7 @@ def main():
         else:
             genai_model.build(args, model, folder, scratch)
         genai_model.configure(folder, args)
+        args.folder = str(folder) if args.one_folder else None
         if args.make_only:
             print(f"wrote {folder}")
             return

@@ -76,7 +76,11 @@ def check_arguments(parser, args):
 def run_edgebench(args, precision, scratch):
     """One process of edgebench on the prompt in `scratch`: rates, times, first ids, and the report's facts."""
     result = f"{scratch}/result.json"
-    command = [args.edgebench, "--model", args.model, "--form", "fused", "--precision", precision, "--device", args.device]
+    command = [args.edgebench, "--device", args.device]
+    if getattr(args, "folder", None):
+        command += ["--model", args.folder]
+    else:
+        command += ["--model", args.model, "--form", "fused", "--precision", precision]
     command += ["-p", str(args.prompt), "-n", str(args.decode), "-r", str(args.repetitions), "--warmup", "1", "--ceiling", "none"]
     command += ["--tokenizer", f"{scratch}/tokenizer.json", "--prompt-file", f"{scratch}/prompt.txt"]
     command += ["--threads", str(args.threads)] if args.threads else []
