@@ -178,7 +178,7 @@ def compare(args, model, folder, scratch):
         row(number, ours, theirs, ratio, others)
     titles = {"tok_s": "edgebench/genai, decode by ITL", "mean": "edgebench/genai, decode by mean", "ttft_s": "edgebench/genai, TTFT"}
     print(*ratios.lines(titles), sep="\n")
-    if args.graph == "same":
+    if args.graph == "same" or args.one_folder:
         same = in_turn.agreement(ours["first_ids"], theirs["first_ids"])
         print(f"first ids: {same} of {len(ours['first_ids'])} the same")
         if same == 0:
