@@ -356,7 +356,9 @@ fn a_run_that_goes_on_does_not_search_again_for_what_it_found() {
         "1G,2G",
     ];
     let (found, _) = rows(&sandbox, run(&sandbox, &variables, &more));
-    assert_eq!(found[1]["tuning"]["kept"], json!(["gemm"]));
+    // On a machine that does other things another one may seem faster too: what was found is what is to be taken over.
+    let kept = found[1]["tuning"]["kept"].as_array().unwrap();
+    assert!(kept.contains(&json!("gemm")), "{kept:?}");
     // As it stands when the second budget has not been run.
     let path = sandbox.work().join("result.json");
     let mut stopped = report(&path);
