@@ -31,6 +31,24 @@ pub struct Frame {
     pub title: &'static str,
 }
 
+impl Frame {
+    /// A scale with about `count` round values, each called by `name`, and no lines through all rows.
+    pub fn new(
+        axis: Axis,
+        count: usize,
+        title: &'static str,
+        name: impl Fn(f64) -> String,
+    ) -> Frame {
+        let ticks = axis.ticks(count).into_iter();
+        Frame {
+            axis,
+            ticks: ticks.map(|tick| (tick, name(tick))).collect(),
+            marks: Vec::new(),
+            title,
+        }
+    }
+}
+
 /// One row.
 pub struct Bar {
     /// Its trial.

@@ -56,16 +56,7 @@ fn chart(kind: &str, title: &str, unit: &str, ceilings: &[Ceiling], results: &[S
         .filter(|one| one.kind == kind)
         .filter_map(|one| one.fits);
     let axis = Axis::linear(sizes.map(f64::from));
-    let frame = Frame {
-        axis,
-        ticks: axis
-            .ticks(TICKS)
-            .into_iter()
-            .map(|tick| (tick, axis::short(tick)))
-            .collect(),
-        marks: Vec::new(),
-        title: "",
-    };
+    let frame = Frame::new(axis, TICKS, "", axis::short);
     let drawn: Vec<&Ceiling> = of_kind.iter().copied().take(MOST_ROWS).collect();
     let budgets: BTreeSet<u64> = drawn.iter().map(|one| one.budget_bytes).collect();
     let bars = |budget: u64| -> Vec<Bar> {

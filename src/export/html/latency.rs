@@ -58,16 +58,7 @@ fn one(shown: &Shown, axis: Axis) -> Markup {
         drawn.sort_by(|a, b| median(b).total_cmp(&median(a)));
         drawn.truncate(MOST_ROWS);
     }
-    let frame = Frame {
-        axis,
-        ticks: axis
-            .ticks(TICKS)
-            .into_iter()
-            .map(|tick| (tick, axis::short(tick)))
-            .collect(),
-        marks: Vec::new(),
-        title: "ms",
-    };
+    let frame = Frame::new(axis, TICKS, "ms", axis::short);
     let bar = |row: &&Row| {
         let found = quantiles(row)?;
         let p90 = found.p90.map(|p90| format!("p90 {}", human::short(p90)));

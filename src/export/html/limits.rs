@@ -50,16 +50,9 @@ fn one(shown: &Shown, axis: Axis) -> Markup {
         drawn.sort_by(|a, b| share(b).total_cmp(&share(a)));
         drawn.truncate(MOST_ROWS);
     }
-    let frame = Frame {
-        axis,
-        ticks: axis
-            .ticks(TICKS)
-            .into_iter()
-            .map(|tick| (tick, format!("{} %", axis::short(tick * 100.0))))
-            .collect(),
-        marks: Vec::new(),
-        title: "",
-    };
+    let frame = Frame::new(axis, TICKS, "", |tick| {
+        format!("{} %", axis::short(tick * 100.0))
+    });
     let bar = |row: &&Row| {
         let limits = row.limits.as_ref()?;
         Some(Bar {

@@ -29,17 +29,11 @@ pub fn frame<'a>(all: impl Iterator<Item = &'a Judgement>) -> Frame {
     });
     let axis = Axis::ratios(ends);
     Frame {
-        axis,
-        ticks: axis
-            .ticks(TICKS + 1)
-            .into_iter()
-            .map(|tick| (tick, axis::short(tick)))
-            .collect(),
         marks: vec![Mark {
             value: 1.0,
             label: "the same".to_owned(),
         }],
-        title: "times",
+        ..Frame::new(axis, TICKS + 1, "times", axis::short)
     }
 }
 

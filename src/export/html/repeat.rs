@@ -80,12 +80,6 @@ fn chart(metric: Quantity, lines: &[(&RepeatedTrial, &Spread)], promise: f64) ->
     let axis = Axis::deviations(ends.chain([promise * 1.5]));
     let percent = |share: f64| format!("{} %", axis::short(share * 100.0));
     let frame = Frame {
-        axis,
-        ticks: axis
-            .ticks(TICKS)
-            .into_iter()
-            .map(|tick| (tick, percent(tick)))
-            .collect(),
         marks: vec![
             Mark {
                 value: -promise,
@@ -96,7 +90,7 @@ fn chart(metric: Quantity, lines: &[(&RepeatedTrial, &Spread)], promise: f64) ->
                 label: String::new(),
             },
         ],
-        title: "",
+        ..Frame::new(axis, TICKS, "", percent)
     };
     let bar = |(trial, spread): &&(&RepeatedTrial, &Spread)| {
         let colour = if spread.within { "better" } else { "worse" };

@@ -241,7 +241,7 @@ fn choice(pair: &StudyPair) -> String {
         return ": this tells models of unlike size apart, and not dense from MoE".to_owned();
     }
     if pair.basis == Basis::OneExpert {
-        return ": this is what the router and its gather cost, with no choice of experts to pay for it"
+        return ": this is what a router, its gather and the operator for experts cost, with no choice of experts to pay for it"
             .to_owned();
     }
     if !pair.matched || pair.dense.precision != pair.moe.precision {
